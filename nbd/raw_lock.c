@@ -1,0 +1,50 @@
+#include "nbd/raw_lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "node/base/err.h"
+
+enum { USED_BASE = 100, DENIED_BASE = 200, PERM_READ = 0, PERM_WRITE = 1, PERM_RESIZE = 3, PERM_COUNT = 5 };
+
+static int take(int fd, int byte)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
+}
+
+/* 0: nobody else holds the byte; -EBUSY: somebody does. */
+static int probe(int fd, int byte)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+        return -errno;
+    return lock.l_type == F_UNLCK ? 0 : -EBUSY;
+}
+
+int raw_lock(int fd, bool writer, const char *name, struct err *err)
+{
+    uint32_t used = 1u << PERM_READ | (writer ? 1u << PERM_WRITE | 1u << PERM_RESIZE : 0);
+    uint32_t denied = 1u << PERM_WRITE | 1u << PERM_RESIZE;
+    int rc = 0;
+    for (int p = 0; p < PERM_COUNT && !rc; p++)
+        if (used & 1u << p)
+            rc = take(fd, USED_BASE + p);
+    for (int p = 0; p < PERM_COUNT && !rc; p++)
+        if (denied & 1u << p)
+            rc = take(fd, DENIED_BASE + p);
+    for (int p = 0; p < PERM_COUNT && !rc; p++) {
+        if (used & 1u << p)
+            rc = probe(fd, DENIED_BASE + p);
+        if (!rc && denied & 1u << p)
+            rc = probe(fd, USED_BASE + p);
+    }
+    if (rc == -ENOLCK || rc == -EOPNOTSUPP || rc == -EINVAL)
+        return 0; /* the file system has no locks: nothing to claim */
+    if (rc)
+        return err_set(err, EBUSY, "'%s' is in use by another %s (\"no-lock\" in the stack overrides this)", name,
+                       writer ? "program" : "writer");
+    return 0;
+}

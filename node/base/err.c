@@ -1,0 +1,33 @@
+#include "node/base/err.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int err_set(struct err *e, int code, const char *format, ...)
+{
+    if (!e)
+        return -code;
+    va_list args;
+    va_start(args, format);
+    e->code = code;
+    vsnprintf(e->text, sizeof e->text, format, args);
+    va_end(args);
+    return -code;
+}
+
+int err_prefix(struct err *e, const char *format, ...)
+{
+    if (!e)
+        return -EIO;
+    char old[ERR_TEXT_MAX];
+    memcpy(old, e->text, sizeof old);
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(e->text, sizeof e->text, format, args);
+    va_end(args);
+    if (n >= 0 && (size_t)n < sizeof e->text)
+        snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", old);
+    return -e->code;
+}
