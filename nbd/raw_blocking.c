@@ -101,8 +101,8 @@ int raw_extents(int fd, uint64_t offset, uint64_t length_bytes, struct blk_exten
     uint64_t limit = offset + length_bytes;
     uint32_t n = 0;
     while (n < max && offset < limit) {
-        uint64_t end;
-        bool data;
+        uint64_t end = limit;
+        bool data = false;
         int rc = next_extent(fd, offset, limit, &end, &data);
         if (rc)
             return rc;

@@ -27,7 +27,7 @@ int err_prefix(struct err *e, const char *format, ...)
     va_start(args, format);
     int n = vsnprintf(e->text, sizeof e->text, format, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof e->text)
-        snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", old);
+    if (n >= 0 && n < ERR_TEXT_MAX - 3)
+        snprintf(e->text + n, sizeof e->text - (size_t)n, ": %.*s", ERR_TEXT_MAX - 3 - n, old);
     return -e->code;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -64,8 +65,11 @@ static int restrict_ring(struct io_uring *ring)
     }
     rules[COUNT].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
     rules[COUNT].sqe_flags = IOSQE_FIXED_FILE | IOSQE_IO_LINK | IOSQE_ASYNC | IOSQE_BUFFER_SELECT;
-    int rc = io_uring_register_restrictions(ring, rules, COUNT + 1);
-    return rc ? rc : io_uring_enable_rings(ring);
+    /* Debian's liburing 2.3 declares these two calls and does not export them */
+    if (syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, COUNT + 1) < 0 ||
+        syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
+        return -errno;
+    return 0;
 }
 
 static int open_ring(struct io_uring *ring)
@@ -300,9 +304,9 @@ static void fire_timers(struct loop *loop)
 
 /* ---- turning ---- */
 
-static int submit_and_wait(struct loop *loop)
+static int submit(struct loop *loop, bool wait)
 {
-    if (!STAILQ_EMPTY(&loop->jobs) || !STAILQ_EMPTY(&loop->late))
+    if (!wait || !STAILQ_EMPTY(&loop->jobs) || !STAILQ_EMPTY(&loop->late))
         return io_uring_submit_and_get_events(&loop->ring);
     if (!loop->heap_len)
         return io_uring_submit_and_wait(&loop->ring, 1);
@@ -314,13 +318,9 @@ static int submit_and_wait(struct loop *loop)
     return io_uring_submit_and_wait_timeout(&loop->ring, &cqe, 1, &ts, NULL);
 }
 
-void loop_step(struct loop *loop)
+static void turn(struct loop *loop, bool wait)
 {
-    loop_assert_owner(loop);
-    run_jobs(loop);
-    if (loop->stopped)
-        return;
-    int rc = submit_and_wait(loop);
+    int rc = submit(loop, wait);
     if (rc < 0 && rc != -ETIME && rc != -EINTR && rc != -EAGAIN && rc != -EBUSY) {
         log_error("io_uring failed: %s", strerror(-rc));
         abort(); /* Rule Zero: as in loop_sqe() */
@@ -341,11 +341,24 @@ void loop_step(struct loop *loop)
     fire_timers(loop);
 }
 
+void loop_step(struct loop *loop)
+{
+    loop_assert_owner(loop);
+    bool idle = STAILQ_EMPTY(&loop->jobs) && STAILQ_EMPTY(&loop->late);
+    run_jobs(loop);
+    turn(loop, idle);
+}
+
 void loop_run(struct loop *loop)
 {
+    loop_assert_owner(loop);
     loop->stopped = false;
-    while (!loop->stopped)
-        loop_step(loop);
+    for (;;) {
+        run_jobs(loop);
+        if (loop->stopped)
+            return;
+        turn(loop, true);
+    }
 }
 
 void loop_stop(struct loop *loop)

@@ -53,7 +53,7 @@ void loop_free(struct loop *loop); /* nothing may be in flight */
 /* Runs turns until loop_stop(). */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
-/* One turn; waits for at least one completion or timer unless jobs are pending. */
+/* One turn, for callers that wait for something of their own; sleeps only if it found no job to run. */
 void loop_step(struct loop *loop);
 
 /* An SQE whose completion goes to op; fill it with an io_uring_prep_*() at once. Never NULL. */
