@@ -3,7 +3,7 @@
  * Thread: the loop's. At most one receive and one send are outstanding. No callback runs inside the call that asked
  * for it. A stream is embedded in its owner and found back with CONTAINER_OF.
  *
- *     stream_init -> [stream_start_tls] -> stream_recv / stream_send ... -> stream_shutdown -> (idle) -> stream_fini
+ *     stream_init -> [stream_start_tls] -> stream_recv / stream_send ... -> [stream_shutdown] -> stream_close -> closed()
  */
 #ifndef NODE_BASE_STREAM_H
 #define NODE_BASE_STREAM_H
@@ -34,6 +34,9 @@ struct stream {
     struct loop_op tx_op;
     struct msghdr tx_message;
     void (*sent)(struct stream *stream, int result);
+    /* closing */
+    void (*closed)(struct stream *stream);
+    struct loop_job close_job;
 };
 
 /* Takes over fd (a connected stream socket). */
@@ -65,7 +68,9 @@ bool stream_sending(const struct stream *stream);
 
 /* Ends both directions: outstanding calls come back soon, with what had already arrived or with an error. */
 void stream_shutdown(struct stream *stream);
-/* Closes the socket and frees what the stream holds. Nothing may be outstanding. */
-void stream_fini(struct stream *stream);
+
+/* Shuts down and, once every outstanding call has come back, closes the socket, frees what the stream holds and calls
+ * closed(); only then may the owner be freed. Once. */
+void stream_close(struct stream *stream, void (*closed)(struct stream *stream));
 
 #endif
