@@ -122,7 +122,7 @@ static int check_range(const struct blk *blk, const struct blk_req *req)
     return 0;
 }
 
-static int check(const struct blk *blk, const struct blk_req *req)
+int blk_check(const struct blk *blk, const struct blk_req *req)
 {
     if ((unsigned)req->op >= BLK_OP_COUNT || req->flags & ~flags_allowed(req->op))
         return -EINVAL;
@@ -137,14 +137,15 @@ static int check(const struct blk *blk, const struct blk_req *req)
     int rc = check_range(blk, req);
     if (rc)
         return rc;
-    if (req->op == BLK_READ || req->op == BLK_WRITE) {
-        if (req->length_bytes > blk->limits.max_transfer_bytes)
-            return -EOVERFLOW;
+    bool transfer = req->op == BLK_READ || req->op == BLK_WRITE;
+    return transfer && req->length_bytes > blk->limits.max_transfer_bytes ? -EOVERFLOW : 0;
+}
+
+static int check_room(const struct blk_req *req)
+{
+    if (req->op == BLK_READ || req->op == BLK_WRITE)
         return vector_adds_up(req) ? 0 : -EINVAL;
-    }
-    if (req->op == BLK_EXTENTS && !req->extent_max)
-        return -EINVAL;
-    return 0;
+    return req->op == BLK_EXTENTS && !req->extent_max ? -EINVAL : 0;
 }
 
 static bool is_empty(const struct blk_req *req)
@@ -164,7 +165,9 @@ void blk_submit(struct blk *blk, struct blk_req *req)
     req->extent_count = 0;
     blk->in_flight++;
     submit_depth++;
-    int rc = check(blk, req);
+    int rc = blk_check(blk, req);
+    if (!rc)
+        rc = check_room(req);
     if (rc || is_empty(req))
         blk_complete(req, rc);
     else

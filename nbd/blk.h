@@ -140,6 +140,10 @@ void blk_close(struct blk *blk);
 
 void blk_submit(struct blk *blk, struct blk_req *req);
 
+/* What blk_submit() would say of op, flags, offset and length_bytes before any buffer exists: 0, or the error. For those
+ * who must decide whether a payload is worth receiving. */
+int blk_check(const struct blk *blk, const struct blk_req *req);
+
 /* Calls drained(context) once nothing is in flight at this layer; from the loop, never from inside. One at a time. */
 void blk_drain(struct blk *blk, void (*drained)(void *context), void *context);
 
