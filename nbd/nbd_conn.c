@@ -19,7 +19,7 @@
 #include "node/base/buffer_pool.h"
 #include "node/base/container.h"
 
-enum { TCP_HALF_OPEN_MS = 60000, KEEPALIVE_IDLE_S = 30, KEEPALIVE_INTERVAL_S = 10, KEEPALIVE_COUNT = 3 };
+enum { TCP_HALF_OPEN_MS = 60000, KEEPALIVE_IDLE_S = 30, KEEPALIVE_INTERVAL_S = 10, KEEPALIVE_COUNT = 3, SEND_BUFFER_BYTES = 4 << 20 };
 
 static struct nbd_conn *conn_of(struct stream *stream)
 {
@@ -205,10 +205,12 @@ static void name_peer(int fd, char *text, size_t len)
 /* Small replies go out at once, and a peer that vanished without a word is noticed. */
 static void tune(int fd)
 {
-    int on = 1, half_open = TCP_HALF_OPEN_MS, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S,
+    int on = 1, send_bytes = SEND_BUFFER_BYTES, half_open = TCP_HALF_OPEN_MS, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S,
         count = KEEPALIVE_COUNT;
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0)
-        return; /* not TCP */
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0) {
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof send_bytes); /* unix; TCP tunes itself */
+        return;
+    }
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
