@@ -304,7 +304,7 @@ static enum nbd_step take_request(struct nbd_conn *conn, struct nbd_request *r)
     if (filter) {
         struct cursor c = cursor_of(conn->rx + conn->rx_at, payload);
         rc = read_context_filter(r, &c);
-    } else if (payload && r->type == NBD_CMD_WRITE && payload > NBD_MAX_PAYLOAD_BYTES) {
+    } else if (r->type == NBD_CMD_WRITE ? payload > NBD_MAX_PAYLOAD_BYTES : r->flags & NBD_CMD_FLAG_PAYLOAD_LEN) {
         rc = -EINVAL;
     }
     if (!rc)
