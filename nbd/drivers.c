@@ -1,10 +1,14 @@
 /* The list of this folder's drivers. */
 #include "nbd/blk_driver.h"
+#include "nbd/fault.h"
 #include "nbd/mem.h"
 #include "nbd/raw.h"
+#include "nbd/throttle.h"
 
 void blk_drivers_register(void)
 {
     blk_driver_register(&raw_driver);
     blk_driver_register(&mem_driver);
+    blk_driver_register(&fault_driver);
+    blk_driver_register(&throttle_driver);
 }
