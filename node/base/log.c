@@ -31,7 +31,8 @@ void log_init(const char *name, enum log_level level)
     log_to_journal = stderr_is_journal();
 }
 
-static void log_write(enum log_level level, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void log_write(enum log_level level, const char *format,
+                                                            va_list args)
 {
     static const char *const names[] = {"error", "warning", "info", "debug"};
     static const int priorities[] = {3, 4, 6, 7};

@@ -401,7 +401,9 @@ int stream_tls_begin(struct stream *s, struct tls_context *context, const char *
     } else {
         SSL_set_connect_state(t->ssl);
         if (peer_name) {
-            SSL_set_tlsext_host_name(t->ssl, peer_name);
+            /* OpenSSL's macro for this casts const away, which clang refuses; the name is copied */
+            SSL_ctrl(t->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                     (void *)(uintptr_t)peer_name);
             SSL_set1_host(t->ssl, peer_name);
         }
     }
