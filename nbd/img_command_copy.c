@@ -48,7 +48,7 @@ static const struct argp_option copy_options[] = {
     {"offset", KEY_OFFSET, "SIZE", 0, "Begin here in the source", 0},
     {"to-offset", KEY_TO_OFFSET, "SIZE", 0, "Begin here in the destination", 0},
     {"length", KEY_LENGTH, "SIZE", 0, "Copy so many bytes (default: to the end of the source)", 0},
-    {"requests", KEY_REQUESTS, "N", 0, "Requests in flight, 1 to 1024 (default 8)", 0},
+    {"requests", KEY_REQUESTS, "N", 0, "Requests in flight, 1 to 1024 (default 16)", 0},
     {"request-size", KEY_REQUEST_SIZE, "SIZE", 0, "Bytes of a request, 4K to 32M (default 256K)",
      0},
     {"sparse", KEY_SPARSE, "WHEN", 0,

@@ -28,7 +28,7 @@ enum img_copy_sparse {
     IMG_COPY_SPARSE_NEVER,  /* read and write every byte */
 };
 
-enum { IMG_COPY_REQUESTS = 8, IMG_COPY_REQUESTS_MAX = 1024, IMG_COPY_REQUEST_BYTES = 256 << 10 };
+enum { IMG_COPY_REQUESTS = 16, IMG_COPY_REQUESTS_MAX = 1024, IMG_COPY_REQUEST_BYTES = 256 << 10 };
 
 struct img_copy_options {
     uint64_t offset, to_offset, length_bytes;
