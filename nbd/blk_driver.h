@@ -40,6 +40,7 @@ struct blk_option {
     size_t field; /* offset in the driver's config struct */
     bool required;
     uint64_t min, max;          /* numbers; max 0 = no limit */
+    uint64_t preset;            /* numbers: the value when the option is not there */
     const char *const *choices; /* NULL-terminated */
     const char *help;
 };

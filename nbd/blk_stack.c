@@ -151,6 +151,9 @@ static int fill_config(const struct blk_driver *d, json_t *layer, void *config, 
 {
     const char *key;
     json_t *value;
+    for (const struct blk_option *o = d->options; o && o->name; o++)
+        if (o->type == BLK_OPTION_SIZE || o->type == BLK_OPTION_DURATION || o->type == BLK_OPTION_UINT)
+            *(uint64_t *)(void *)((char *)config + o->field) = o->preset;
     json_object_foreach(layer, key, value) {
         if (strcmp(key, "driver") == 0)
             continue;
