@@ -2,6 +2,7 @@
 #include "nbd/blk_driver.h"
 #include "nbd/fault.h"
 #include "nbd/mem.h"
+#include "nbd/nbd_client.h"
 #include "nbd/raw.h"
 #include "nbd/throttle.h"
 
@@ -11,4 +12,5 @@ void blk_drivers_register(void)
     blk_driver_register(&mem_driver);
     blk_driver_register(&fault_driver);
     blk_driver_register(&throttle_driver);
+    blk_driver_register(&nbd_driver);
 }
