@@ -276,7 +276,10 @@ static json_t *parse_short(const char *stack, struct err *err)
                 d->name);
         return NULL;
     }
-    return json_pack("[{s:s, s:s}]", "driver", d->name, d->short_option, colon + 1);
+    json_t *json = json_pack("[{s:s, s:s}]", "driver", d->name, d->short_option, colon + 1);
+    if (!json)
+        err_set(err, EINVAL, "%s: what stands behind the colon is not UTF-8", d->name);
+    return json;
 }
 
 static json_t *parse_text(const char *stack, struct err *err)

@@ -12,6 +12,8 @@
 
 enum { CHUNK_SHIFT = 16, CHUNK_BYTES = 1 << CHUNK_SHIFT };
 
+#define SIZE_MAX_BYTES (UINT64_C(1) << 46)
+
 struct mem_config {
     uint64_t size_bytes;
 };
@@ -113,6 +115,8 @@ static int allocate(uint64_t size_bytes, struct mem *mem)
 /* What lies past the new end must read as zeroes should the disk grow again. */
 static int resize(struct mem *mem, uint64_t old_bytes, uint64_t new_bytes)
 {
+    if (new_bytes > SIZE_MAX_BYTES)
+        return -ENOSPC;
     if (new_bytes < old_bytes)
         zero(mem, new_bytes, old_bytes - new_bytes);
     uint64_t capacity = chunks(new_bytes ? new_bytes : 1) << CHUNK_SHIFT;
@@ -189,7 +193,7 @@ static void mem_close(struct blk *blk)
 
 static const struct blk_option mem_options[] = {
     {.name = "size", .type = BLK_OPTION_SIZE, .field = offsetof(struct mem_config, size_bytes), .required = true,
-     .max = UINT64_C(1) << 46, .help = "bytes, as in 1G"},
+     .max = SIZE_MAX_BYTES, .help = "bytes, as in 1G"},
     {.name = NULL},
 };
 

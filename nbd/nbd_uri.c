@@ -146,7 +146,7 @@ static int parse_host(struct span s, struct nbd_uri *uri, struct err *err)
     if (rc)
         return rc;
     if (host.at == host.end)
-        host = (struct span){"localhost", "localhost" + 9};
+        host = (struct span){"localhost", &"localhost"[9]};
     return decode(host, "host", uri->host, sizeof uri->host, err);
 }
 

@@ -437,6 +437,7 @@ class Large(Base):
             self.assertEqual(other.size, 17 << 40)
             self.assertEqual(w.do(RESIZE, 16 << 40).error, EPERM)  # somebody else uses it
             self.assertEqual(w.do(RESIZE, 1 << 63).error, EINVAL)
+            self.assertEqual(w.do(RESIZE, 1 << 50).error, ENOSPC)
 
 
 class Limits(Base):

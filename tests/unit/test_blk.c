@@ -113,6 +113,7 @@ static void bad_stacks(void **state)
     struct fixture *f = *state;
     complains(f, "disk.img", "is not a stack");
     complains(f, "qcow9:disk.img", "unknown driver 'qcow9'");
+    complains(f, "mem:1\377", "is not UTF-8");
     complains(f, "mem:", "write mem:VALUE");
     complains(f, "mem:lots", "mem: size: 'lots' is not a size");
     complains(f, "[]", "1 to 16 drivers");
