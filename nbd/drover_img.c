@@ -54,26 +54,40 @@ static int unknown(const char *name)
     return img_command_fail(NULL, &err, IMG_EXIT_USAGE);
 }
 
+static bool wants_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-?") == 0)
+            return true;
+    return false;
+}
+
+/* argv[0] is the command's name. */
+static int run_command(const struct img_command *command, int argc, char **argv)
+{
+    char name[32];
+    snprintf(name, sizeof name, "drover-img %s", command->name);
+    if (!wants_help(argc, argv))
+        return command->run(argc, argv);
+    argp_help(command->argp, stdout, ARGP_HELP_STD_HELP & ~ARGP_HELP_EXIT_OK, name);
+    putchar('\n');
+    return IMG_EXIT_OK;
+}
+
 static int run(int argc, char **argv)
 {
     if (argc < 2)
         return unknown(NULL);
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0 ||
-        strcmp(argv[1], "help") == 0) {
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i]->name, argv[1]) == 0)
+            return run_command(commands[i], argc - 1, argv + 1);
+    if (strcmp(argv[1], "help") == 0 || wants_help(argc, argv)) {
         print_help();
         return IMG_EXIT_OK;
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("drover-img %s\n", DROVER_VERSION);
         return IMG_EXIT_OK;
-    }
-    for (int i = 0; i < COMMANDS; i++) {
-        if (strcmp(commands[i]->name, argv[1]) == 0) {
-            char name[32]; /* argp takes the program's name from argv[0] */
-            snprintf(name, sizeof name, "drover-img %s", argv[1]);
-            argv[1] = name;
-            return commands[i]->run(argc - 1, argv + 1);
-        }
     }
     return unknown(argv[1]);
 }

@@ -121,7 +121,7 @@ int img_arguments_parse(const struct argp *argp, int argc, char **argv, struct i
     struct argp outer = *argp;
     outer.parser = parse_one;
     input->argp = argp;
-    if (argp_parse(&outer, argc, argv, ARGP_NO_ERRS, NULL, input)) {
+    if (argp_parse(&outer, argc, argv, ARGP_NO_ERRS | ARGP_NO_HELP, NULL, input)) {
         if (!input->err.code)
             refused(argp, argv[input->refused_next - 1], &input->err);
         return -EINVAL;

@@ -18,6 +18,7 @@ enum img_exit {
 
 struct img_command {
     const char *name, *help;
+    const struct argp *argp;           /* of the command line, for --help */
     int (*run)(int argc, char **argv); /* returns the exit code; has printed everything */
 };
 

@@ -145,5 +145,7 @@ static int compare_command(int argc, char **argv)
     return code;
 }
 
-const struct img_command img_command_compare = {
-    .name = "compare", .help = "tells whether two images hold the same", .run = compare_command};
+const struct img_command img_command_compare = {.name = "compare",
+                                                .help = "tells whether two images hold the same",
+                                                .argp = &compare_argp,
+                                                .run = compare_command};

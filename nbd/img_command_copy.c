@@ -277,4 +277,5 @@ static int copy_command(int argc, char **argv)
 const struct img_command img_command_copy = {.name = "copy",
                                              .help =
                                                  "copies one image onto another, whatever they are",
+                                             .argp = &copy_argp,
                                              .run = copy_command};

@@ -138,5 +138,7 @@ static int create_command(int argc, char **argv)
     return IMG_EXIT_OK;
 }
 
-const struct img_command img_command_create = {
-    .name = "create", .help = "makes a raw image file", .run = create_command};
+const struct img_command img_command_create = {.name = "create",
+                                               .help = "makes a raw image file",
+                                               .argp = &create_argp,
+                                               .run = create_command};

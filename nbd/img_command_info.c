@@ -137,4 +137,4 @@ static int info_command(int argc, char **argv)
 }
 
 const struct img_command img_command_info = {
-    .name = "info", .help = "shows what an image is", .run = info_command};
+    .name = "info", .help = "shows what an image is", .argp = &info_argp, .run = info_command};

@@ -148,4 +148,5 @@ static int map_command(int argc, char **argv)
 const struct img_command img_command_map = {
     .name = "map",
     .help = "shows which parts of an image are data and which are holes",
+    .argp = &map_argp,
     .run = map_command};

@@ -146,5 +146,7 @@ static int resize_command(int argc, char **argv)
     return rc ? img_command_fail("resize", err, IMG_EXIT_FAILED) : IMG_EXIT_OK;
 }
 
-const struct img_command img_command_resize = {
-    .name = "resize", .help = "gives an image a new size", .run = resize_command};
+const struct img_command img_command_resize = {.name = "resize",
+                                               .help = "gives an image a new size",
+                                               .argp = &resize_argp,
+                                               .run = resize_command};
