@@ -387,6 +387,18 @@ void loop_post(struct loop *loop, struct loop_message *message)
         log_error("cannot wake an event loop: %s", strerror(errno));
 }
 
+void loop_unpost(struct loop *loop, struct loop_message *message)
+{
+    struct loop_message *m;
+    pthread_mutex_lock(&loop->post_lock);
+    STAILQ_FOREACH(m, &loop->posts, link)
+        if (m == message)
+            break;
+    if (m)
+        STAILQ_REMOVE(&loop->posts, message, loop_message, link);
+    pthread_mutex_unlock(&loop->post_lock);
+}
+
 void loop_assert_owner(const struct loop *loop)
 {
     assert(pthread_equal(loop->owner, pthread_self()));

@@ -71,6 +71,8 @@ void loop_timer_clear(struct loop *loop, struct loop_timer *timer);
 
 /* Any thread. The message belongs to the loop until deliver() is called. */
 void loop_post(struct loop *loop, struct loop_message *message);
+/* Takes back a message if it was posted and is not delivered yet. The loop's thread, and not from inside deliver(). */
+void loop_unpost(struct loop *loop, struct loop_message *message);
 /* Operations submitted and not yet completed, the loop's own left out. */
 unsigned loop_in_flight(const struct loop *loop);
 

@@ -2,6 +2,7 @@
  * on the threads' side and posted once a batch: under load neither side pays a wake-up per task. */
 #include "node/base/worker.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -123,12 +124,14 @@ void worker_free(struct worker *w)
 {
     if (!w)
         return;
+    assert(!w->hand_over.queued);
     pthread_mutex_lock(&w->lock);
     w->stop = true;
     pthread_cond_broadcast(&w->wake);
     pthread_mutex_unlock(&w->lock);
     for (unsigned i = 0; i < w->thread_count; i++)
         pthread_join(w->threads[i], NULL);
+    loop_unpost(w->loop, &w->message);
     pthread_cond_destroy(&w->wake);
     pthread_mutex_destroy(&w->lock);
     free(w->threads);

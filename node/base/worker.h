@@ -21,7 +21,8 @@ struct worker_task {
 
 /* Completions come back to `loop`, which must outlive the worker. threads: 1 to 64. */
 struct worker *worker_new(struct loop *loop, unsigned threads, struct err *err);
-/* Waits for running tasks; their done() is not called any more. */
+/* Waits for tasks that were handed over; their done() is not called any more. Not in a turn of the loop in which
+ * something was submitted, and not from inside a done(). */
 void worker_free(struct worker *worker);
 
 /* The task belongs to the worker until done(). Tasks submitted in one turn of the loop wake the threads once. */
