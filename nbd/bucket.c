@@ -12,8 +12,7 @@ static int64_t cost_ns(uint64_t tokens, uint64_t rate)
 struct bucket bucket_of(uint64_t rate, uint64_t burst, uint64_t now_ns)
 {
     int64_t burst_ns = rate ? cost_ns(burst, rate) : 0;
-    return (struct bucket){
-        .rate = rate, .burst_ns = burst_ns, .empty_ns = (int64_t)now_ns - burst_ns};
+    return (struct bucket){.rate = rate, .burst_ns = burst_ns, .empty_ns = (int64_t)now_ns - burst_ns};
 }
 
 uint64_t bucket_ready_ns(const struct bucket *b, uint64_t tokens)

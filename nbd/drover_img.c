@@ -11,9 +11,8 @@
 #include "nbd/img_command.h"
 #include "node/base/log.h"
 
-static const struct img_command *const commands[] = {&img_command_create,  &img_command_info,
-                                                     &img_command_map,     &img_command_copy,
-                                                     &img_command_compare, &img_command_resize};
+static const struct img_command *const commands[] = {&img_command_create, &img_command_info,    &img_command_map,
+                                                     &img_command_copy,   &img_command_compare, &img_command_resize};
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -23,13 +22,12 @@ static void print_help(void)
            "Makes, shows, copies, compares and resizes disk images.\n\n");
     for (int i = 0; i < COMMANDS; i++)
         printf("  %-10s %s\n", commands[i]->name, commands[i]->help);
-    printf(
-        "\nWhere an image is:\n"
-        "  disk.img, /dev/sdb              a raw file or device (./a:b for names like "
-        "DRIVER:VALUE)\n"
-        "  nbd://HOST[:PORT]/EXPORT        an NBD server; also nbds://, nbd+unix://, nbds+unix://\n"
-        "  DRIVER:VALUE                    one driver, as in raw:disk.img, mem:1G\n"
-        "  [{\"driver\":...}, ...], @FILE    a stack of drivers, top first; drivers:");
+    printf("\nWhere an image is:\n"
+           "  disk.img, /dev/sdb              a raw file or device (./a:b for names like "
+           "DRIVER:VALUE)\n"
+           "  nbd://HOST[:PORT]/EXPORT        an NBD server; also nbds://, nbd+unix://, nbds+unix://\n"
+           "  DRIVER:VALUE                    one driver, as in raw:disk.img, mem:1G\n"
+           "  [{\"driver\":...}, ...], @FILE    a stack of drivers, top first; drivers:");
     for (unsigned i = 0; blk_driver_at(i); i++)
         printf(" %s", blk_driver_at(i)->name);
     printf("\nSizes may have a suffix K, M, G, T, P or E (powers of 1024).\n\n"

@@ -57,8 +57,7 @@ static void torn(struct blk_req *child)
 static void tear(struct blk *blk, struct blk_req *req, const struct fault_rule *rule)
 {
     uint64_t mask = blk_limits(blk)->align_bytes - 1;
-    uint64_t length_bytes =
-        (rule->torn_bytes < req->length_bytes ? rule->torn_bytes : req->length_bytes) & ~mask;
+    uint64_t length_bytes = (rule->torn_bytes < req->length_bytes ? rule->torn_bytes : req->length_bytes) & ~mask;
     /* an allocation, and no steady state: a tear is rare by nature */
     struct iovec *iov = calloc((size_t)req->iov_count + 1, sizeof *iov);
     if (!length_bytes || !iov) {

@@ -67,8 +67,7 @@ static int parse_number(const char *field, const json_t *value, uint64_t *out, s
         return 0;
     }
     if (!json_is_string(value))
-        return err_set(err, EINVAL, "%s must be a number, not negative, or a text such as \"64K\"",
-                       field);
+        return err_set(err, EINVAL, "%s must be a number, not negative, or a text such as \"64K\"", field);
     int rc = units_parse_size(json_string_value(value), out, err);
     return rc ? err_prefix(err, "%s", field) : 0;
 }
@@ -96,13 +95,11 @@ static int parse_count(const json_t *value, struct fault_rule *rule, struct err 
 {
     int rc = parse_number("count", value, &rule->count, err);
     if (!rc && !rule->count)
-        rc = err_set(err, EINVAL,
-                     "count must be at least 1: leave the rule out if it shall never fire");
+        rc = err_set(err, EINVAL, "count must be at least 1: leave the rule out if it shall never fire");
     return rc;
 }
 
-static int parse_field(const char *key, const json_t *value, struct fault_rule *rule,
-                       struct err *err)
+static int parse_field(const char *key, const json_t *value, struct fault_rule *rule, struct err *err)
 {
     if (strcmp(key, "op") == 0)
         return parse_op(value, rule, err);
@@ -125,11 +122,10 @@ static int parse_field(const char *key, const json_t *value, struct fault_rule *
         return parse_number(key, value, &rule->offset, err);
     if (strcmp(key, "length") == 0)
         return parse_number(key, value, &rule->length_bytes, err);
-    return err_set(
-        err, EINVAL,
-        "unknown field '%.40s' (there are: op, offset, length, after, count, probability, error, "
-        "delay, torn)",
-        key);
+    return err_set(err, EINVAL,
+                   "unknown field '%.40s' (there are: op, offset, length, after, count, probability, error, "
+                   "delay, torn)",
+                   key);
 }
 
 /* What no field can know alone. */
@@ -138,8 +134,7 @@ static int check_whole(struct fault_rule *rule, struct err *err)
     if (!rule->error && !rule->delay_ns && !rule->tears)
         return err_set(err, EINVAL, "does nothing: give error, delay or torn");
     if (rule->ranged && !rule->any_op && (rule->op == BLK_FLUSH || rule->op == BLK_RESIZE))
-        return err_set(err, EINVAL, "offset, length: a %s has no range: leave them out",
-                       blk_op_name(rule->op));
+        return err_set(err, EINVAL, "offset, length: a %s has no range: leave them out", blk_op_name(rule->op));
     if (rule->ranged && !rule->length_bytes)
         return err_set(err, EINVAL, "length must be at least 1");
     if (rule->tears && !rule->any_op && rule->op != BLK_WRITE)
@@ -160,8 +155,7 @@ static int parse_rule(json_t *json, struct fault_rule *rule, struct err *err)
         return err_set(err, EINVAL, "must be an object, as in {\"op\":\"read\",\"error\":\"EIO\"}");
     if (!json_object_get(json, "op"))
         return err_set(err, EINVAL, "op is missing (read, write, flush, ..., or any)");
-    *rule = (struct fault_rule){
-        .length_bytes = UINT64_MAX, .count = UINT64_MAX, .threshold = UINT64_C(1) << 32};
+    *rule = (struct fault_rule){.length_bytes = UINT64_MAX, .count = UINT64_MAX, .threshold = UINT64_C(1) << 32};
     json_object_foreach (json, key, value) {
         int rc = parse_field(key, value, rule, err);
         if (rc)
@@ -183,8 +177,7 @@ static uint64_t dice_next(uint64_t *state)
 
 /* ---- the set ---- */
 
-int fault_rules_parse(const struct json_t *json, uint64_t seed, struct fault_rules *rules,
-                      struct err *err)
+int fault_rules_parse(const struct json_t *json, uint64_t seed, struct fault_rules *rules, struct err *err)
 {
     struct fault_rules fresh = {0};
     size_t count = json_array_size(json);
@@ -212,8 +205,7 @@ static bool matches(const struct fault_rule *rule, const struct blk_req *req)
         return true;
     if (req->op == BLK_FLUSH || req->op == BLK_RESIZE)
         return false;
-    bool starts_before_end =
-        req->offset < rule->offset || req->offset - rule->offset < rule->length_bytes;
+    bool starts_before_end = req->offset < rule->offset || req->offset - rule->offset < rule->length_bytes;
     return starts_before_end && req->offset + req->length_bytes > rule->offset;
 }
 

@@ -33,8 +33,7 @@ struct fault_rules {
 
 /* json: an array of objects. Errors: -EINVAL, naming the rule (from 1) and the field; rules
  * untouched then. */
-int fault_rules_parse(const struct json_t *json, uint64_t seed, struct fault_rules *rules,
-                      struct err *err);
+int fault_rules_parse(const struct json_t *json, uint64_t seed, struct fault_rules *rules, struct err *err);
 
 /* The rule that fires for req, or NULL. Counts. */
 struct fault_rule *fault_rules_ask(struct fault_rules *rules, const struct blk_req *req);

@@ -18,8 +18,7 @@ static void list_add(char *list, size_t size, const char *lead, const char *word
 
 /* ---- values ---- */
 
-error_t img_arguments_size(struct img_arguments *input, const char *option, const char *value,
-                           uint64_t *bytes)
+error_t img_arguments_size(struct img_arguments *input, const char *option, const char *value, uint64_t *bytes)
 {
     if (units_parse_size(value, bytes, &input->err) == 0)
         return 0;
@@ -27,8 +26,8 @@ error_t img_arguments_size(struct img_arguments *input, const char *option, cons
     return EINVAL;
 }
 
-error_t img_arguments_number(struct img_arguments *input, const char *option, const char *value,
-                             uint64_t min, uint64_t max, uint64_t *number)
+error_t img_arguments_number(struct img_arguments *input, const char *option, const char *value, uint64_t min,
+                             uint64_t max, uint64_t *number)
 {
     char *end = NULL;
     errno = 0;

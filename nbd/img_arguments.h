@@ -25,14 +25,12 @@ struct img_arguments {
 /* Parses all of argv; argp may have options, parser, args_doc and doc; args_doc names the places
  * ("SOURCE DESTINATION"), every one of which must be there. Errors: -EINVAL, the text in
  * input->err. --help and --usage print and end the process with 0. */
-int img_arguments_parse(const struct argp *argp, int argc, char **argv,
-                        struct img_arguments *input);
+int img_arguments_parse(const struct argp *argp, int argc, char **argv, struct img_arguments *input);
 
 /* For parsers: value of `option` ("--offset"). 0 or EINVAL, with the text set. */
-error_t img_arguments_size(struct img_arguments *input, const char *option, const char *value,
-                           uint64_t *bytes);
-error_t img_arguments_number(struct img_arguments *input, const char *option, const char *value,
-                             uint64_t min, uint64_t max, uint64_t *number);
+error_t img_arguments_size(struct img_arguments *input, const char *option, const char *value, uint64_t *bytes);
+error_t img_arguments_number(struct img_arguments *input, const char *option, const char *value, uint64_t min,
+                             uint64_t max, uint64_t *number);
 /* choices: NULL-terminated; *choice becomes the index. */
 error_t img_arguments_choice(struct img_arguments *input, const char *option, const char *value,
                              const char *const *choices, int *choice);

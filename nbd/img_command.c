@@ -8,8 +8,7 @@ int img_command_fail(const char *command, const struct err *err, int code)
     return code;
 }
 
-int img_command_open(struct img_session *session, const char *text, uint32_t flags,
-                     struct blk **blk, struct err *err)
+int img_command_open(struct img_session *session, const char *text, uint32_t flags, struct blk **blk, struct err *err)
 {
     struct img_location location;
     int rc = img_location_parse(text, &location, err);

@@ -22,15 +22,14 @@ struct img_command {
     int (*run)(int argc, char **argv); /* returns the exit code; has printed everything */
 };
 
-extern const struct img_command img_command_create, img_command_info, img_command_map,
-    img_command_copy, img_command_compare, img_command_resize;
+extern const struct img_command img_command_create, img_command_info, img_command_map, img_command_copy,
+    img_command_compare, img_command_resize;
 
 /* Prints "drover-img COMMAND: text" on standard error and returns code. */
 int img_command_fail(const char *command, const struct err *err, int code);
 
 /* Opens the stack that text means; errors name it. */
-int img_command_open(struct img_session *session, const char *text, uint32_t flags,
-                     struct blk **blk, struct err *err);
+int img_command_open(struct img_session *session, const char *text, uint32_t flags, struct blk **blk, struct err *err);
 
 /* Prints and frees; an object or an array on lines of its own. */
 void img_command_print(json_t *json);

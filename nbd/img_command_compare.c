@@ -18,8 +18,7 @@ struct compare_arguments {
 enum { KEY_STRICT = 256, KEY_PROGRESS, KEY_JSON };
 
 static const struct argp_option compare_options[] = {
-    {"strict", KEY_STRICT, NULL, 0, "Images of different sizes differ, even if the rest is zeroes",
-     0},
+    {"strict", KEY_STRICT, NULL, 0, "Images of different sizes differ, even if the rest is zeroes", 0},
     {"progress", KEY_PROGRESS, "WHEN", 0, "auto (on a terminal, the default), always or never", 0},
     {"json", KEY_JSON, NULL, 0, "Print the result as JSON", 0},
     {0},
@@ -33,8 +32,7 @@ static error_t parse_compare(int key, char *value, struct argp_state *state)
         a->strict = true;
         return 0;
     case KEY_PROGRESS:
-        return img_arguments_choice(&a->common, "--progress", value, img_progress_choices,
-                                    &a->progress);
+        return img_arguments_choice(&a->common, "--progress", value, img_progress_choices, &a->progress);
     case KEY_JSON:
         a->json = true;
         return 0;
@@ -74,17 +72,16 @@ static uint64_t covered_bytes(void *context)
     return r.compared_bytes + r.zero_bytes;
 }
 
-static int run_compare(struct compare_run *run, const struct compare_arguments *a,
-                       struct blk *first, struct blk *second)
+static int run_compare(struct compare_run *run, const struct compare_arguments *a, struct blk *first,
+                       struct blk *second)
 {
     struct img_progress progress;
     uint64_t total = blk_size(first) > blk_size(second) ? blk_size(first) : blk_size(second);
-    int rc = img_compare_start(&run->session.env, first, second, compare_done, run, &run->compare,
-                               run->err);
+    int rc = img_compare_start(&run->session.env, first, second, compare_done, run, &run->compare, run->err);
     if (rc)
         return rc;
-    img_progress_start(&progress, run->session.env.loop, (enum img_progress_when)a->progress, total,
-                       covered_bytes, run->compare);
+    img_progress_start(&progress, run->session.env.loop, (enum img_progress_when)a->progress, total, covered_bytes,
+                       run->compare);
     img_session_wait(&run->session, &run->done);
     img_progress_stop(&progress);
     return run->result;
@@ -92,15 +89,14 @@ static int run_compare(struct compare_run *run, const struct compare_arguments *
 
 static void report_json(bool differ, const struct img_compare_result *r, const uint64_t *sizes)
 {
-    json_t *json = json_pack("{s:b, s:[I, I]}", "same", !differ, "size_bytes", (json_int_t)sizes[0],
-                             (json_int_t)sizes[1]);
+    json_t *json =
+        json_pack("{s:b, s:[I, I]}", "same", !differ, "size_bytes", (json_int_t)sizes[0], (json_int_t)sizes[1]);
     json_object_set_new(json, "first_difference_offset",
                         r->differ ? json_integer((json_int_t)r->first_offset) : json_null());
     img_command_print(json);
 }
 
-static int report(const struct compare_arguments *a, const struct img_compare *compare,
-                  const uint64_t *sizes)
+static int report(const struct compare_arguments *a, const struct img_compare *compare, const uint64_t *sizes)
 {
     struct img_compare_result r = img_compare_result(compare);
     bool sizes_differ = sizes[0] != sizes[1], differ = r.differ || (a->strict && sizes_differ);
@@ -109,12 +105,10 @@ static int report(const struct compare_arguments *a, const struct img_compare *c
     else if (r.differ)
         printf("the images differ, first at offset %" PRIu64 "\n", r.first_offset);
     else if (differ)
-        printf("the images differ in size: %" PRIu64 " and %" PRIu64 " bytes\n", sizes[0],
-               sizes[1]);
+        printf("the images differ in size: %" PRIu64 " and %" PRIu64 " bytes\n", sizes[0], sizes[1]);
     else if (sizes_differ)
-        printf("the images are the same, but for zeroes at the end: %" PRIu64 " and %" PRIu64
-               " bytes\n",
-               sizes[0], sizes[1]);
+        printf("the images are the same, but for zeroes at the end: %" PRIu64 " and %" PRIu64 " bytes\n", sizes[0],
+               sizes[1]);
     else
         printf("the images are the same\n");
     return differ ? IMG_EXIT_FAILED : IMG_EXIT_OK;
@@ -130,8 +124,7 @@ static int compare_command(int argc, char **argv)
         return img_command_fail("compare", run.err, IMG_EXIT_USAGE);
     int rc = 0, code = IMG_EXIT_USAGE;
     for (int i = 0; i < 2 && !rc; i++)
-        rc = img_command_open(&run.session, a.common.places[i], BLK_OPEN_READ_ONLY, &blk[i],
-                              run.err);
+        rc = img_command_open(&run.session, a.common.places[i], BLK_OPEN_READ_ONLY, &blk[i], run.err);
     if (!rc)
         rc = run_compare(&run, &a, blk[0], blk[1]);
     if (!rc)
@@ -145,7 +138,5 @@ static int compare_command(int argc, char **argv)
     return code;
 }
 
-const struct img_command img_command_compare = {.name = "compare",
-                                                .help = "tells whether two images hold the same",
-                                                .argp = &compare_argp,
-                                                .run = compare_command};
+const struct img_command img_command_compare = {
+    .name = "compare", .help = "tells whether two images hold the same", .argp = &compare_argp, .run = compare_command};

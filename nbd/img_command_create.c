@@ -21,8 +21,8 @@ struct create_arguments {
 enum { KEY_PREALLOCATE = 256, KEY_FORCE, KEY_JSON };
 
 static const struct argp_option create_options[] = {
-    {"preallocate", KEY_PREALLOCATE, "HOW", 0,
-     "off: sparse (default); falloc: reserve the space; full: write zeroes", 0},
+    {"preallocate", KEY_PREALLOCATE, "HOW", 0, "off: sparse (default); falloc: reserve the space; full: write zeroes",
+     0},
     {"force", KEY_FORCE, NULL, 0, "Overwrite a file that is there, unless it is in use", 0},
     {"json", KEY_JSON, NULL, 0, "Print the result as JSON", 0},
     {0},
@@ -57,8 +57,7 @@ static const struct argp create_argp = {
 static int open_new(const char *path, bool force, struct err *err)
 {
     /* not O_TRUNC: what is in use must not be emptied before the claim says so */
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (force ? 0 : O_EXCL),
-                  0666);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (force ? 0 : O_EXCL), 0666);
     struct stat st;
     int rc = 0;
     if (fd < 0 && errno == EEXIST)
@@ -79,21 +78,18 @@ static int open_new(const char *path, bool force, struct err *err)
 static int fill(int fd, uint64_t size_bytes, enum preallocate how, struct err *err)
 {
     int rc = ftruncate(fd, 0) < 0 || ftruncate(fd, (off_t)size_bytes) < 0 ? -errno : 0;
-    if (!rc && size_bytes && how == PREALLOCATE_FALLOC &&
-        fallocate(fd, 0, 0, (off_t)size_bytes) < 0)
+    if (!rc && size_bytes && how == PREALLOCATE_FALLOC && fallocate(fd, 0, 0, (off_t)size_bytes) < 0)
         rc = -errno;
     if (!rc && how == PREALLOCATE_FULL)
         rc = raw_write_zeroes(fd, 0, size_bytes);
     if (!rc && fsync(fd) < 0)
         rc = -errno;
     if (rc == -EOPNOTSUPP)
-        return err_set(err, -rc,
-                       "this file system cannot reserve space: use --preallocate=full or off");
+        return err_set(err, -rc, "this file system cannot reserve space: use --preallocate=full or off");
     return rc ? err_set(err, -rc, "%s", strerror(-rc)) : 0;
 }
 
-static int create(const struct create_arguments *a, const char *path, uint64_t size_bytes,
-                  struct err *err)
+static int create(const struct create_arguments *a, const char *path, uint64_t size_bytes, struct err *err)
 {
     bool existed = access(path, F_OK) == 0;
     int fd = open_new(path, a->force, err);
@@ -119,8 +115,7 @@ static int create_command(int argc, char **argv)
     if (!rc && img_arguments_size(&a.common, "SIZE", a.common.places[1], &size_bytes))
         rc = -EINVAL;
     if (!rc && !(rc = img_location_parse(a.common.places[0], &location, err)) && !location.path)
-        rc = err_set(err, EINVAL, "'%s' is no file name: only raw files are created",
-                     a.common.places[0]);
+        rc = err_set(err, EINVAL, "'%s' is no file name: only raw files are created", a.common.places[0]);
     int code = IMG_EXIT_USAGE;
     if (!rc) {
         code = IMG_EXIT_FAILED;
@@ -130,15 +125,12 @@ static int create_command(int argc, char **argv)
     if (rc)
         return img_command_fail("create", err, code);
     if (a.json)
-        img_command_print(json_pack("{s:s%, s:I}", "file", a.common.places[0],
-                                    strlen(a.common.places[0]), "size_bytes",
+        img_command_print(json_pack("{s:s%, s:I}", "file", a.common.places[0], strlen(a.common.places[0]), "size_bytes",
                                     (json_int_t)size_bytes));
     else
         printf("'%s' created, %" PRIu64 " bytes\n", a.common.places[0], size_bytes);
     return IMG_EXIT_OK;
 }
 
-const struct img_command img_command_create = {.name = "create",
-                                               .help = "makes a raw image file",
-                                               .argp = &create_argp,
-                                               .run = create_command};
+const struct img_command img_command_create = {
+    .name = "create", .help = "makes a raw image file", .argp = &create_argp, .run = create_command};

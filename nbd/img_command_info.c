@@ -40,10 +40,9 @@ static const struct argp info_argp = {
 static const struct {
     uint32_t bit;
     const char *name;
-} abilities[] = {{BLK_CAN_TRIM, "trim"},           {BLK_CAN_ZERO, "zero"},
-                 {BLK_CAN_FAST_ZERO, "fast-zero"}, {BLK_CAN_RESIZE, "resize"},
-                 {BLK_CAN_CACHE, "cache"},         {BLK_CAN_MULTI_CONN, "multi-conn"},
-                 {BLK_CAN_EXTENTS, "extents"},     {BLK_IS_ROTATIONAL, "rotational"}};
+} abilities[] = {{BLK_CAN_TRIM, "trim"},       {BLK_CAN_ZERO, "zero"},           {BLK_CAN_FAST_ZERO, "fast-zero"},
+                 {BLK_CAN_RESIZE, "resize"},   {BLK_CAN_CACHE, "cache"},         {BLK_CAN_MULTI_CONN, "multi-conn"},
+                 {BLK_CAN_EXTENTS, "extents"}, {BLK_IS_ROTATIONAL, "rotational"}};
 
 enum { ABILITIES = sizeof abilities / sizeof *abilities };
 
@@ -52,8 +51,8 @@ static bool allocated(const char *text, uint64_t *bytes)
 {
     struct img_location location;
     struct stat st;
-    bool known = img_location_parse(text, &location, NULL) == 0 && location.path &&
-                 stat(location.path, &st) == 0 && S_ISREG(st.st_mode);
+    bool known = img_location_parse(text, &location, NULL) == 0 && location.path && stat(location.path, &st) == 0 &&
+                 S_ISREG(st.st_mode);
     if (known)
         *bytes = (uint64_t)st.st_blocks * 512;
     img_location_fini(&location);
@@ -70,8 +69,8 @@ static json_t *describe(const char *text, const struct blk *blk)
     for (int i = 0; i < ABILITIES; i++)
         if (blk_can(blk) & abilities[i].bit)
             json_array_append_new(can, json_string(abilities[i].name));
-    json_t *json = json_pack("{s:o*, s:o, s:I}", "image", json_string(text), "drivers", drivers,
-                             "size_bytes", (json_int_t)blk_size(blk));
+    json_t *json = json_pack("{s:o*, s:o, s:I}", "image", json_string(text), "drivers", drivers, "size_bytes",
+                             (json_int_t)blk_size(blk));
     if (allocated(text, &bytes))
         json_object_set_new(json, "allocated_bytes", json_integer((json_int_t)bytes));
     json_object_set_new(json, "align_bytes", json_integer(limits->align_bytes));

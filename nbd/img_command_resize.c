@@ -14,9 +14,9 @@ struct resize_arguments {
 enum { KEY_SHRINK = 256, KEY_JSON };
 
 /* -1G is the option -1 with the value G to argp */
-#define DIGIT(key)                                                                                 \
-    {                                                                                              \
-        NULL, key, "SIZE", OPTION_HIDDEN | OPTION_ARG_OPTIONAL, NULL, 0                            \
+#define DIGIT(key)                                                                                                     \
+    {                                                                                                                  \
+        NULL, key, "SIZE", OPTION_HIDDEN | OPTION_ARG_OPTIONAL, NULL, 0                                                \
     }
 
 static const struct argp_option resize_options[] = {
@@ -72,25 +72,21 @@ struct change {
 static int parse_change(struct resize_arguments *a, const char *text, struct change *change)
 {
     *change = (struct change){.sign = *text == '+' || *text == '-' ? *text : 0};
-    return img_arguments_size(&a->common, "SIZE", text + (change->sign != 0), &change->bytes)
-               ? -EINVAL
-               : 0;
+    return img_arguments_size(&a->common, "SIZE", text + (change->sign != 0), &change->bytes) ? -EINVAL : 0;
 }
 
-static int new_size(const struct change *change, uint64_t old_bytes, bool shrink, uint64_t *bytes,
-                    struct err *err)
+static int new_size(const struct change *change, uint64_t old_bytes, bool shrink, uint64_t *bytes, struct err *err)
 {
     if (change->sign == '-' && change->bytes > old_bytes)
-        return err_set(err, EINVAL, "the image has only %" PRIu64 " bytes, it cannot lose %" PRIu64,
-                       old_bytes, change->bytes);
+        return err_set(err, EINVAL, "the image has only %" PRIu64 " bytes, it cannot lose %" PRIu64, old_bytes,
+                       change->bytes);
     *bytes = change->sign == '+'   ? old_bytes + change->bytes
              : change->sign == '-' ? old_bytes - change->bytes
                                    : change->bytes;
     if (*bytes > INT64_MAX)
         return err_set(err, EINVAL, "the new size is over 2^63-1 bytes");
     if (*bytes < old_bytes && !shrink)
-        return err_set(err, EINVAL,
-                       "this would cut %" PRIu64 " bytes off the end: --shrink allows it",
+        return err_set(err, EINVAL, "this would cut %" PRIu64 " bytes off the end: --shrink allows it",
                        old_bytes - *bytes);
     return 0;
 }
@@ -106,19 +102,17 @@ static int resize(struct img_session *session, struct blk *blk, const struct res
     if (!(blk_can(blk) & BLK_CAN_RESIZE))
         return err_set(err, EOPNOTSUPP, "'%s' cannot be resized", a->common.places[0]);
     if (io.req.offset & (blk_limits(blk)->align_bytes - 1))
-        return err_set(err, EINVAL, "the size must be a multiple of %u",
-                       blk_limits(blk)->align_bytes);
+        return err_set(err, EINVAL, "the size must be a multiple of %u", blk_limits(blk)->align_bytes);
     rc = img_session_io(session, blk, &io);
     if (!rc) {
         io.req.op = BLK_FLUSH;
         rc = img_session_io(session, blk, &io);
     }
     if (rc)
-        return err_set(err, -rc, "from %" PRIu64 " to %" PRIu64 " bytes: %s", old_bytes,
-                       io.req.offset, strerror(-rc));
+        return err_set(err, -rc, "from %" PRIu64 " to %" PRIu64 " bytes: %s", old_bytes, io.req.offset, strerror(-rc));
     if (a->json)
-        img_command_print(json_pack("{s:I, s:I}", "size_bytes", (json_int_t)blk_size(blk),
-                                    "old_size_bytes", (json_int_t)old_bytes));
+        img_command_print(
+            json_pack("{s:I, s:I}", "size_bytes", (json_int_t)blk_size(blk), "old_size_bytes", (json_int_t)old_bytes));
     else
         printf("resized from %" PRIu64 " to %" PRIu64 " bytes\n", old_bytes, blk_size(blk));
     return 0;
@@ -146,7 +140,5 @@ static int resize_command(int argc, char **argv)
     return rc ? img_command_fail("resize", err, IMG_EXIT_FAILED) : IMG_EXIT_OK;
 }
 
-const struct img_command img_command_resize = {.name = "resize",
-                                               .help = "gives an image a new size",
-                                               .argp = &resize_argp,
-                                               .run = resize_command};
+const struct img_command img_command_resize = {
+    .name = "resize", .help = "gives an image a new size", .argp = &resize_argp, .run = resize_command};

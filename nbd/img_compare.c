@@ -61,12 +61,11 @@ static const char *const names[2] = {"first", "second"};
 
 static void pump(struct img_compare *c);
 
-static void fail(struct img_compare *c, int result, const char *doing, unsigned side,
-                 uint64_t offset)
+static void fail(struct img_compare *c, int result, const char *doing, unsigned side, uint64_t offset)
 {
     if (!c->result)
-        c->result = err_set(&c->err, -result, "%s the %s image at offset %llu: %s", doing,
-                            names[side], (unsigned long long)offset, strerror(-result));
+        c->result = err_set(&c->err, -result, "%s the %s image at offset %llu: %s", doing, names[side],
+                            (unsigned long long)offset, strerror(-result));
     img_scout_stop(&c->scout[0]);
     img_scout_stop(&c->scout[1]);
 }
@@ -92,8 +91,7 @@ static uint64_t first_difference(const char *a, const char *b, uint64_t length_b
 static void judge(struct slot *slot)
 {
     struct img_compare *c = slot->compare;
-    uint64_t same =
-        first_difference(bytes_of(&slot->side[0]), bytes_of(&slot->side[1]), slot->length_bytes);
+    uint64_t same = first_difference(bytes_of(&slot->side[0]), bytes_of(&slot->side[1]), slot->length_bytes);
     c->totals.compared_bytes += same;
     if (same == slot->length_bytes)
         return;
@@ -225,15 +223,13 @@ static int check_sides(struct img_compare *c, struct err *err)
         uint64_t size = blk_size(c->blk[i]);
         uint32_t around = limits->align_bytes > 1 ? 2 * limits->align_bytes : 0;
         if (size % limits->align_bytes)
-            return err_set(
-                err, EINVAL,
-                "the end of the %s image cannot be read: its size, %llu, is not a multiple of its "
-                "alignment, %u",
-                names[i], (unsigned long long)size, limits->align_bytes);
+            return err_set(err, EINVAL,
+                           "the end of the %s image cannot be read: its size, %llu, is not a multiple of its "
+                           "alignment, %u",
+                           names[i], (unsigned long long)size, limits->align_bytes);
         if (c->request_bytes + around > limits->max_transfer_bytes)
-            c->request_bytes = limits->max_transfer_bytes > 2 * around
-                                   ? limits->max_transfer_bytes - around
-                                   : limits->align_bytes;
+            c->request_bytes =
+                limits->max_transfer_bytes > 2 * around ? limits->max_transfer_bytes - around : limits->align_bytes;
         if (c->buffer_bytes < REQUEST_BYTES + around)
             c->buffer_bytes = REQUEST_BYTES + around;
         c->end = size > c->end ? size : c->end;
@@ -296,7 +292,6 @@ void img_compare_free(struct img_compare *compare)
         return;
     for (unsigned i = 0; i < SLOTS; i++)
         for (unsigned k = 0; k < 2; k++)
-            buffer_put(compare->env.buffers, compare->slots[i].side[k].buffer,
-                       compare->buffer_bytes);
+            buffer_put(compare->env.buffers, compare->slots[i].side[k].buffer, compare->buffer_bytes);
     free(compare);
 }

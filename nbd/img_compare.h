@@ -17,9 +17,8 @@ struct img_compare;
 
 struct img_compare_result {
     bool differ;
-    uint64_t first_offset; /* of the first byte that differs */
-    uint64_t compared_bytes,
-        zero_bytes; /* zero: known to be zeroes on both sides without reading */
+    uint64_t first_offset;               /* of the first byte that differs */
+    uint64_t compared_bytes, zero_bytes; /* zero: known to be zeroes on both sides without reading */
 };
 
 /* done(context, 0 or -errno, text) is called once, from the loop, when nothing is in flight any

@@ -93,13 +93,12 @@ static uint64_t clock_ns(void)
 
 /* ---- errors ---- */
 
-static void fail(struct img_copy *copy, int result, const char *doing, const char *side,
-                 uint64_t offset)
+static void fail(struct img_copy *copy, int result, const char *doing, const char *side, uint64_t offset)
 {
     if (copy->result && copy->result != -ECANCELED)
         return;
-    copy->result = err_set(&copy->err, -result, "%s the %s at offset %llu: %s", doing, side,
-                           (unsigned long long)offset, strerror(-result));
+    copy->result = err_set(&copy->err, -result, "%s the %s at offset %llu: %s", doing, side, (unsigned long long)offset,
+                           strerror(-result));
     img_scout_stop(&copy->scout);
 }
 
@@ -120,8 +119,8 @@ static void slot_idle(struct slot *slot)
     pump(copy);
 }
 
-static void submit(struct slot *slot, struct blk *blk, enum blk_op op, uint64_t offset,
-                   uint64_t length_bytes, char *data, void (*done)(struct blk_req *req))
+static void submit(struct slot *slot, struct blk *blk, enum blk_op op, uint64_t offset, uint64_t length_bytes,
+                   char *data, void (*done)(struct blk_req *req))
 {
     slot->iov = (struct iovec){data, op == BLK_ZERO ? 0 : length_bytes};
     slot->req.op = op;
@@ -175,8 +174,7 @@ static void write_next(struct slot *slot)
         char *data = slot->buffer + slot->shift;
         slot->part_bytes = slot->length_bytes;
         if (copy->find_zeroes)
-            slot->part_bytes =
-                img_zeroes_run(data, slot->length_bytes, slot->at, copy->grain_bytes, &zero);
+            slot->part_bytes = img_zeroes_run(data, slot->length_bytes, slot->at, copy->grain_bytes, &zero);
         if (zero && copy->options.destination_is_zero) {
             account(slot, &copy->totals.zero_bytes);
             continue;
@@ -220,10 +218,8 @@ static void edge_read(struct blk_req *req)
         slot_idle(slot);
         return;
     }
-    memcpy(edge_of(slot) + (slot->at - req->offset), slot->buffer + slot->shift,
-           slot->length_bytes);
-    submit(slot, copy->destination, BLK_WRITE, req->offset, copy->block_bytes, edge_of(slot),
-           edge_written);
+    memcpy(edge_of(slot) + (slot->at - req->offset), slot->buffer + slot->shift, slot->length_bytes);
+    submit(slot, copy->destination, BLK_WRITE, req->offset, copy->block_bytes, edge_of(slot), edge_written);
 }
 
 static void read_done(struct blk_req *req)
@@ -233,8 +229,8 @@ static void read_done(struct blk_req *req)
     if (failed(slot, "reading", "source"))
         slot_idle(slot);
     else if (is_edge(copy, slot))
-        submit(slot, copy->destination, BLK_READ, align_down(slot->at, copy->block_bytes),
-               copy->block_bytes, edge_of(slot), edge_read);
+        submit(slot, copy->destination, BLK_READ, align_down(slot->at, copy->block_bytes), copy->block_bytes,
+               edge_of(slot), edge_read);
     else
         write_next(slot);
 }
@@ -309,8 +305,7 @@ static void start_piece(struct slot *slot, const struct piece *piece)
     if (piece->zero && copy->can_zero) {
         submit(slot, copy->destination, BLK_ZERO, slot->at, slot->length_bytes, NULL, zeroed);
     } else if (piece->zero) {
-        submit(slot, copy->destination, BLK_WRITE, slot->at, slot->length_bytes, copy->zeroes,
-               zeroed);
+        submit(slot, copy->destination, BLK_WRITE, slot->at, slot->length_bytes, copy->zeroes, zeroed);
     } else {
         uint64_t from = slot->at + copy->delta;
         uint64_t first = align_down(from, copy->source_align);
@@ -333,8 +328,8 @@ static void flush_done(struct blk_req *req)
 {
     struct slot *slot = CONTAINER_OF(req, struct slot, req);
     if (req->result)
-        slot->copy->result = err_set(&slot->copy->err, -req->result, "flushing the destination: %s",
-                                     strerror(-req->result));
+        slot->copy->result =
+            err_set(&slot->copy->err, -req->result, "flushing the destination: %s", strerror(-req->result));
     slot_idle(slot);
 }
 
@@ -375,22 +370,19 @@ static void scout_ready(struct img_scout *scout)
 
 /* ---- setting up ---- */
 
-static int check_window(const char *side, uint64_t begin, uint64_t end, const struct blk *blk,
-                        struct err *err)
+static int check_window(const char *side, uint64_t begin, uint64_t end, const struct blk *blk, struct err *err)
 {
     uint64_t size = blk_size(blk);
     uint32_t align = blk_limits(blk)->align_bytes;
     if (end < begin || end > size)
         return err_set(err, EINVAL, "bytes %llu to %llu are not all inside the %s, which has %llu",
-                       (unsigned long long)begin, (unsigned long long)end, side,
-                       (unsigned long long)size);
+                       (unsigned long long)begin, (unsigned long long)end, side, (unsigned long long)size);
     if (align_up(end, align) > size)
         return err_set(err, EINVAL,
                        "the last %llu bytes of the %s cannot be reached: its size, %llu, is not a "
                        "multiple of its "
                        "alignment, %u",
-                       (unsigned long long)(size - align_down(size, align)), side,
-                       (unsigned long long)size, align);
+                       (unsigned long long)(size - align_down(size, align)), side, (unsigned long long)size, align);
     return 0;
 }
 
@@ -420,15 +412,12 @@ static void set_up(struct img_copy *copy)
     copy->block_bytes = blk_limits(copy->destination)->align_bytes;
     copy->grain_bytes = grain > copy->block_bytes ? grain : copy->block_bytes;
     copy->request_bytes = fit_request(copy, o->request_bytes);
-    copy->edge_at =
-        (uint32_t)align_up(copy->request_bytes + 2 * copy->source_align, BUFFER_ALIGN_BYTES);
-    copy->buffer_bytes =
-        (copy->begin | copy->end) & (copy->block_bytes - 1)
-            ? copy->edge_at + copy->block_bytes
-            : copy->request_bytes + (copy->source_align > 1 ? 2 * copy->source_align : 0);
+    copy->edge_at = (uint32_t)align_up(copy->request_bytes + 2 * copy->source_align, BUFFER_ALIGN_BYTES);
+    copy->buffer_bytes = (copy->begin | copy->end) & (copy->block_bytes - 1)
+                             ? copy->edge_at + copy->block_bytes
+                             : copy->request_bytes + (copy->source_align > 1 ? 2 * copy->source_align : 0);
     copy->can_zero = blk_can(copy->destination) & BLK_CAN_ZERO;
-    copy->find_zeroes =
-        o->sparse != IMG_COPY_SPARSE_NEVER && (copy->can_zero || o->destination_is_zero);
+    copy->find_zeroes = o->sparse != IMG_COPY_SPARSE_NEVER && (copy->can_zero || o->destination_is_zero);
     copy->finish.run = finish;
     STAILQ_INIT(&copy->idle);
 }
@@ -449,16 +438,15 @@ static int get_buffers(struct img_copy *copy)
 
 int img_copy_start(const struct blk_env *env, struct blk *source, struct blk *destination,
                    const struct img_copy_options *options,
-                   void (*done)(void *context, int result, const struct err *err), void *context,
-                   struct img_copy **out, struct err *err)
+                   void (*done)(void *context, int result, const struct err *err), void *context, struct img_copy **out,
+                   struct err *err)
 {
     unsigned requests = options->requests ? options->requests : IMG_COPY_REQUESTS;
     requests = requests < IMG_COPY_REQUESTS_MAX ? requests : IMG_COPY_REQUESTS_MAX;
-    int rc = check_window("source", options->offset, options->offset + options->length_bytes,
-                          source, err);
+    int rc = check_window("source", options->offset, options->offset + options->length_bytes, source, err);
     if (!rc)
-        rc = check_window("destination", options->to_offset,
-                          options->to_offset + options->length_bytes, destination, err);
+        rc = check_window("destination", options->to_offset, options->to_offset + options->length_bytes, destination,
+                          err);
     if (rc)
         return rc;
     struct img_copy *copy = calloc(1, sizeof *copy + requests * sizeof(struct slot));
@@ -473,15 +461,14 @@ int img_copy_start(const struct blk_env *env, struct blk *source, struct blk *de
     copy->context = context;
     set_up(copy);
     if (get_buffers(copy)) {
-        rc = err_set(err, ENOMEM, "no memory for %u requests of %u bytes", requests,
-                     copy->request_bytes);
+        rc = err_set(err, ENOMEM, "no memory for %u requests of %u bytes", requests, copy->request_bytes);
         img_copy_free(copy);
         return rc;
     }
     *out = copy;
     copy->totals.begin_ns = clock_ns();
-    img_scout_start(&copy->scout, source, options->offset, options->offset + options->length_bytes,
-                    copy->grain_bytes, options->sparse == IMG_COPY_SPARSE_NEVER, scout_ready);
+    img_scout_start(&copy->scout, source, options->offset, options->offset + options->length_bytes, copy->grain_bytes,
+                    options->sparse == IMG_COPY_SPARSE_NEVER, scout_ready);
     pump(copy);
     return 0;
 }

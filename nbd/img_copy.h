@@ -22,8 +22,8 @@ struct err;
 struct img_copy;
 
 enum img_copy_sparse {
-    IMG_COPY_SPARSE_AUTO, /* skip what the source reports as zeroes; look for zeroes in blocks of 64
-                             KiB */
+    IMG_COPY_SPARSE_AUTO,   /* skip what the source reports as zeroes; look for zeroes in blocks of 64
+                               KiB */
     IMG_COPY_SPARSE_ALWAYS, /* the same in blocks of 4 KiB */
     IMG_COPY_SPARSE_NEVER,  /* read and write every byte */
 };
@@ -40,9 +40,8 @@ struct img_copy_options {
 };
 
 struct img_copy_totals {
-    uint64_t copied_bytes; /* read and written */
-    uint64_t
-        zero_bytes; /* reported as zeroes and not read, or found to be and not written as data */
+    uint64_t copied_bytes;     /* read and written */
+    uint64_t zero_bytes;       /* reported as zeroes and not read, or found to be and not written as data */
     uint64_t begin_ns, end_ns; /* CLOCK_MONOTONIC; end 0: still running */
 };
 

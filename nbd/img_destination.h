@@ -19,7 +19,7 @@ struct img_destination {
 
 /* text: a location; needed_bytes: how large it has to be. Errors name the location; a file that was
  * created is left only if it was opened, too. */
-int img_destination_open(struct img_session *session, const char *text, uint64_t needed_bytes,
-                         bool create, struct img_destination *destination, struct err *err);
+int img_destination_open(struct img_session *session, const char *text, uint64_t needed_bytes, bool create,
+                         struct img_destination *destination, struct err *err);
 
 #endif

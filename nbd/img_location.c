@@ -24,14 +24,12 @@ static const struct blk_driver *driver_of(const char *text, const char *colon)
 {
     const struct blk_driver *d;
     for (unsigned i = 0; (d = blk_driver_at(i)); i++)
-        if (strlen(d->name) == (size_t)(colon - text) &&
-            strncmp(d->name, text, (size_t)(colon - text)) == 0)
+        if (strlen(d->name) == (size_t)(colon - text) && strncmp(d->name, text, (size_t)(colon - text)) == 0)
             return d;
     return NULL;
 }
 
-static int join(struct img_location *location, const char *driver, const char *value,
-                struct err *err)
+static int join(struct img_location *location, const char *driver, const char *value, struct err *err)
 {
     if (asprintf(&location->stack, "%s%s", driver, value) < 0) {
         location->stack = NULL;
@@ -68,10 +66,8 @@ int img_location_parse(const char *text, struct img_location *location, struct e
     if (is_uri(text))
         return join(location, "nbd:", text, err);
     if (strncmp(text, "nbd+vsock:", 10) == 0 || strncmp(text, "nbds+vsock:", 11) == 0)
-        return err_set(
-            err, EINVAL,
-            "'%.80s': vsock is not supported: use nbd://, nbds://, nbd+unix:// or nbds+unix://",
-            text);
+        return err_set(err, EINVAL, "'%.80s': vsock is not supported: use nbd://, nbds://, nbd+unix:// or nbds+unix://",
+                       text);
     if (d) {
         location->path = strcmp(d->name, "raw") == 0 && colon[1] ? colon + 1 : NULL;
         return join(location, "", text, err);

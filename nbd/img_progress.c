@@ -18,14 +18,12 @@ static void format_left(uint64_t seconds, char *buffer, size_t len)
         snprintf(buffer, len, "%lluh%02llum", (unsigned long long)(seconds / 3600),
                  (unsigned long long)(seconds / 60 % 60));
     else if (seconds >= 60)
-        snprintf(buffer, len, "%llum%02llus", (unsigned long long)(seconds / 60),
-                 (unsigned long long)(seconds % 60));
+        snprintf(buffer, len, "%llum%02llus", (unsigned long long)(seconds / 60), (unsigned long long)(seconds % 60));
     else
         snprintf(buffer, len, "%llus", (unsigned long long)seconds);
 }
 
-char *img_progress_line(uint64_t done_bytes, uint64_t total_bytes, uint64_t elapsed_ns,
-                        char *buffer, size_t len)
+char *img_progress_line(uint64_t done_bytes, uint64_t total_bytes, uint64_t elapsed_ns, char *buffer, size_t len)
 {
     double share = total_bytes ? (double)done_bytes / (double)total_bytes : 1;
     int filled = (int)(share * BAR);
@@ -41,8 +39,8 @@ char *img_progress_line(uint64_t done_bytes, uint64_t total_bytes, uint64_t elap
         format_left((uint64_t)((double)(total_bytes - done_bytes) / per_second), left, sizeof left);
     }
     snprintf(buffer, len, "%5.1f%% [%s] %s of %s, %s/s, %s left", share * 100, bar,
-             units_format_size(done_bytes, done, sizeof done),
-             units_format_size(total_bytes, total, sizeof total), rate, left);
+             units_format_size(done_bytes, done, sizeof done), units_format_size(total_bytes, total, sizeof total),
+             rate, left);
     return buffer;
 }
 
@@ -50,8 +48,8 @@ static void draw(struct img_progress *p)
 {
     char line[LINE_MAX_BYTES];
     uint64_t done = p->done_bytes(p->context);
-    img_progress_line(done < p->total_bytes ? done : p->total_bytes, p->total_bytes,
-                      loop_now_ns(p->loop) - p->begin_ns, line, sizeof line);
+    img_progress_line(done < p->total_bytes ? done : p->total_bytes, p->total_bytes, loop_now_ns(p->loop) - p->begin_ns,
+                      line, sizeof line);
     fprintf(p->out, "\r%s\033[K", line); /* and clear what a longer line left */
     fflush(p->out);
 }
@@ -63,9 +61,8 @@ static void tick(struct loop_timer *timer)
     loop_timer_set(p->loop, &p->timer, loop_now_ns(p->loop) + PERIOD_NS);
 }
 
-void img_progress_start(struct img_progress *progress, struct loop *loop,
-                        enum img_progress_when when, uint64_t total_bytes,
-                        uint64_t (*done_bytes)(void *context), void *context)
+void img_progress_start(struct img_progress *progress, struct loop *loop, enum img_progress_when when,
+                        uint64_t total_bytes, uint64_t (*done_bytes)(void *context), void *context)
 {
     *progress = (struct img_progress){
         .loop = loop,
@@ -75,8 +72,7 @@ void img_progress_start(struct img_progress *progress, struct loop *loop,
         .total_bytes = total_bytes,
         .done_bytes = done_bytes,
         .context = context,
-        .shown =
-            when == IMG_PROGRESS_ALWAYS || (when == IMG_PROGRESS_AUTO && isatty(STDERR_FILENO)),
+        .shown = when == IMG_PROGRESS_ALWAYS || (when == IMG_PROGRESS_AUTO && isatty(STDERR_FILENO)),
     };
     if (progress->shown)
         tick(&progress->timer);

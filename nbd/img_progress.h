@@ -29,14 +29,12 @@ struct img_progress {
 };
 
 /* AUTO: only if standard error, where the line goes, is a terminal. */
-void img_progress_start(struct img_progress *progress, struct loop *loop,
-                        enum img_progress_when when, uint64_t total_bytes,
-                        uint64_t (*done_bytes)(void *context), void *context);
+void img_progress_start(struct img_progress *progress, struct loop *loop, enum img_progress_when when,
+                        uint64_t total_bytes, uint64_t (*done_bytes)(void *context), void *context);
 /* Draws the last state and ends the line. */
 void img_progress_stop(struct img_progress *progress);
 
 /* The line alone, without a newline; returns buffer. */
-char *img_progress_line(uint64_t done_bytes, uint64_t total_bytes, uint64_t elapsed_ns,
-                        char *buffer, size_t len);
+char *img_progress_line(uint64_t done_bytes, uint64_t total_bytes, uint64_t elapsed_ns, char *buffer, size_t len);
 
 #endif

@@ -16,8 +16,7 @@ static struct img_scout_batch *room(struct img_scout *scout)
 }
 
 /* Short zeroes become data and neighbours that are alike become one. */
-static void fill(struct img_scout_batch *b, uint64_t at, const struct blk_req *req,
-                 uint64_t grain_bytes)
+static void fill(struct img_scout_batch *b, uint64_t at, const struct blk_req *req, uint64_t grain_bytes)
 {
     b->at = b->count = 0;
     for (uint32_t i = 0; i < req->extent_count; i++) {
@@ -64,8 +63,8 @@ static void ask(struct img_scout *scout)
     blk_submit(scout->blk, &scout->req);
 }
 
-void img_scout_start(struct img_scout *scout, struct blk *blk, uint64_t offset, uint64_t end,
-                     uint64_t grain_bytes, bool blind, void (*ready)(struct img_scout *scout))
+void img_scout_start(struct img_scout *scout, struct blk *blk, uint64_t offset, uint64_t end, uint64_t grain_bytes,
+                     bool blind, void (*ready)(struct img_scout *scout))
 {
     scout->blk = blk;
     scout->next = offset;

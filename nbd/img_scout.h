@@ -40,8 +40,8 @@ struct img_scout {
 
 /* Over [offset, end) of blk; blind: do not ask, all is data. ready() is called after each answer,
  * from the loop. Sends the first query at once. */
-void img_scout_start(struct img_scout *scout, struct blk *blk, uint64_t offset, uint64_t end,
-                     uint64_t grain_bytes, bool blind, void (*ready)(struct img_scout *scout));
+void img_scout_start(struct img_scout *scout, struct blk *blk, uint64_t offset, uint64_t end, uint64_t grain_bytes,
+                     bool blind, void (*ready)(struct img_scout *scout));
 
 /* What is at offset (in the range, and not before an earlier one), and for how long it stays so.
  * False: not known yet, ready() will follow; or never, see result. */

@@ -90,8 +90,7 @@ void img_session_close(struct img_session *session, struct blk *blk)
 static void arm(struct img_session *session)
 {
     struct io_uring_sqe *sqe = loop_sqe(session->env.loop, &session->signal_op);
-    io_uring_prep_read(sqe, session->signal_fd, &session->signal_info, sizeof session->signal_info,
-                       0);
+    io_uring_prep_read(sqe, session->signal_fd, &session->signal_info, sizeof session->signal_info, 0);
     session->signal_armed = true;
 }
 
@@ -110,8 +109,7 @@ static void signalled(struct loop_op *op, int result, uint32_t cqe_flags)
     }
 }
 
-int img_session_guard(struct img_session *session, void (*interrupted)(struct img_session *session),
-                      struct err *err)
+int img_session_guard(struct img_session *session, void (*interrupted)(struct img_session *session), struct err *err)
 {
     sigset_t set = guarded_signals();
     session->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);

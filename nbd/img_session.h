@@ -46,8 +46,7 @@ int img_session_io(struct img_session *session, struct blk *blk, struct img_sess
 void img_session_close(struct img_session *session, struct blk *blk);
 
 /* At least one turn of the loop must follow, up to img_session_unguard(). Errors: -errno. */
-int img_session_guard(struct img_session *session, void (*interrupted)(struct img_session *session),
-                      struct err *err);
+int img_session_guard(struct img_session *session, void (*interrupted)(struct img_session *session), struct err *err);
 void img_session_unguard(struct img_session *session);
 
 #endif

@@ -2,8 +2,7 @@
 
 #include "nbd/zeroes.h"
 
-size_t img_zeroes_run(const void *data, size_t len_bytes, uint64_t position, size_t grain_bytes,
-                      bool *zero)
+size_t img_zeroes_run(const void *data, size_t len_bytes, uint64_t position, size_t grain_bytes, bool *zero)
 {
     const char *p = data;
     size_t at = 0;

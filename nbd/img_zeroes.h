@@ -10,7 +10,6 @@
  * zeroes (*zero true), or all in blocks that hold something else. Blocks are of grain_bytes (a
  * power of two) and lie at multiples of it counted from `position`, which is where data begins; the
  * first and last may be cut short. */
-size_t img_zeroes_run(const void *data, size_t len_bytes, uint64_t position, size_t grain_bytes,
-                      bool *zero);
+size_t img_zeroes_run(const void *data, size_t len_bytes, uint64_t position, size_t grain_bytes, bool *zero);
 
 #endif

@@ -24,8 +24,7 @@ struct throttle {
 
 static bool costs(const struct blk_req *req)
 {
-    return req->op == BLK_READ || req->op == BLK_WRITE || req->op == BLK_ZERO ||
-           req->op == BLK_TRIM;
+    return req->op == BLK_READ || req->op == BLK_WRITE || req->op == BLK_ZERO || req->op == BLK_TRIM;
 }
 
 static uint64_t cost_bytes(const struct throttle *t, const struct blk_req *req)

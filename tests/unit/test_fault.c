@@ -16,10 +16,8 @@ static char data[65536];
 static void open_faulty(struct fixture *f, const char *rules)
 {
     char stack[1024];
-    snprintf(
-        stack, sizeof stack,
-        "[{\"driver\":\"fault\",\"seed\":7,\"rules\":%s},{\"driver\":\"mem\",\"size\":\"1M\"}]",
-        rules);
+    snprintf(stack, sizeof stack,
+             "[{\"driver\":\"fault\",\"seed\":7,\"rules\":%s},{\"driver\":\"mem\",\"size\":\"1M\"}]", rules);
     fixture_open(f, stack, 0);
 }
 
@@ -43,10 +41,8 @@ static void passes_what_no_rule_meets(void **state)
 
 static void every_op(void **state)
 {
-    static const char *const names[] = {"read",  "write", "trim",  "zero",
-                                        "cache", "flush", "resize"};
-    static const enum blk_op ops[] = {BLK_READ,  BLK_WRITE, BLK_TRIM,  BLK_ZERO,
-                                      BLK_CACHE, BLK_FLUSH, BLK_RESIZE};
+    static const char *const names[] = {"read", "write", "trim", "zero", "cache", "flush", "resize"};
+    static const enum blk_op ops[] = {BLK_READ, BLK_WRITE, BLK_TRIM, BLK_ZERO, BLK_CACHE, BLK_FLUSH, BLK_RESIZE};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
         char rules[128];
         uint64_t length = ops[i] == BLK_FLUSH || ops[i] == BLK_RESIZE ? 0 : 512;
@@ -64,8 +60,7 @@ static void every_op(void **state)
 
 static void only_in_its_range(void **state)
 {
-    open_faulty(*state,
-                "[{\"op\":\"any\",\"offset\":\"64K\",\"length\":\"4K\",\"error\":\"ENOSPC\"}]");
+    open_faulty(*state, "[{\"op\":\"any\",\"offset\":\"64K\",\"length\":\"4K\",\"error\":\"ENOSPC\"}]");
     assert_int_equal(io(*state, BLK_READ, 65536 - 512, 512), 0);
     assert_int_equal(io(*state, BLK_READ, 65536 - 512, 513), -ENOSPC);
     assert_int_equal(io(*state, BLK_WRITE, 65536 + 4095, 1), -ENOSPC);
@@ -160,8 +155,8 @@ static void tears_inside_a_vector(void **state)
     open_faulty(f, "[{\"op\":\"write\",\"torn\":1500}]");
     fixture_pattern(data, 0, 4096, 9);
     vector_done = false;
-    vector_req = (struct blk_req){
-        .op = BLK_WRITE, .length_bytes = 4096, .iov = iov, .iov_count = 3, .done = vector_landed};
+    vector_req =
+        (struct blk_req){.op = BLK_WRITE, .length_bytes = 4096, .iov = iov, .iov_count = 3, .done = vector_landed};
     blk_submit(f->blk, &vector_req);
     while (!vector_done)
         loop_step(f->env.loop);
@@ -199,8 +194,7 @@ static void delays_in_order(void **state)
     assert_int_equal(io(f, BLK_WRITE, 0, 512), 0); /* the clock is fresh now */
     uint64_t begin_ns = loop_now_ns(f->env.loop);
     for (int i = 0; i < 4; i++) {
-        reqs[i] = (struct blk_req){
-            .op = BLK_READ, .length_bytes = 512, .iov = &iov, .iov_count = 1, .done = landed};
+        reqs[i] = (struct blk_req){.op = BLK_READ, .length_bytes = 512, .iov = &iov, .iov_count = 1, .done = landed};
         blk_submit(f->blk, &reqs[i]);
     }
     while (landed_count < 4)
@@ -217,8 +211,7 @@ static void complains(struct fixture *f, const char *rules, const char *about)
     char stack[512];
     struct err err = {0};
     struct blk *blk = NULL;
-    snprintf(stack, sizeof stack,
-             "[{\"driver\":\"fault\",\"rules\":%s},{\"driver\":\"mem\",\"size\":1}]", rules);
+    snprintf(stack, sizeof stack, "[{\"driver\":\"fault\",\"rules\":%s},{\"driver\":\"mem\",\"size\":1}]", rules);
     assert_int_equal(blk_open(&f->env, stack, 0, &blk, &err), -EINVAL);
     if (!strstr(err.text, about))
         fail_msg("%s: '%s' does not say '%s'", rules, err.text, about);
@@ -229,17 +222,14 @@ static void bad_rules(void **state)
     struct fixture *f = *state;
     complains(f, "{}", "fault: rules must be an array");
     complains(f, "[7]", "rule 1: must be an object, as in");
-    complains(f, "[{\"op\":\"any\",\"error\":\"EIO\"},{\"error\":\"EIO\"}]",
-              "fault: rule 2: op is missing");
-    complains(f, "[{\"op\":\"raed\",\"error\":\"EIO\"}]",
-              "rule 1: op must be one of: any, read, write, flush");
+    complains(f, "[{\"op\":\"any\",\"error\":\"EIO\"},{\"error\":\"EIO\"}]", "fault: rule 2: op is missing");
+    complains(f, "[{\"op\":\"raed\",\"error\":\"EIO\"}]", "rule 1: op must be one of: any, read, write, flush");
     complains(f, "[{\"op\":1,\"error\":\"EIO\"}]", "op must be one of");
     complains(f, "[{\"op\":\"read\"}]", "rule 1: does nothing: give error, delay or torn");
     complains(f, "[{\"op\":\"read\",\"error\":\"EWHAT\"}]", "error must be one of: EIO, ENOSPC");
     complains(f, "[{\"op\":\"read\",\"error\":5}]", "error must be one of");
     complains(f, "[{\"op\":\"read\",\"error\":\"EIO\",\"offset\":-1}]", "offset must be a number");
-    complains(f, "[{\"op\":\"read\",\"error\":\"EIO\",\"offset\":\"x\"}]",
-              "offset: 'x' is not a size");
+    complains(f, "[{\"op\":\"read\",\"error\":\"EIO\",\"offset\":\"x\"}]", "offset: 'x' is not a size");
     complains(f, "[{\"op\":\"read\",\"error\":\"EIO\",\"length\":0}]", "length must be at least 1");
     complains(f, "[{\"op\":\"flush\",\"error\":\"EIO\",\"length\":1}]", "a flush has no range");
     complains(f, "[{\"op\":\"read\",\"error\":\"EIO\",\"after\":1.5}]", "after must be a number");
@@ -250,8 +240,7 @@ static void bad_rules(void **state)
     complains(f, "[{\"op\":\"read\",\"delay\":\"0ms\"}]", "delay must be longer than 0");
     complains(f, "[{\"op\":\"read\",\"delay\":\"soon\"}]", "delay: 'soon' is not a duration");
     complains(f, "[{\"op\":\"read\",\"torn\":512}]", "torn: only a write can be torn");
-    complains(f, "[{\"op\":\"read\",\"eror\":\"EIO\"}]",
-              "unknown field 'eror' (there are: op, offset");
+    complains(f, "[{\"op\":\"read\",\"eror\":\"EIO\"}]", "unknown field 'eror' (there are: op, offset");
 }
 
 static void too_many_rules(void **state)

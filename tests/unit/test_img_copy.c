@@ -50,8 +50,7 @@ static void close_both(struct run *run)
     fixture_close(f);
 }
 
-static int io(struct run *run, struct blk *blk, enum blk_op op, uint64_t offset, void *data,
-              uint64_t length_bytes)
+static int io(struct run *run, struct blk *blk, enum blk_op op, uint64_t offset, void *data, uint64_t length_bytes)
 {
     run->f->blk = blk;
     int rc = fixture_io(run->f, op, 0, offset, data, length_bytes);
@@ -72,8 +71,7 @@ static int copy(struct run *run)
 {
     struct img_copy *c = NULL;
     run->done = false;
-    int rc =
-        img_copy_start(&run->f->env, run->a, run->b, &run->options, finished, run, &c, &run->err);
+    int rc = img_copy_start(&run->f->env, run->a, run->b, &run->options, finished, run, &c, &run->err);
     if (rc)
         return rc;
     assert_false(run->done); /* never inside start */
@@ -102,9 +100,8 @@ static int compare(struct run *run, struct img_compare_result *result)
 static void fill_source(struct run *run, uint64_t size_bytes)
 {
     fixture_pattern(pattern, 0, size_bytes, 5);
-    static const uint64_t zero[][2] = {{0, 4096},           {100000, 300},  {131072, 65536},
-                                       {400000, 200000},    {MIB, MIB / 2}, {2 * MIB - 7, 70000},
-                                       {3 * MIB, 5 * 65536}};
+    static const uint64_t zero[][2] = {{0, 4096},      {100000, 300},        {131072, 65536},     {400000, 200000},
+                                       {MIB, MIB / 2}, {2 * MIB - 7, 70000}, {3 * MIB, 5 * 65536}};
     for (size_t i = 0; i < sizeof zero / sizeof *zero; i++)
         if (zero[i][0] < size_bytes)
             memset(pattern + zero[i][0], 0,
@@ -133,8 +130,7 @@ static void expect_destination(struct run *run, uint64_t size_bytes)
 
 static void copies_everything(void **state)
 {
-    static const enum img_copy_sparse sparse[] = {IMG_COPY_SPARSE_AUTO, IMG_COPY_SPARSE_ALWAYS,
-                                                  IMG_COPY_SPARSE_NEVER};
+    static const enum img_copy_sparse sparse[] = {IMG_COPY_SPARSE_AUTO, IMG_COPY_SPARSE_ALWAYS, IMG_COPY_SPARSE_NEVER};
     static const unsigned requests[] = {1, 3, 64};
     static const uint32_t request_bytes[] = {4096, 65536, 32 << 20};
     for (size_t i = 0; i < 27; i++) {
@@ -160,9 +156,9 @@ static void copies_everything(void **state)
 
 static void copies_windows(void **state)
 {
-    static const uint64_t windows[][3] = {
-        {0, 0, 1}, {1, 0, 1000},       {0, 1, SIZE - 1}, {SIZE - 1, 5, 1}, {123457, 7, 2000001},
-        {0, 0, 0}, {3 * MIB, 77, MIB}, {MIB, MIB, 65536}};
+    static const uint64_t windows[][3] = {{0, 0, 1},          {1, 0, 1000},         {0, 1, SIZE - 1},
+                                          {SIZE - 1, 5, 1},   {123457, 7, 2000001}, {0, 0, 0},
+                                          {3 * MIB, 77, MIB}, {MIB, MIB, 65536}};
     for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
         struct run run;
         open_both(&run, *state, "mem:4M", "mem:4M");
@@ -182,14 +178,12 @@ static void copies_windows(void **state)
 /* O_DIRECT gives a stack an alignment; either side may have it. */
 static void copies_unaligned(void **state)
 {
-    static const uint64_t windows[][3] = {{0, 0, 1000},       {1, 3, 1},
-                                          {511, 513, 100000}, {4096, 0, 1000001},
-                                          {100, 8191, 4097},  {0, 4095, 2 * MIB - 4095},
+    static const uint64_t windows[][3] = {{0, 0, 1000},       {1, 3, 1},         {511, 513, 100000},
+                                          {4096, 0, 1000001}, {100, 8191, 4097}, {0, 4095, 2 * MIB - 4095},
                                           {5, 4000, 90}};
     struct fixture *f = *state;
     char direct[256];
-    snprintf(direct, sizeof direct, "[{\"driver\":\"raw\",\"direct\":true,\"file\":\"%s\"}]",
-             fixture_file(f, 2 * MIB));
+    snprintf(direct, sizeof direct, "[{\"driver\":\"raw\",\"direct\":true,\"file\":\"%s\"}]", fixture_file(f, 2 * MIB));
     for (size_t i = 0; i < 2 * (sizeof windows / sizeof *windows); i++) {
         const uint64_t *w = windows[i / 2];
         struct run run;
@@ -229,13 +223,12 @@ static void writes_no_zeroes_twice(void **state)
 
 /* ---- errors ---- */
 
-static void fails_on(struct fixture *f, const char *rules, bool at_source, int result,
-                     const char *about)
+static void fails_on(struct fixture *f, const char *rules, bool at_source, int result, const char *about)
 {
     char faulty[512];
     struct run run;
-    snprintf(faulty, sizeof faulty,
-             "[{\"driver\":\"fault\",\"rules\":[%s]},{\"driver\":\"mem\",\"size\":\"4M\"}]", rules);
+    snprintf(faulty, sizeof faulty, "[{\"driver\":\"fault\",\"rules\":[%s]},{\"driver\":\"mem\",\"size\":\"4M\"}]",
+             rules);
     open_both(&run, f, "mem:4M", "mem:4M");
     fill_source(&run, SIZE);
     struct blk **side = at_source ? &run.a : &run.b;
@@ -261,20 +254,17 @@ static void fails_on(struct fixture *f, const char *rules, bool at_source, int r
 
 static void any_error_ends_it(void **state)
 {
-    fails_on(*state, "{\"op\":\"read\",\"offset\":\"768K\",\"length\":1,\"error\":\"EIO\"}", true,
-             -EIO, "reading the source at offset ");
-    fails_on(*state, "{\"op\":\"read\",\"error\":\"EACCES\",\"delay\":\"1ms\"}", true, -EACCES,
-             "Permission denied");
+    fails_on(*state, "{\"op\":\"read\",\"offset\":\"768K\",\"length\":1,\"error\":\"EIO\"}", true, -EIO,
+             "reading the source at offset ");
+    fails_on(*state, "{\"op\":\"read\",\"error\":\"EACCES\",\"delay\":\"1ms\"}", true, -EACCES, "Permission denied");
     fails_on(*state, "{\"op\":\"extents\",\"error\":\"EIO\"}", true, -EIO,
              "asking for the extents of the source at offset 0");
-    fails_on(*state, "{\"op\":\"write\",\"offset\":\"3M\",\"length\":\"1M\",\"error\":\"ENOSPC\"}",
-             false, -ENOSPC, "writing the destination at offset ");
-    fails_on(*state, "{\"op\":\"write\",\"after\":3,\"torn\":4096}", false, -EIO,
-             "writing the destination");
+    fails_on(*state, "{\"op\":\"write\",\"offset\":\"3M\",\"length\":\"1M\",\"error\":\"ENOSPC\"}", false, -ENOSPC,
+             "writing the destination at offset ");
+    fails_on(*state, "{\"op\":\"write\",\"after\":3,\"torn\":4096}", false, -EIO, "writing the destination");
     fails_on(*state, "{\"op\":\"zero\",\"error\":\"EPERM\"}", false, -EPERM,
              "writing zeroes to the destination at offset ");
-    fails_on(*state, "{\"op\":\"flush\",\"error\":\"EIO\"}", false, -EIO,
-             "flushing the destination");
+    fails_on(*state, "{\"op\":\"flush\",\"error\":\"EIO\"}", false, -EIO, "flushing the destination");
 }
 
 static void extents_may_be_unknown(void **state)
@@ -296,8 +286,7 @@ static void refuses_what_does_not_fit(void **state)
     struct run run;
     open_both(&run, *state, "mem:4M", "mem:2M");
     assert_int_equal(copy(&run), -EINVAL);
-    assert_non_null(strstr(
-        run.err.text, "bytes 0 to 4194304 are not all inside the destination, which has 2097152"));
+    assert_non_null(strstr(run.err.text, "bytes 0 to 4194304 are not all inside the destination, which has 2097152"));
     run.options.length_bytes = UINT64_MAX;
     run.options.offset = 5;
     assert_int_equal(copy(&run), -EINVAL);
@@ -319,8 +308,7 @@ static void stops(void **state)
     run.options.sparse = IMG_COPY_SPARSE_NEVER;
     run.options.requests = 2;
     run.options.request_bytes = 4096;
-    assert_int_equal(
-        img_copy_start(&run.f->env, run.a, run.b, &run.options, finished, &run, &c, &run.err), 0);
+    assert_int_equal(img_copy_start(&run.f->env, run.a, run.b, &run.options, finished, &run, &c, &run.err), 0);
     while (img_copy_totals(c).copied_bytes == 0)
         loop_step(run.f->env.loop);
     img_copy_stop(c);
@@ -365,10 +353,9 @@ static void a_comparison_fails_on_errors(void **state)
 {
     struct run run;
     struct img_compare_result r;
-    open_both(
-        &run, *state, "mem:4M",
-        "[{\"driver\":\"fault\",\"rules\":[{\"op\":\"read\",\"offset\":\"2M\",\"error\":\"EIO\"}]},"
-        "{\"driver\":\"mem\",\"size\":\"4M\"}]");
+    open_both(&run, *state, "mem:4M",
+              "[{\"driver\":\"fault\",\"rules\":[{\"op\":\"read\",\"offset\":\"2M\",\"error\":\"EIO\"}]},"
+              "{\"driver\":\"mem\",\"size\":\"4M\"}]");
     fill_source(&run, SIZE);
     assert_int_equal(copy(&run), 0);
     assert_int_equal(compare(&run, &r), -EIO);

@@ -60,8 +60,7 @@ static void bears_extremes(void **state)
     bucket_take(&none, UINT64_MAX, 7);
     assert_int_equal(bucket_ready_ns(&none, UINT64_MAX), 0);
     struct bucket slow = bucket_of(1, UINT64_MAX, 7);
-    assert_true(bucket_ready_ns(&slow, UINT64_MAX) <=
-                7); /* full, though the clock has just begun */
+    assert_true(bucket_ready_ns(&slow, UINT64_MAX) <= 7); /* full, though the clock has just begun */
     bucket_take(&slow, UINT64_MAX, 7);
     bucket_take(&slow, UINT64_MAX, 7);
     bucket_take(&slow, UINT64_MAX, 7);
@@ -126,8 +125,7 @@ static uint64_t fly(struct fixture *f, const enum blk_op *ops, int count, uint64
 static void open_throttled(struct fixture *f, const char *options)
 {
     char stack[256];
-    snprintf(stack, sizeof stack,
-             "[{\"driver\":\"throttle\",%s},{\"driver\":\"mem\",\"size\":\"1M\"}]", options);
+    snprintf(stack, sizeof stack, "[{\"driver\":\"throttle\",%s},{\"driver\":\"mem\",\"size\":\"1M\"}]", options);
     fixture_open(f, stack, 0);
 }
 
@@ -181,8 +179,7 @@ static void complains(struct fixture *f, const char *options, const char *about)
     char stack[256];
     struct err err = {0};
     struct blk *blk = NULL;
-    snprintf(stack, sizeof stack, "[{\"driver\":\"throttle\"%s},{\"driver\":\"mem\",\"size\":1}]",
-             options);
+    snprintf(stack, sizeof stack, "[{\"driver\":\"throttle\"%s},{\"driver\":\"mem\",\"size\":1}]", options);
     assert_int_equal(blk_open(&f->env, stack, 0, &blk, &err), -EINVAL);
     if (!strstr(err.text, about))
         fail_msg("%s: '%s' does not say '%s'", options, err.text, about);
@@ -204,15 +201,9 @@ static void bad_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(holds_the_rate),
-        cmocka_unit_test(flows_over),
-        cmocka_unit_test(goes_into_debt),
-        cmocka_unit_test(bears_extremes),
-        WITH_FIXTURE(limits_operations),
-        WITH_FIXTURE(limits_bytes),
-        WITH_FIXTURE(keeps_the_order),
-        WITH_FIXTURE(lets_the_giant_pass),
-        WITH_FIXTURE(charges_a_discard_one_bucket),
+        cmocka_unit_test(holds_the_rate), cmocka_unit_test(flows_over),      cmocka_unit_test(goes_into_debt),
+        cmocka_unit_test(bears_extremes), WITH_FIXTURE(limits_operations),   WITH_FIXTURE(limits_bytes),
+        WITH_FIXTURE(keeps_the_order),    WITH_FIXTURE(lets_the_giant_pass), WITH_FIXTURE(charges_a_discard_one_bucket),
         WITH_FIXTURE(bad_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
