@@ -145,8 +145,9 @@ static int parse_host(struct span s, struct nbd_uri *uri, struct err *err)
     int rc = parse_port(port, &uri->port, err);
     if (rc)
         return rc;
+    static const char localhost[] = "localhost";
     if (host.at == host.end)
-        host = (struct span){"localhost", &"localhost"[9]};
+        host = (struct span){localhost, localhost + sizeof localhost - 1};
     return decode(host, "host", uri->host, sizeof uri->host, err);
 }
 
