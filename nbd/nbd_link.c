@@ -85,6 +85,8 @@ static void release(struct nbd_link *link, struct nbd_command *command)
 struct nbd_command *nbd_link_recover(struct nbd_link *link)
 {
     struct nbd_command_list *lists[] = {&link->waiting, &link->sending, &link->queued};
+    if (!link->in_flight)
+        return NULL;
     assert(link->broken && !stream_sending(&link->wire->stream) &&
            !stream_receiving(&link->wire->stream));
     for (unsigned i = 0; i < 3; i++) {

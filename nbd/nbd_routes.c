@@ -61,10 +61,16 @@ static void prove(struct nbd_routes *routes)
     if (!link || routes->probing)
         return; /* comes back when there is room, or the probe's end */
     uint64_t block = routes->offer.min_block ? routes->offer.min_block : 512;
+    bool wanted = false;
     routes->unproven = false;
-    for (unsigned i = 0; i < routes->count; i++)
-        if (routes->route[i].role == ROUTE_PARKED)
+    for (unsigned i = 0; i < routes->count; i++) {
+        if (routes->route[i].role == ROUTE_PARKED) {
             routes->route[i].role = ROUTE_PROVING;
+            wanted = true;
+        }
+    }
+    if (!wanted)
+        return;
     if (routes->size_bytes < block) {
         probe_ended(routes, ROUTE_LIVE); /* nothing to read, and nothing that could be lost */
         return;
@@ -248,12 +254,13 @@ static void up(struct nbd_session *session)
         routes->offer = session->offer;
         routes->size_bytes = session->offer.size_bytes;
     }
+    if (routes->state == ROUTES_LOST) {
+        start_replay(route);
+        return;
+    }
     route->role = ROUTE_PARKED;
     routes->unproven = true;
-    if (routes->state == ROUTES_LOST)
-        start_replay(route);
-    else
-        prove(routes);
+    prove(routes);
 }
 
 /* ---- down ---- */

@@ -72,7 +72,7 @@ struct nbd_routes {
     struct nbd_route route[NBD_ROUTES_MAX];
 
     struct nbd_command probe;
-    bool unproven, probing; /* some route is PARKED; the probe is on its way */
+    bool unproven, probing; /* a route may be PARKED; the probe is on its way */
     uint8_t *probe_data;
     struct iovec probe_iov;
 
