@@ -1,11 +1,13 @@
 /* Exercises any stack with seeded random requests, several in flight, and compares every byte read
  * with a shadow copy.
  *
- *     blk_exercise [-n requests] [-q in-flight] [-s seed] [-b max-bytes] [-a area-bytes] [-r] STACK
+ *     blk_exercise [-n requests] [-q in-flight] [-s seed] [-b max-bytes] [-a area-bytes] [-r] [-p
+ * FILE] STACK
  *
- * -r opens read-only and reads only. Exit: 0 all went well, 1 something did not (said on standard
- * error), 2 usage. Ranges in flight never overlap, so that the shadow knows what must be there.
- * What a trim leaves is not known, until it is written. */
+ * -r opens read-only and reads only. -p writes the number of finished requests to FILE now and
+ * then. Exit: 0 all went well, 1 something did not (said on standard error), 2 usage. Ranges in
+ * flight never overlap, so that the shadow knows what must be there. What a trim leaves is not
+ * known, until it is written. */
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,9 +21,10 @@
 #include "node/base/err.h"
 #include "node/base/log.h"
 #include "node/base/loop.h"
+#include "node/base/units.h"
 #include "node/base/worker.h"
 
-enum { DEPTH_MAX = 256, VECTORS = 3, EXTENTS = 64 };
+enum { DEPTH_MAX = 256, VECTORS = 3, EXTENTS = 64, PROGRESS_EVERY = 100 };
 
 struct slot {
     struct exercise *exercise;
@@ -38,6 +41,7 @@ struct exercise {
     uint64_t requests, started, ended, in_flight, depth, max_bytes, area_bytes, seed, random,
         failures;
     bool read_only;
+    const char *progress;
     unsigned char *shadow, *known; /* known: 1 if the shadow says what must be there */
     struct slot slots[DEPTH_MAX];
 };
@@ -103,6 +107,15 @@ static void check_extents(struct slot *s)
     }
 }
 
+static void report_progress(const struct exercise *x)
+{
+    FILE *f = x->progress && x->ended % PROGRESS_EVERY == 0 ? fopen(x->progress, "w") : NULL;
+    if (f) {
+        fprintf(f, "%llu\n", (unsigned long long)x->ended);
+        fclose(f);
+    }
+}
+
 static void start(struct slot *s);
 
 static void ended(struct blk_req *req)
@@ -118,6 +131,7 @@ static void ended(struct blk_req *req)
     s->busy = false;
     x->in_flight--;
     x->ended++;
+    report_progress(x);
     if (x->started < x->requests && !x->failures)
         start(s);
 }
@@ -301,31 +315,35 @@ int main(int argc, char **argv)
 {
     static struct exercise x = {
         .requests = 2000, .depth = 8, .seed = 1, .max_bytes = 256 << 10, .area_bytes = 32 << 20};
+    struct err err = {0};
     int option;
-    while ((option = getopt(argc, argv, "n:q:s:b:a:r")) != -1) {
+    while ((option = getopt(argc, argv, "n:q:s:b:a:rp:")) != -1) {
         uint64_t *number = option == 'n'   ? &x.requests
                            : option == 'q' ? &x.depth
                            : option == 's' ? &x.seed
                            : option == 'b' ? &x.max_bytes
                            : option == 'a' ? &x.area_bytes
                                            : NULL;
+        if (number && units_parse_size(optarg, number, &err))
+            return 2;
         if (number)
-            *number = strtoull(optarg, NULL, 0);
-        else if (option == 'r')
+            continue;
+        if (option == 'r')
             x.read_only = true;
+        else if (option == 'p')
+            x.progress = optarg;
         else
             return 2;
     }
     if (optind != argc - 1 || !x.depth || x.depth > DEPTH_MAX) {
         fprintf(stderr, "usage: blk_exercise [-n requests] [-q in-flight] [-s seed] [-b max-bytes] "
-                        "[-a area-bytes] [-r] "
+                        "[-a area-bytes] [-r] [-p FILE] "
                         "STACK\n");
         return 2;
     }
     x.random = x.seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
     log_init("blk_exercise", LOG_LEVEL_INFO);
     blk_drivers_register();
-    struct err err = {0};
     x.env.loop = loop_new(&err);
     x.env.worker = x.env.loop ? worker_new(x.env.loop, 2, &err) : NULL;
     x.env.buffers = buffer_pool_new(8 << 20);
