@@ -243,10 +243,21 @@ static void sent(struct stream *stream, int result)
     nbd_conn_check_left(conn);
 }
 
+enum { SEND_OVERHEAD_BYTES = 768 }; /* what a send costs in a unix socket besides its bytes */
+
+/* A client that has a backlog of replies is not waiting for us, so its next requests may come in company. */
+static void take_time(struct nbd_conn *conn, unsigned replies, size_t bytes)
+{
+    unsigned cost = (unsigned)((SEND_OVERHEAD_BYTES + bytes) / replies);
+    conn->reply_cost_bytes = (3 * conn->reply_cost_bytes + cost) / 4;
+    if (!conn->in_stack && stream_unread_bytes(&conn->stream) > NBD_AHEAD_REPLIES * conn->reply_cost_bytes)
+        loop_no_hurry(conn->server->env.loop, NBD_PATIENCE_NS);
+}
+
 /* Moves replies to `sending` until a send is full; returns the vector's length. */
 static int gather(struct nbd_conn *conn)
 {
-    unsigned parts = 0;
+    unsigned parts = 0, replies = 0;
     size_t bytes = 0;
     struct nbd_request *r;
     while ((r = STAILQ_FIRST(&conn->replies)) && bytes < NBD_TX_BYTES_MAX) {
@@ -258,7 +269,9 @@ static int gather(struct nbd_conn *conn)
         }
         STAILQ_REMOVE_HEAD(&conn->replies, link);
         STAILQ_INSERT_TAIL(&conn->sending, r, link);
+        replies++;
     }
+    take_time(conn, replies, bytes);
     return (int)parts;
 }
 

@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <linux/sockios.h>
 #include <pwd.h>
 #include <seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -120,6 +122,8 @@ static int filter_calls(const struct sandbox *sandbox, struct err *err)
         rc = allow(filter, calls, sizeof calls / sizeof *calls);
     if (!rc)
         rc = allow_data_memory(filter);
+    if (!rc)
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, SIOCOUTQ));
     if (!rc && sandbox->connects)
         rc = allow(filter, connect_calls, sizeof connect_calls / sizeof *connect_calls);
     if (!rc)

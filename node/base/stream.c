@@ -3,8 +3,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <liburing.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "node/base/container.h"
@@ -78,7 +80,10 @@ static void tx_done(struct loop_op *op, int result, uint32_t cqe_flags)
 
 void stream_init(struct stream *s, struct loop *loop, int fd)
 {
+    int domain = 0;
+    socklen_t len = sizeof domain;
     *s = (struct stream){.loop = loop, .fd = fd};
+    s->local = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
     s->rx_op.done = rx_done;
     s->tx_op.done = tx_done;
 }
@@ -119,6 +124,12 @@ void stream_send(struct stream *s, struct iovec *iov, int count,
     }
     s->tx_message = (struct msghdr){.msg_iov = iov, .msg_iovlen = (size_t)count};
     submit_send(s);
+}
+
+unsigned stream_unread_bytes(const struct stream *s)
+{
+    int bytes = 0;
+    return s->local && ioctl(s->fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? (unsigned)bytes : 0;
 }
 
 bool stream_receiving(const struct stream *s)

@@ -23,6 +23,7 @@ struct tls_context;
 struct stream {
     struct loop *loop;
     int fd;
+    bool local;             /* a unix socket */
     struct stream_tls *tls; /* NULL: in clear */
     bool down;              /* stream_shutdown() was called */
 
@@ -62,6 +63,10 @@ void stream_recv(struct stream *stream, struct iovec *iov, int count,
 /* Sends everything; sent(0) or sent(-errno). The stream may change the iov array meanwhile. */
 void stream_send(struct stream *stream, struct iovec *iov, int count,
                  void (*sent)(struct stream *stream, int result));
+
+/* Bytes that were sent and that the peer has not taken yet, with the kernel's own overhead; 0 where the kernel cannot
+ * tell (all but unix sockets). One system call. */
+unsigned stream_unread_bytes(const struct stream *stream);
 
 bool stream_receiving(const struct stream *stream);
 bool stream_sending(const struct stream *stream);
