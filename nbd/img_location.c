@@ -1,6 +1,7 @@
 #include "nbd/img_location.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,8 @@
 
 #include "nbd/blk_driver.h"
 #include "node/base/err.h"
+
+enum { NBD_CONNECTIONS = 4 };
 
 static bool is_uri(const char *text)
 {
@@ -38,6 +41,16 @@ static int join(struct img_location *location, const char *driver, const char *v
     return 0;
 }
 
+/* Over several connections, where the server allows it: two ends that each use one core take turns over a single one.
+ */
+static int join_uri(struct img_location *location, const char *uri, struct err *err)
+{
+    json_t *json = json_pack("{s:s, s:s, s:i}", "driver", "nbd", "uri", uri, "connections", NBD_CONNECTIONS);
+    location->stack = json ? json_dumps(json, 0) : NULL;
+    json_decref(json);
+    return location->stack ? 0 : err_set(err, EINVAL, "'%.80s' is not UTF-8", uri);
+}
+
 static int unknown(const char *text, const char *colon, struct err *err)
 {
     char known[256] = "";
@@ -64,7 +77,7 @@ int img_location_parse(const char *text, struct img_location *location, struct e
     if (strchr("[{@", *text))
         return join(location, "", text, err);
     if (is_uri(text))
-        return join(location, "nbd:", text, err);
+        return join_uri(location, text, err);
     if (strncmp(text, "nbd+vsock:", 10) == 0 || strncmp(text, "nbds+vsock:", 11) == 0)
         return err_set(err, EINVAL, "'%.80s': vsock is not supported: use nbd://, nbds://, nbd+unix:// or nbds+unix://",
                        text);

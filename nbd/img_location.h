@@ -1,7 +1,7 @@
 /* Where an image is, as people write it on the command line:
  *
  *     disk.img  ./odd:name.img  /dev/sdb     a path: raw
- *     nbd://host/export  nbds+unix://...     a URI: the NBD client
+ *     nbd://host/export  nbds+unix://...     a URI: the NBD client, by up to 4 connections
  *     raw:disk.img  mem:1G                   DRIVER:VALUE, if there is such a driver
  *     [{"driver":...}, ...]  {...}  @file    a stack (blk.h)
  *

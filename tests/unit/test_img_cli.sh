@@ -1,7 +1,8 @@
 #!/bin/bash
-# drover-img as people use it: the real binary on real files. $1: the binary. Needs jq.
+# drover-img as people use it: the real binary on real files and over NBD. $1: drover-img, $2: drover-nbd. Needs jq.
 set -u
 img=$(realpath "$1")
+nbd=$(realpath "$2")
 dir=$(mktemp -d "${TMPDIR:-/tmp}/drover-img-test-XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
@@ -241,6 +242,28 @@ complains 2 "SIZE: '' is not a size" resize z.img +
 complains 2 "IMAGE SIZE: the second one is missing" resize z.img
 complains 2 "'-1M' is one too many" resize z.img 5M -1M
 complains 1 "cannot be resized" resize '[{"driver":"raw","file":"z.img","size":"1M"}]' 2M
+
+# ---- over NBD ----
+run 0 create nbd.img 20M
+coproc server { exec "$nbd" --listen="unix:$dir/nbd.sock" --print-listening raw:nbd.img 2>server.err; }
+server_pid=$server_PID
+read -r -t 30 _ <&"${server[0]}" || fail "drover-nbd does not listen: $(cat server.err)"
+uri="nbd+unix:///?socket=$dir/nbd.sock"
+run 0 info --json "$uri"
+json '.drivers == ["nbd"] and .size_bytes == 20971520'
+run 0 copy --json s.img "$uri"
+json '.copied_bytes == 655360'
+same s.img nbd.img
+run 0 compare "$uri" s.img
+run 0 copy "$uri" back.img
+same s.img back.img
+[ "$(stat -c %b back.img)" -le 1400 ] || fail "the copy over NBD is not sparse"
+run 0 map --json "$uri"
+json '[.[] | select(.zero | not) | .offset_bytes][0] == 6553600'
+complains 1 "is too small: it has 20971520 bytes, 26214400 are needed, and it cannot grow" copy longer.img "$uri"
+complains 1 "is in use by another program" copy r.img nbd.img
+kill "$server_pid"
+wait "$server_pid"
 
 # ---- standard output ----
 if [ -c /dev/full ]; then
