@@ -15,6 +15,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <liburing.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,6 +30,7 @@
 struct raw {
     struct blk *blk;
     struct raw_file file;
+    enum { WRITE_NOWAIT_UNKNOWN, WRITE_NOWAIT_YES, WRITE_NOWAIT_NO } write_nowait;
     int discard;
     bool no_punch, no_zero_range; /* the file system said so */
     bool dirty;
@@ -163,12 +165,26 @@ static bool memory_aligned(const struct raw *raw, const struct blk_req *req)
     return !(all & mask);
 }
 
+/* Whether a file system can write to its cache without waiting (xfs and btrfs can, ext4 and tmpfs cannot) is only known
+ * by asking with a real write: the first one. True: that did it, done_bytes of it. */
+static bool first_write(struct raw *raw, struct blk_req *req, uint64_t *done_bytes)
+{
+    int count = req->iov_count < IOV_MAX ? req->iov_count : IOV_MAX;
+    ssize_t n = pwritev2(raw->file.fd, req->iov, count, (off_t)req->offset, RWF_NOWAIT);
+    raw->write_nowait = n < 0 && errno == EOPNOTSUPP ? WRITE_NOWAIT_NO : WRITE_NOWAIT_YES;
+    *done_bytes = n > 0 ? (uint64_t)n : 0;
+    return n > 0;
+}
+
 static void transfer(struct raw *raw, struct blk_req *req)
 {
     bool write = req->op == BLK_WRITE;
+    uint64_t done_bytes;
     if (!memory_aligned(raw, req)) {
         transfer_by_worker(req, 0, true);
-    } else if (!(write ? raw->file.write_nowait : raw->file.read_nowait)) {
+    } else if (write && raw->write_nowait == WRITE_NOWAIT_UNKNOWN && first_write(raw, req, &done_bytes)) {
+        transfer_by_worker(req, done_bytes, false); /* the rest, if there is one */
+    } else if (!(write ? raw->write_nowait == WRITE_NOWAIT_YES : raw->file.read_nowait)) {
         transfer_by_worker(req, 0, false);
     } else {
         struct io_uring_sqe *sqe = loop_sqe(blk_environment(raw->blk)->loop, &req->io);
@@ -344,6 +360,7 @@ static int raw_open(struct blk *blk, const void *config, struct err *err)
     raw->blk = blk;
     raw->discard = c->discard;
     raw->dirty = true;
+    raw->write_nowait = raw->file.direct ? WRITE_NOWAIT_YES : WRITE_NOWAIT_UNKNOWN;
     raw->flush_op.done = flush_done;
     STAILQ_INIT(&raw->flush_waiting);
     STAILQ_INIT(&raw->flush_running);

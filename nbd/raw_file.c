@@ -89,13 +89,12 @@ static int measure_size(const struct raw_config *c, struct raw_file *f, const st
     return 0;
 }
 
-/* EOPNOTSUPP says that this file cannot be asked to return rather than wait. */
-static bool can_nowait(int fd, bool write)
+/* EOPNOTSUPP says that reads of this file cannot be asked to return rather than wait. */
+static bool can_read_nowait(int fd)
 {
-    char byte = 0;
+    char byte;
     struct iovec nothing = {&byte, 0};
-    ssize_t n = write ? pwritev2(fd, &nothing, 1, 0, RWF_NOWAIT) : preadv2(fd, &nothing, 1, 0, RWF_NOWAIT);
-    return n >= 0 || errno != EOPNOTSUPP;
+    return preadv2(fd, &nothing, 1, 0, RWF_NOWAIT) >= 0 || errno != EOPNOTSUPP;
 }
 
 static int describe(const struct raw_config *c, struct raw_file *f, struct err *err)
@@ -116,8 +115,7 @@ static int describe(const struct raw_config *c, struct raw_file *f, struct err *
     int rc = measure_size(c, f, &st, err);
     if (rc)
         return rc;
-    f->read_nowait = f->direct || can_nowait(f->fd, false);
-    f->write_nowait = f->direct || (f->writable && can_nowait(f->fd, true));
+    f->read_nowait = f->direct || can_read_nowait(f->fd);
     return c->no_lock || f->block_device ? 0 : raw_lock(f->fd, f->writable, name, err);
 }
 
