@@ -201,8 +201,7 @@ static void changed(struct nbd_routes *routes)
         dispatch(client);
     } else if (!client->outage.slot && !client->given_up) {
         if (client->reconnect_ns)
-            loop_timer_set(client->loop, &client->outage,
-                           loop_now_ns(client->loop) + client->reconnect_ns);
+            loop_timer_set(client->loop, &client->outage, loop_now_ns(client->loop) + client->reconnect_ns);
         else
             give_up(client);
     }
@@ -247,8 +246,7 @@ static void nbd_submit(struct blk *blk, struct blk_req *req)
 
 /* ---- the driver: open and close ---- */
 
-static int override(const char *value, const char *option, char *field, size_t size,
-                    struct err *err)
+static int override(const char *value, const char *option, char *field, size_t size, struct err *err)
 {
     if (!value)
         return 0;
@@ -269,8 +267,7 @@ static int make_uri(const struct nbd_config *c, struct nbd_uri *uri, struct err 
         size_t size;
     } given[] = {
         {c->export, "export", uri->export, sizeof uri->export},
-        {c->tls_certificates, "tls-certificates", uri->tls_certificates,
-         sizeof uri->tls_certificates},
+        {c->tls_certificates, "tls-certificates", uri->tls_certificates, sizeof uri->tls_certificates},
         {c->tls_psk_file, "tls-psk-file", uri->tls_psk_file, sizeof uri->tls_psk_file},
         {c->tls_hostname, "tls-hostname", uri->tls_hostname, sizeof uri->tls_hostname},
     };
@@ -279,10 +276,9 @@ static int make_uri(const struct nbd_config *c, struct nbd_uri *uri, struct err 
     if (rc)
         return rc;
     if (!uri->tls && (*uri->tls_certificates || *uri->tls_psk_file || *uri->tls_hostname))
-        return err_set(
-            err, EINVAL,
-            "tls-certificates, tls-psk-file and tls-hostname go with nbds:// and nbds+unix:// "
-            "only");
+        return err_set(err, EINVAL,
+                       "tls-certificates, tls-psk-file and tls-hostname go with nbds:// and nbds+unix:// "
+                       "only");
     return 0;
 }
 
@@ -294,16 +290,13 @@ static int make_tls(const struct nbd_uri *uri, struct tls_context **tls, struct 
     if (psk && *uri->tls_certificates)
         return err_set(err, EINVAL, "tls-psk-file and tls-certificates exclude each other");
     if (*uri->identity && !psk)
-        return err_set(err, EINVAL, "identity '%s' needs the file of its key: tls-psk-file",
-                       uri->identity);
+        return err_set(err, EINVAL, "identity '%s' needs the file of its key: tls-psk-file", uri->identity);
     if (!*uri->tls_certificates && !psk && !uri->tls_verify_peer)
         return err_set(err, EINVAL, "tls-verify-peer=0 goes with tls-certificates only");
     if (!*uri->tls_certificates && !psk && uri->local && !*uri->tls_hostname)
-        return err_set(err, EINVAL,
-                       "TLS on a Unix socket needs tls-certificates, tls-psk-file or tls-hostname");
+        return err_set(err, EINVAL, "TLS on a Unix socket needs tls-certificates, tls-psk-file or tls-hostname");
     if (psk)
-        *tls = tls_context_psk(TLS_CLIENT, uri->tls_psk_file, *uri->identity ? uri->identity : NULL,
-                               err);
+        *tls = tls_context_psk(TLS_CLIENT, uri->tls_psk_file, *uri->identity ? uri->identity : NULL, err);
     else if (*uri->tls_certificates)
         *tls = tls_context_x509(TLS_CLIENT, uri->tls_certificates, uri->tls_verify_peer, err);
     else
@@ -317,8 +310,7 @@ static const char *peer_name(const struct nbd_uri *uri)
         return NULL;
     if (*uri->tls_hostname)
         return uri->tls_hostname;
-    return uri->local ? NULL
-                      : uri->host; /* on a Unix socket any certificate of our authority will do */
+    return uri->local ? NULL : uri->host; /* on a Unix socket any certificate of our authority will do */
 }
 
 static void name_it(struct nbd_client *client)
@@ -327,8 +319,7 @@ static void name_it(struct nbd_client *client)
     if (u->local)
         snprintf(client->name, sizeof client->name, "%.60s export '%.40s'", u->socket, u->export);
     else
-        snprintf(client->name, sizeof client->name, "%.60s port %u export '%.40s'", u->host,
-                 u->port, u->export);
+        snprintf(client->name, sizeof client->name, "%.60s port %u export '%.40s'", u->host, u->port, u->export);
 }
 
 static int make_tasks(struct nbd_client *client, size_t count)
@@ -384,13 +375,11 @@ static int announce(struct nbd_client *client, struct err *err)
     for (size_t i = 0; i < sizeof abilities / sizeof *abilities; i++)
         can |= o->flags & abilities[i].flag ? abilities[i].can : 0;
     if (max < align)
-        return err_set(err, EPROTO, "%s: the server's block sizes contradict each other",
-                       client->name);
+        return err_set(err, EPROTO, "%s: the server's block sizes contradict each other", client->name);
     blk_set_size(blk, o->size_bytes & ~(uint64_t)(align - 1));
-    blk_set_limits(blk,
-                   &(struct blk_limits){.align_bytes = align,
-                                        .preferred_bytes = preferred > align ? preferred : align,
-                                        .max_transfer_bytes = max & ~(align - 1)});
+    blk_set_limits(blk, &(struct blk_limits){.align_bytes = align,
+                                             .preferred_bytes = preferred > align ? preferred : align,
+                                             .max_transfer_bytes = max & ~(align - 1)});
     blk_set_can(blk, can);
     if (o->flags & NBD_FLAG_READ_ONLY)
         blk_set_read_only(blk);
@@ -430,8 +419,7 @@ static int nbd_open(struct blk *blk, const void *config, struct err *err)
     routes->returned = returned;
     routes->name = client->name;
     routes->target.timeout_ns = c->open_timeout_ns;
-    routes->target.wish =
-        (struct nbd_wish){client->uri.export, client->tls, peer_name(&client->uri)};
+    routes->target.wish = (struct nbd_wish){client->uri.export, client->tls, peer_name(&client->uri)};
     nbd_unflushed_init(&routes->log, c->replay_log_bytes);
     if (nbd_routes_init(routes, client->loop, (unsigned)c->in_flight) ||
         make_tasks(client, c->connections * c->in_flight)) {
@@ -468,8 +456,7 @@ static const struct blk_option nbd_options[] = {
      .type = BLK_OPTION_STRING,
      .field = offsetof(struct nbd_config, uri),
      .required = true,
-     .help =
-         "nbd://HOST[:PORT]/EXPORT, nbds://..., nbd+unix:///EXPORT?socket=PATH or nbds+unix://..."},
+     .help = "nbd://HOST[:PORT]/EXPORT, nbds://..., nbd+unix:///EXPORT?socket=PATH or nbds+unix://..."},
     {.name = "export",
      .type = BLK_OPTION_STRING,
      .field = offsetof(struct nbd_config, export),

@@ -37,6 +37,5 @@ bool nbd_coverage_add(struct nbd_coverage *c, uint64_t begin, uint64_t end)
 
 bool nbd_coverage_complete(const struct nbd_coverage *c, uint64_t length_bytes)
 {
-    return !c->scattered && c->count == 1 && c->range[0].begin == 0 &&
-           c->range[0].end == length_bytes;
+    return !c->scattered && c->count == 1 && c->range[0].begin == 0 && c->range[0].end == length_bytes;
 }

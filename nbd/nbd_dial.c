@@ -25,12 +25,7 @@
 #include "node/base/container.h"
 
 /* A server whose host vanished without a word is given up after about half a minute. */
-enum {
-    KEEPALIVE_IDLE_S = 10,
-    KEEPALIVE_INTERVAL_S = 5,
-    KEEPALIVE_COUNT = 4,
-    UNACKNOWLEDGED_MS = 30000
-};
+enum { KEEPALIVE_IDLE_S = 10, KEEPALIVE_INTERVAL_S = 5, KEEPALIVE_COUNT = 4, UNACKNOWLEDGED_MS = 30000 };
 
 int nbd_peer_resolve(const struct nbd_uri *uri, struct nbd_peer *peer, struct err *err)
 {
@@ -44,9 +39,7 @@ int nbd_peer_resolve(const struct nbd_uri *uri, struct nbd_peer *peer, struct er
         peer->count = 1;
         return 0;
     }
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_ADDRCONFIG | AI_NUMERICSERV},
-                    *list;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG | AI_NUMERICSERV}, *list;
     char port[8];
     snprintf(port, sizeof port, "%u", uri->port);
     int rc = getaddrinfo(uri->host, port, &hints, &list);
@@ -63,8 +56,7 @@ int nbd_peer_resolve(const struct nbd_uri *uri, struct nbd_peer *peer, struct er
 
 static void prepare_tcp(int fd)
 {
-    static const int on = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S,
-                     count = KEEPALIVE_COUNT;
+    static const int on = 1, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S, count = KEEPALIVE_COUNT;
     static const unsigned limit_ms = UNACKNOWLEDGED_MS;
     /* each of them only makes things better: a kernel that refuses one is no reason not to connect
      */
@@ -97,10 +89,9 @@ static void failed(struct nbd_dial *dial, int code)
     const struct nbd_address *a = &dial->peer->address[dial->next];
     char host[NI_MAXHOST] = "the socket", port[NI_MAXSERV] = "";
     if (a->socket_address.ss_family != AF_UNIX)
-        getnameinfo((const struct sockaddr *)&a->socket_address, a->len, host, sizeof host, port,
-                    sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
-    err_set(&dial->err, code, "cannot connect to %s%s%s: %s", host, *port ? " port " : "", port,
-            strerror(code));
+        getnameinfo((const struct sockaddr *)&a->socket_address, a->len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV);
+    err_set(&dial->err, code, "cannot connect to %s%s%s: %s", host, *port ? " port " : "", port, strerror(code));
     close(dial->fd);
     dial->fd = -1;
     dial->next++;

@@ -41,8 +41,8 @@ static void become(struct nbd_handshake *h, enum nbd_handshake_state next)
     static const uint8_t allowed[] = {
         [HANDSHAKE_GREETING] = 1 << HANDSHAKE_OPTION_HEADER | 1 << HANDSHAKE_NAME_REPLY,
         [HANDSHAKE_OPTION_HEADER] = 1 << HANDSHAKE_OPTION_BODY,
-        [HANDSHAKE_OPTION_BODY] = 1 << HANDSHAKE_OPTION_HEADER | 1 << HANDSHAKE_TLS |
-                                  1 << HANDSHAKE_NAME_REPLY | 1 << HANDSHAKE_ABORTING,
+        [HANDSHAKE_OPTION_BODY] =
+            1 << HANDSHAKE_OPTION_HEADER | 1 << HANDSHAKE_TLS | 1 << HANDSHAKE_NAME_REPLY | 1 << HANDSHAKE_ABORTING,
         [HANDSHAKE_TLS] = 1 << HANDSHAKE_OPTION_HEADER,
         [HANDSHAKE_NAME_REPLY] = 0,
         [HANDSHAKE_ABORTING] = 0,
@@ -68,8 +68,7 @@ static void end(struct nbd_handshake *h, int result)
     h->done(h, result);
 }
 
-__attribute__((format(printf, 3, 4))) static void fail(struct nbd_handshake *h, int code,
-                                                       const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void fail(struct nbd_handshake *h, int code, const char *format, ...)
 {
     char text[ERR_TEXT_MAX];
     va_list args;
@@ -187,8 +186,7 @@ static void ready(struct nbd_handshake *h)
     else if (!(o->flags & NBD_FLAG_HAS_FLAGS))
         fail(h, EPROTO, "the server sends no transmission flags");
     else if (o->size_bytes > INT64_MAX)
-        fail(h, EPROTO, "the server claims an impossible size of %llu bytes",
-             (unsigned long long)o->size_bytes);
+        fail(h, EPROTO, "the server claims an impossible size of %llu bytes", (unsigned long long)o->size_bytes);
     else
         end(h, 0);
 }
@@ -237,8 +235,7 @@ static const char *read_context(struct nbd_handshake *h, struct cursor *c)
     uint32_t id = cursor_u32(c);
     size_t len = cursor_left(c);
     const uint8_t *name = cursor_take(c, len);
-    if (c->bad || len != sizeof allocation_context - 1 ||
-        memcmp(name, allocation_context, len) != 0)
+    if (c->bad || len != sizeof allocation_context - 1 || memcmp(name, allocation_context, len) != 0)
         return "a metadata context that was not asked for";
     if (h->offer.allocation)
         return "the same metadata context twice";
@@ -263,8 +260,7 @@ static void refused(struct nbd_handshake *h, struct cursor *c)
         {NBD_REP_ERR_TLS_REQD, EACCES, "the server wants TLS: write nbds:// instead of nbd://"},
         {NBD_REP_ERR_UNKNOWN, ENOENT, "the server has no such export"},
         {NBD_REP_ERR_SHUTDOWN, ESHUTDOWN, "the server is shutting down"},
-        {NBD_REP_ERR_BLOCK_SIZE_REQD, EPROTO,
-         "the server wants its block sizes obeyed, which was promised"},
+        {NBD_REP_ERR_BLOCK_SIZE_REQD, EPROTO, "the server wants its block sizes obeyed, which was promised"},
         {NBD_REP_ERR_TOO_BIG, EMSGSIZE, "the server finds it too big"},
         {NBD_REP_ERR_EXT_HEADER_REQD, EOPNOTSUPP, "the server wants extended headers"},
     };
@@ -279,8 +275,8 @@ static void refused(struct nbd_handshake *h, struct cursor *c)
     }
     size_t len = cursor_left(c);
     nbd_printable(cursor_take(c, len), len, text, sizeof text);
-    err_set(&h->err, code, "%s was refused: %s%s%s%s", nbd_option_name(h->option), meaning,
-            *text ? " (\"" : "", text, *text ? "\")" : "");
+    err_set(&h->err, code, "%s was refused: %s%s%s%s", nbd_option_name(h->option), meaning, *text ? " (\"" : "", text,
+            *text ? "\")" : "");
     abort_handshake(h);
 }
 
@@ -321,8 +317,7 @@ static void tls_started(struct stream *stream, int result)
 static void acknowledged(struct nbd_handshake *h)
 {
     if (h->reply_bytes) {
-        fail(h, EPROTO, "the server acknowledges %s with %u bytes of data",
-             nbd_option_name(h->option), h->reply_bytes);
+        fail(h, EPROTO, "the server acknowledges %s with %u bytes of data", nbd_option_name(h->option), h->reply_bytes);
     } else if (h->option == NBD_OPT_GO) {
         if (h->got_export)
             ready(h);
@@ -343,8 +338,7 @@ static void acknowledged(struct nbd_handshake *h)
 /* Errors that end the handshake, whatever was asked; the others mean "not this option". */
 static bool fatal(const struct nbd_handshake *h)
 {
-    if (h->reply_type == NBD_REP_ERR_TLS_REQD || h->reply_type == NBD_REP_ERR_SHUTDOWN ||
-        h->option == NBD_OPT_STARTTLS)
+    if (h->reply_type == NBD_REP_ERR_TLS_REQD || h->reply_type == NBD_REP_ERR_SHUTDOWN || h->option == NBD_OPT_STARTTLS)
         return true;
     return h->option == NBD_OPT_GO && (h->reply_type != NBD_REP_ERR_UNSUP || h->offer.extended);
 }
@@ -386,14 +380,12 @@ static void option_header(struct nbd_handshake *h, struct cursor *c)
     h->reply_type = cursor_u32(c);
     h->reply_bytes = cursor_u32(c);
     if (magic != NBD_OPTION_REPLY_MAGIC)
-        fail(h, EPROTO, "the server's reply to %s has a wrong magic number",
-             nbd_option_name(h->option));
+        fail(h, EPROTO, "the server's reply to %s has a wrong magic number", nbd_option_name(h->option));
     else if (option != h->option)
-        fail(h, EPROTO, "the server answers option %u while %s was asked", option,
-             nbd_option_name(h->option));
+        fail(h, EPROTO, "the server answers option %u while %s was asked", option, nbd_option_name(h->option));
     else if (h->reply_bytes > REPLY_BYTES_MAX)
-        fail(h, EPROTO, "the server answers %s with %u bytes, %d are the limit",
-             nbd_option_name(option), h->reply_bytes, REPLY_BYTES_MAX);
+        fail(h, EPROTO, "the server answers %s with %u bytes, %d are the limit", nbd_option_name(option),
+             h->reply_bytes, REPLY_BYTES_MAX);
     else {
         become(h, HANDSHAKE_OPTION_BODY);
         h->need = h->reply_bytes;
@@ -425,9 +417,7 @@ static void greeting(struct nbd_handshake *h, struct cursor *c)
     }
     h->no_zeroes = flags & NBD_HANDSHAKE_NO_ZEROES;
     h->client_flags = flags & (NBD_HANDSHAKE_FIXED_NEWSTYLE | NBD_HANDSHAKE_NO_ZEROES);
-    ask(h, !fixed         ? NBD_OPT_EXPORT_NAME
-           : h->wish->tls ? NBD_OPT_STARTTLS
-                          : NBD_OPT_EXTENDED_HEADERS);
+    ask(h, !fixed ? NBD_OPT_EXPORT_NAME : h->wish->tls ? NBD_OPT_STARTTLS : NBD_OPT_EXTENDED_HEADERS);
 }
 
 static void name_reply(struct nbd_handshake *h, struct cursor *c)
@@ -470,8 +460,7 @@ static void step(struct nbd_handshake *h)
 
 static bool reading(const struct nbd_handshake *h)
 {
-    return h->state != HANDSHAKE_TLS && h->state != HANDSHAKE_ABORTING &&
-           h->state != HANDSHAKE_ENDED;
+    return h->state != HANDSHAKE_TLS && h->state != HANDSHAKE_ABORTING && h->state != HANDSHAKE_ENDED;
 }
 
 static void received(struct stream *stream, ssize_t result)
@@ -485,8 +474,7 @@ static void received(struct stream *stream, ssize_t result)
     } else if (result < 0) {
         fail(h, (int)-result, "receiving failed: %s", strerror((int)-result));
     } else if (h->state == HANDSHAKE_NAME_REPLY) {
-        fail(h, ENOENT,
-             "the server closed the connection on EXPORT_NAME: it may not have that export");
+        fail(h, ENOENT, "the server closed the connection on EXPORT_NAME: it may not have that export");
     } else {
         fail(h, ECONNRESET, "the server closed the connection in the handshake");
     }
@@ -504,8 +492,7 @@ static void advance(struct nbd_handshake *h)
     stream_recv(&h->wire->stream, &h->in, 1, received);
 }
 
-void nbd_handshake_start(struct nbd_handshake *h, struct nbd_wire *wire,
-                         const struct nbd_wish *wish, uint8_t *buffer,
+void nbd_handshake_start(struct nbd_handshake *h, struct nbd_wire *wire, const struct nbd_wish *wish, uint8_t *buffer,
                          void (*done)(struct nbd_handshake *handshake, int result))
 {
     *h = (struct nbd_handshake){

@@ -31,7 +31,7 @@ struct nbd_offer {
     uint32_t preferred_block;
     uint32_t max_payload_bytes;
     bool structured, extended; /* which replies; neither: simple ones */
-    bool allocation; /* BLOCK_STATUS may be asked for base:allocation, which is context_id */
+    bool allocation;           /* BLOCK_STATUS may be asked for base:allocation, which is context_id */
     uint32_t context_id;
 };
 
@@ -69,9 +69,8 @@ struct nbd_handshake {
 /* done(), later: 0, the stream has nothing outstanding; or -errno with handshake->err, the stream
  * has to be closed: -EPROTO the server breaks the protocol, -ENOENT no such export, -EACCES TLS or
  * authorization, -ECONNRESET, ... The wire and the buffer stay the caller's. */
-void nbd_handshake_start(struct nbd_handshake *handshake, struct nbd_wire *wire,
-                         const struct nbd_wish *wish, uint8_t *buffer,
-                         void (*done)(struct nbd_handshake *handshake, int result));
+void nbd_handshake_start(struct nbd_handshake *handshake, struct nbd_wire *wire, const struct nbd_wish *wish,
+                         uint8_t *buffer, void (*done)(struct nbd_handshake *handshake, int result));
 /* done() is not called any more; the stream has to be closed. */
 void nbd_handshake_cancel(struct nbd_handshake *handshake);
 

@@ -87,8 +87,7 @@ struct nbd_command *nbd_link_recover(struct nbd_link *link)
     struct nbd_command_list *lists[] = {&link->waiting, &link->sending, &link->queued};
     if (!link->in_flight)
         return NULL;
-    assert(link->broken && !stream_sending(&link->wire->stream) &&
-           !stream_receiving(&link->wire->stream));
+    assert(link->broken && !stream_sending(&link->wire->stream) && !stream_receiving(&link->wire->stream));
     for (unsigned i = 0; i < 3; i++) {
         struct nbd_command *command = TAILQ_FIRST(lists[i]);
         if (command) {
@@ -107,8 +106,7 @@ struct nbd_command *nbd_link_find(struct nbd_link *link, uint64_t cookie)
 {
     uint64_t slot = cookie & ((1u << SLOT_BITS) - 1);
     struct nbd_command *command = slot < link->slot_count ? link->slots[slot] : NULL;
-    return command && command->cookie == cookie && command->begun && !command->answered ? command
-                                                                                        : NULL;
+    return command && command->cookie == cookie && command->begun && !command->answered ? command : NULL;
 }
 
 void nbd_link_answered(struct nbd_link *link, struct nbd_command *command)
@@ -173,8 +171,7 @@ static void sent(struct stream *stream, int result)
 }
 
 /* Appends what fits of a command's payload; true if that was all of it. */
-static bool gather_payload(struct nbd_link *link, struct nbd_command *c, int from, int *iovs,
-                           size_t *bytes)
+static bool gather_payload(struct nbd_link *link, struct nbd_command *c, int from, int *iovs, size_t *bytes)
 {
     int count = c->type == NBD_CMD_WRITE ? c->iov_count : 0;
     for (int i = from; i < count; i++) {
@@ -199,8 +196,7 @@ static void send_queued(struct loop_job *job)
     size_t bytes = 0;
     if (link->broken || stream_sending(&link->wire->stream))
         return;
-    while ((c = TAILQ_FIRST(&link->queued)) && bytes < SEND_BYTES &&
-           iovs + 2 <= NBD_LINK_SEND_IOVS) {
+    while ((c = TAILQ_FIRST(&link->queued)) && bytes < SEND_BYTES && iovs + 2 <= NBD_LINK_SEND_IOVS) {
         int from = link->partial == c ? link->partial_vector : 0;
         if (link->partial != c) {
             write_header(link, c);
@@ -249,8 +245,8 @@ void nbd_link_leave(struct nbd_link *link)
 
 /* ---- beginning ---- */
 
-void nbd_link_start(struct nbd_link *link, struct nbd_wire *wire, const struct nbd_offer *offer,
-                    uint8_t *buffer, void (*broke)(struct nbd_link *link))
+void nbd_link_start(struct nbd_link *link, struct nbd_wire *wire, const struct nbd_offer *offer, uint8_t *buffer,
+                    void (*broke)(struct nbd_link *link))
 {
     assert(!link->in_flight);
     wire->user = link;

@@ -36,10 +36,10 @@ struct nbd_command {
     uint32_t extent_max;
     void (*done)(struct nbd_command *command);
 
-    int result; /* 0, or the server's error as -errno (-ESHUTDOWN: it wants to be left) */
+    int result;            /* 0, or the server's error as -errno (-ESHUTDOWN: it wants to be left) */
     uint32_t extent_count; /* BLOCK_STATUS, on success: at least 1 */
-    bool suspect; /* after nbd_link_recover(): the link broke for a lie while this was being
-                     answered */
+    bool suspect;          /* after nbd_link_recover(): the link broke for a lie while this was being
+                              answered */
 
     /* the link's */
     TAILQ_ENTRY(nbd_command) entry;
@@ -107,9 +107,8 @@ struct nbd_link {
 
     struct nbd_command_list queued;  /* not sent at all */
     struct nbd_command_list sending; /* in the send that is outstanding */
-    struct nbd_command_list
-        waiting;                 /* for their answer; or, answered, for their send to come back */
-    struct nbd_command *partial; /* first of queued: partial_vector vectors of it have been sent */
+    struct nbd_command_list waiting; /* for their answer; or, answered, for their send to come back */
+    struct nbd_command *partial;     /* first of queued: partial_vector vectors of it have been sent */
     int partial_vector;
     struct loop_job send_job;
     struct iovec send_iov[NBD_LINK_SEND_IOVS];
@@ -122,8 +121,8 @@ void nbd_link_fini(struct nbd_link *link);
 
 /* From the end of a handshake on. buffer: NBD_LINK_BUFFER_BYTES, the caller's; offer outlives the
  * connection. */
-void nbd_link_start(struct nbd_link *link, struct nbd_wire *wire, const struct nbd_offer *offer,
-                    uint8_t *buffer, void (*broke)(struct nbd_link *link));
+void nbd_link_start(struct nbd_link *link, struct nbd_wire *wire, const struct nbd_offer *offer, uint8_t *buffer,
+                    void (*broke)(struct nbd_link *link));
 
 static inline bool nbd_link_room(const struct nbd_link *link)
 {
@@ -142,8 +141,7 @@ struct nbd_command *nbd_link_recover(struct nbd_link *link);
 
 /* ---- between nbd_link.c and nbd_receive.c ---- */
 
-__attribute__((format(printf, 3, 4))) void nbd_link_break(struct nbd_link *link, int code,
-                                                          const char *format, ...);
+__attribute__((format(printf, 3, 4))) void nbd_link_break(struct nbd_link *link, int code, const char *format, ...);
 /* NULL: no command in flight has this cookie. */
 struct nbd_command *nbd_link_find(struct nbd_link *link, uint64_t cookie);
 /* The last of its answer has come; done() is called as soon as its memory is not being sent from

@@ -41,8 +41,8 @@ enum receive_step { STEP_ON, STEP_STARVED };
 static void become(struct nbd_receive *r, enum nbd_receive_state next)
 {
     static const uint16_t allowed[] = {
-        [RECEIVE_HEADER] = 1 << RECEIVE_HEADER | 1 << RECEIVE_DATA_OFFSET | 1 << RECEIVE_DATA |
-                           1 << RECEIVE_HOLE | 1 << RECEIVE_STATUS_HEAD | 1 << RECEIVE_ERROR,
+        [RECEIVE_HEADER] = 1 << RECEIVE_HEADER | 1 << RECEIVE_DATA_OFFSET | 1 << RECEIVE_DATA | 1 << RECEIVE_HOLE |
+                           1 << RECEIVE_STATUS_HEAD | 1 << RECEIVE_ERROR,
         [RECEIVE_DATA_OFFSET] = 1 << RECEIVE_DATA,
         [RECEIVE_DATA] = 1 << RECEIVE_HEADER,
         [RECEIVE_HOLE] = 1 << RECEIVE_HEADER,
@@ -93,8 +93,7 @@ static struct iovec vector_piece(const struct nbd_receive *r, uint64_t max)
 static void vector_advance(struct nbd_receive *r, size_t n)
 {
     r->vector_offset += n;
-    while (r->vector < r->command->iov_count &&
-           r->vector_offset >= r->command->iov[r->vector].iov_len)
+    while (r->vector < r->command->iov_count && r->vector_offset >= r->command->iov[r->vector].iov_len)
         r->vector_offset -= r->command->iov[r->vector++].iov_len;
 }
 
@@ -119,11 +118,9 @@ static void finish_answer(struct nbd_link *link)
     struct nbd_receive *r = &link->receive;
     struct nbd_command *c = r->command;
     if (!c->result && c->type == NBD_CMD_READ && c->coverage.scattered) {
-        log_limited(&link->limit, LOG_LEVEL_ERROR,
-                    "nbd: a read came in too many scattered pieces to be checked");
+        log_limited(&link->limit, LOG_LEVEL_ERROR, "nbd: a read came in too many scattered pieces to be checked");
         c->result = -EIO;
-    } else if (!c->result && c->type == NBD_CMD_READ &&
-               !nbd_coverage_complete(&c->coverage, c->length_bytes)) {
+    } else if (!c->result && c->type == NBD_CMD_READ && !nbd_coverage_complete(&c->coverage, c->length_bytes)) {
         LIE(link, "ends its answer to a read with bytes missing");
         return;
     } else if (!c->result && c->type == NBD_CMD_BLOCK_STATUS && !c->described) {
@@ -206,8 +203,7 @@ static void chunk(struct nbd_link *link)
         else
             finish_chunk(link);
     } else if (r->type == NBD_REPLY_TYPE_OFFSET_DATA) {
-        if (!read || r->left_bytes <= OFFSET_BYTES ||
-            r->left_bytes - OFFSET_BYTES > c->length_bytes)
+        if (!read || r->left_bytes <= OFFSET_BYTES || r->left_bytes - OFFSET_BYTES > c->length_bytes)
             LIE(link, "sends a data chunk where none belongs, or of a wrong length");
         else
             become(r, RECEIVE_DATA_OFFSET);
@@ -216,8 +212,7 @@ static void chunk(struct nbd_link *link)
             LIE(link, "sends a hole chunk where none belongs, or of a wrong length");
         else
             become(r, RECEIVE_HOLE);
-    } else if (r->type == NBD_REPLY_TYPE_BLOCK_STATUS ||
-               r->type == NBD_REPLY_TYPE_BLOCK_STATUS_EXT) {
+    } else if (r->type == NBD_REPLY_TYPE_BLOCK_STATUS || r->type == NBD_REPLY_TYPE_BLOCK_STATUS_EXT) {
         status_chunk(link);
     } else if (r->type >> 15) { /* an error, known or not */
         if (r->left_bytes < ERROR_HEAD_BYTES || r->left_bytes > ERROR_BYTES_MAX)
@@ -367,8 +362,7 @@ static enum receive_step status_head(struct nbd_link *link)
 static void add_extent(struct nbd_command *c, uint64_t length, uint64_t status)
 {
     uint64_t left = c->length_bytes - c->described_bytes;
-    uint32_t flags = (status & NBD_STATE_HOLE ? BLK_EXTENT_HOLE : 0) |
-                     (status & NBD_STATE_ZERO ? BLK_EXTENT_ZERO : 0);
+    uint32_t flags = (status & NBD_STATE_HOLE ? BLK_EXTENT_HOLE : 0) | (status & NBD_STATE_ZERO ? BLK_EXTENT_ZERO : 0);
     length = length < left ? length : left;
     if (!length)
         return;
@@ -425,8 +419,7 @@ static enum receive_step error(struct nbd_link *link)
     }
     if (r->type == NBD_REPLY_TYPE_ERROR_OFFSET) {
         uint64_t at = cursor_u64(&c);
-        if (!cursor_done(&c) || at < r->command->offset ||
-            at - r->command->offset >= r->command->length_bytes) {
+        if (!cursor_done(&c) || at < r->command->offset || at - r->command->offset >= r->command->length_bytes) {
             LIE(link, "places an error outside of the request");
             return STEP_ON;
         }

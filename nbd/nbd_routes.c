@@ -125,8 +125,7 @@ static void go_live(struct nbd_route *route)
     routes->replay_on = NULL;
     routes->state = ROUTES_LIVE;
     if (routes->replayed)
-        log_info("nbd: %s: did %u changes again that the server might have lost", routes->name,
-                 routes->replayed);
+        log_info("nbd: %s: did %u changes again that the server might have lost", routes->name, routes->replayed);
     prove(routes);
     routes->changed(routes);
 }
@@ -195,8 +194,8 @@ static void replay_done(struct nbd_command *command)
     nbd_routes_progress(&routes->replay_on->session.link);
     routes->replayed++;
     if (command->result && command->type == NBD_CMD_WRITE) {
-        log_limited(&routes->limit, LOG_LEVEL_ERROR, "nbd: %s: a write could not be done again: %s",
-                    routes->name, strerror(-command->result));
+        log_limited(&routes->limit, LOG_LEVEL_ERROR, "nbd: %s: a write could not be done again: %s", routes->name,
+                    strerror(-command->result));
         routes->lossy = true;
     }
     replay_more(routes);
@@ -234,8 +233,7 @@ static const char *lacking(const struct nbd_routes *routes, const struct nbd_off
         return "the export's blocks have become larger";
     if (now->max_payload_bytes && now->max_payload_bytes < first->max_payload_bytes)
         return "the server's maximum payload has become smaller";
-    if (!first->max_payload_bytes && now->max_payload_bytes &&
-        now->max_payload_bytes < NBD_MIN_MAX_PAYLOAD_BYTES)
+    if (!first->max_payload_bytes && now->max_payload_bytes && now->max_payload_bytes < NBD_MIN_MAX_PAYLOAD_BYTES)
         return "the server's maximum payload has become smaller";
     return NULL;
 }
@@ -313,9 +311,8 @@ static void down(struct nbd_session *session)
     if (routes->state == ROUTES_ENDING)
         return;
     if (routes->has_offer) {
-        log_limited(
-            &routes->limit, LOG_LEVEL_WARN, "nbd: %s: %s%s", routes->name,
-            role == ROUTE_DOWN ? "cannot connect: " : "connection lost: ", session->err.text);
+        log_limited(&routes->limit, LOG_LEVEL_WARN, "nbd: %s: %s%s", routes->name,
+                    role == ROUTE_DOWN ? "cannot connect: " : "connection lost: ", session->err.text);
         nbd_session_start(session, route->delay_ns);
         route->delay_ns = route->delay_ns * 2 < delay_max_ns ? route->delay_ns * 2 : delay_max_ns;
     }

@@ -38,8 +38,7 @@ static void become(struct nbd_session *s, enum nbd_session_state next)
 
 static void closed(struct stream *stream)
 {
-    struct nbd_session *s =
-        CONTAINER_OF(CONTAINER_OF(stream, struct nbd_wire, stream), struct nbd_session, wire);
+    struct nbd_session *s = CONTAINER_OF(CONTAINER_OF(stream, struct nbd_wire, stream), struct nbd_session, wire);
     become(s, SESSION_IDLE);
     free(s->buffer);
     s->buffer = NULL;
@@ -148,8 +147,7 @@ static void timer_fired(struct loop_timer *timer)
         nbd_session_end(s, ESHUTDOWN, "the server does not take the goodbye");
     } else {
         nbd_session_end(s, ETIMEDOUT, "the server does not answer within %.3g s (%s)",
-                        (double)s->target->timeout_ns / 1e9,
-                        s->state == SESSION_DIALING ? "connecting" : "handshake");
+                        (double)s->target->timeout_ns / 1e9, s->state == SESSION_DIALING ? "connecting" : "handshake");
     }
 }
 
@@ -160,11 +158,9 @@ void nbd_session_start(struct nbd_session *s, uint64_t delay_ns)
     loop_timer_set(s->loop, &s->timer, loop_now_ns(s->loop) + delay_ns);
 }
 
-int nbd_session_init(struct nbd_session *s, struct loop *loop, const struct nbd_target *target,
-                     unsigned commands)
+int nbd_session_init(struct nbd_session *s, struct loop *loop, const struct nbd_target *target, unsigned commands)
 {
-    static_assert((int)NBD_HANDSHAKE_BUFFER_BYTES <= (int)NBD_LINK_BUFFER_BYTES,
-                  "one buffer serves both");
+    static_assert((int)NBD_HANDSHAKE_BUFFER_BYTES <= (int)NBD_LINK_BUFFER_BYTES, "one buffer serves both");
     *s = (struct nbd_session){.loop = loop, .target = target, .timer.fire = timer_fired};
     return nbd_link_init(&s->link, loop, commands);
 }

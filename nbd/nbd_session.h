@@ -52,8 +52,8 @@ struct nbd_session {
 };
 
 /* commands: as in nbd_link_init(). Errors: -ENOMEM. */
-int nbd_session_init(struct nbd_session *session, struct loop *loop,
-                     const struct nbd_target *target, unsigned commands);
+int nbd_session_init(struct nbd_session *session, struct loop *loop, const struct nbd_target *target,
+                     unsigned commands);
 /* The session must be IDLE. */
 void nbd_session_fini(struct nbd_session *session);
 
@@ -61,8 +61,8 @@ void nbd_session_fini(struct nbd_session *session);
 void nbd_session_start(struct nbd_session *session, uint64_t delay_ns);
 /* Ends whatever is going on, for that reason; down() follows unless the session was IDLE or
  * WAITING. */
-__attribute__((format(printf, 3, 4))) void nbd_session_end(struct nbd_session *session, int code,
-                                                           const char *format, ...);
+__attribute__((format(printf, 3, 4))) void nbd_session_end(struct nbd_session *session, int code, const char *format,
+                                                           ...);
 /* The same, with goodbye to the server if the session is UP. */
 void nbd_session_leave(struct nbd_session *session);
 

@@ -30,10 +30,9 @@ static uint16_t flags_for(const struct blk_req *req, const struct nbd_offer *off
 static enum nbd_cmd type_for(enum blk_op op)
 {
     static const enum nbd_cmd types[BLK_OP_COUNT] = {
-        [BLK_READ] = NBD_CMD_READ,         [BLK_WRITE] = NBD_CMD_WRITE,
-        [BLK_FLUSH] = NBD_CMD_FLUSH,       [BLK_TRIM] = NBD_CMD_TRIM,
-        [BLK_ZERO] = NBD_CMD_WRITE_ZEROES, [BLK_CACHE] = NBD_CMD_CACHE,
-        [BLK_RESIZE] = NBD_CMD_RESIZE,     [BLK_EXTENTS] = NBD_CMD_BLOCK_STATUS,
+        [BLK_READ] = NBD_CMD_READ,     [BLK_WRITE] = NBD_CMD_WRITE,          [BLK_FLUSH] = NBD_CMD_FLUSH,
+        [BLK_TRIM] = NBD_CMD_TRIM,     [BLK_ZERO] = NBD_CMD_WRITE_ZEROES,    [BLK_CACHE] = NBD_CMD_CACHE,
+        [BLK_RESIZE] = NBD_CMD_RESIZE, [BLK_EXTENTS] = NBD_CMD_BLOCK_STATUS,
     };
     return types[op];
 }
@@ -43,8 +42,7 @@ static bool comes_in_pieces(enum blk_op op)
     return op == BLK_TRIM || op == BLK_ZERO || op == BLK_CACHE || op == BLK_EXTENTS;
 }
 
-void nbd_task_prepare(struct nbd_task *task, const struct nbd_offer *offer,
-                      struct nbd_unflushed *log, unsigned losses)
+void nbd_task_prepare(struct nbd_task *task, const struct nbd_offer *offer, struct nbd_unflushed *log, unsigned losses)
 {
     const struct blk_req *req = task->req;
     struct nbd_command *c = &task->command;
@@ -79,8 +77,7 @@ void nbd_task_prepare(struct nbd_task *task, const struct nbd_offer *offer,
     }
 }
 
-static void log_change(const struct nbd_task *task, const struct nbd_offer *offer,
-                       struct nbd_unflushed *log)
+static void log_change(const struct nbd_task *task, const struct nbd_offer *offer, struct nbd_unflushed *log)
 {
     const struct nbd_command *c = &task->command;
     if (c->type != NBD_CMD_WRITE && c->type != NBD_CMD_WRITE_ZEROES && c->type != NBD_CMD_TRIM)
@@ -96,8 +93,7 @@ static void log_change(const struct nbd_task *task, const struct nbd_offer *offe
     nbd_unflushed_add(log, &change, c->flags & NBD_CMD_FLAG_FUA, c->iov, c->iov_count);
 }
 
-bool nbd_task_advance(struct nbd_task *task, const struct nbd_offer *offer,
-                      struct nbd_unflushed *log, int *result)
+bool nbd_task_advance(struct nbd_task *task, const struct nbd_offer *offer, struct nbd_unflushed *log, int *result)
 {
     struct blk_req *req = task->req;
     const struct nbd_command *c = &task->command;

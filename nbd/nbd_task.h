@@ -36,11 +36,9 @@ TAILQ_HEAD(nbd_task_list, nbd_task);
 
 /* Fills task->command for a server that made this offer. losses: how often the server has been lost
  * by now. */
-void nbd_task_prepare(struct nbd_task *task, const struct nbd_offer *offer,
-                      struct nbd_unflushed *log, unsigned losses);
+void nbd_task_prepare(struct nbd_task *task, const struct nbd_offer *offer, struct nbd_unflushed *log, unsigned losses);
 /* Takes in the answer to task->command. True: the request is over, with task->req->extent_count and
  * *result set; false: there is another command to be prepared and sent. */
-bool nbd_task_advance(struct nbd_task *task, const struct nbd_offer *offer,
-                      struct nbd_unflushed *log, int *result);
+bool nbd_task_advance(struct nbd_task *task, const struct nbd_offer *offer, struct nbd_unflushed *log, int *result);
 
 #endif

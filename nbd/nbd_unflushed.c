@@ -38,8 +38,7 @@ static void put(struct nbd_unflushed *log, const void *data, size_t len)
 }
 
 /* The bytes [from, from + len) of the ring, in one or two pieces. */
-static int pieces(const struct nbd_unflushed *log, uint64_t from, uint64_t len,
-                  struct iovec piece[2])
+static int pieces(const struct nbd_unflushed *log, uint64_t from, uint64_t len, struct iovec piece[2])
 {
     uint64_t at = from % log->capacity_bytes, room = log->capacity_bytes - at;
     uint64_t first = len < room ? len : room;
@@ -65,8 +64,8 @@ static void empty(struct nbd_unflushed *log)
 static bool take_ring(struct nbd_unflushed *log)
 {
     if (!log->ring) {
-        void *p = mmap(NULL, log->capacity_bytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void *p =
+            mmap(NULL, log->capacity_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED)
             return false;
         madvise(p, log->capacity_bytes, MADV_DONTDUMP); /* a guest's data stays out of core files */
@@ -77,8 +76,7 @@ static bool take_ring(struct nbd_unflushed *log)
 
 /* ---- changes ---- */
 
-static void append(struct nbd_unflushed *log, const struct nbd_change *change,
-                   const struct iovec *iov, int count)
+static void append(struct nbd_unflushed *log, const struct nbd_change *change, const struct iovec *iov, int count)
 {
     static const uint8_t padding[ALIGN_BYTES];
     uint64_t need = entry_bytes(change), used = log->tail - log->head;
@@ -156,9 +154,7 @@ bool nbd_unflushed_next(const struct nbd_unflushed *log, uint64_t *place, struct
 {
     if (!read_change(log, *place, change))
         return false;
-    *count = change->type == NBD_CMD_WRITE
-                 ? pieces(log, *place + sizeof *change, change->length_bytes, data)
-                 : 0;
+    *count = change->type == NBD_CMD_WRITE ? pieces(log, *place + sizeof *change, change->length_bytes, data) : 0;
     *place += entry_bytes(change);
     return true;
 }

@@ -16,9 +16,8 @@
 
 struct nbd_unflushed {
     uint64_t capacity_bytes;
-    uint8_t *ring; /* NULL: not taken */
-    uint64_t head,
-        tail; /* only grow, but for the return to 0 when empty; place = value modulo capacity */
+    uint8_t *ring;       /* NULL: not taken */
+    uint64_t head, tail; /* only grow, but for the return to 0 when empty; place = value modulo capacity */
     uint64_t serial;     /* of the youngest change */
     uint64_t dropped_to; /* changes up to this one are neither durable nor logged; 0: none */
     bool dropping;

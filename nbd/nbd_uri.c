@@ -15,6 +15,11 @@ struct span {
     const char *at, *end;
 };
 
+static struct span span_of(const char *text)
+{
+    return (struct span){text, text + strlen(text)};
+}
+
 static size_t span_len(struct span s)
 {
     return (size_t)(s.end - s.at);
@@ -49,9 +54,7 @@ static int decode(struct span s, const char *what, char *out, size_t size, struc
             int high = s.end - p > 2 ? hex_value(p[1]) : -1;
             int low = high >= 0 ? hex_value(p[2]) : -1;
             if (low < 0)
-                return err_set(err, EINVAL,
-                               "%s: %% must be followed by two hex digits (write %% as %%25)",
-                               what);
+                return err_set(err, EINVAL, "%s: %% must be followed by two hex digits (write %% as %%25)", what);
             c = high << 4 | low;
             p += 2;
         }
@@ -73,9 +76,8 @@ static int parse_scheme(struct span *rest, struct nbd_uri *uri, struct err *err)
         const char *name;
         bool tls, local, vsock;
     } schemes[] = {
-        {"nbd", false, false, false},      {"nbds", true, false, false},
-        {"nbd+unix", false, true, false},  {"nbds+unix", true, true, false},
-        {"nbd+vsock", false, false, true}, {"nbds+vsock", true, false, true},
+        {"nbd", false, false, false},     {"nbds", true, false, false},      {"nbd+unix", false, true, false},
+        {"nbds+unix", true, true, false}, {"nbd+vsock", false, false, true}, {"nbds+vsock", true, false, true},
     };
     struct span scheme = {rest->at, span_find(*rest, ':')};
     if (rest->end - scheme.end < 3 || memcmp(scheme.end, "://", 3) != 0)
@@ -97,8 +99,7 @@ static int parse_scheme(struct span *rest, struct nbd_uri *uri, struct err *err)
         uri->local = schemes[i].local;
         return 0;
     }
-    return err_set(err, EINVAL,
-                   "unknown scheme '%.*s': there are nbd, nbds, nbd+unix and nbds+unix",
+    return err_set(err, EINVAL, "unknown scheme '%.*s': there are nbd, nbds, nbd+unix and nbds+unix",
                    (int)(span_len(scheme) < 40 ? span_len(scheme) : 40), scheme.at);
 }
 
@@ -140,14 +141,12 @@ static int parse_host(struct span s, struct nbd_uri *uri, struct err *err)
     if (port.at < s.end)
         port.at++;
     if (span_find(port, ':') != port.end)
-        return err_set(err, EINVAL,
-                       "host: an IPv6 address is written in brackets, as in nbd://[::1]/");
+        return err_set(err, EINVAL, "host: an IPv6 address is written in brackets, as in nbd://[::1]/");
     int rc = parse_port(port, &uri->port, err);
     if (rc)
         return rc;
-    static const char localhost[] = "localhost";
     if (host.at == host.end)
-        host = (struct span){localhost, localhost + sizeof localhost - 1};
+        host = span_of("localhost");
     return decode(host, "host", uri->host, sizeof uri->host, err);
 }
 
@@ -193,8 +192,7 @@ static int parse_parameter(struct span s, struct nbd_uri *uri, unsigned *seen, s
         size_t size;
     } texts[] = {
         [SEEN_SOCKET] = {"socket", uri->socket, sizeof uri->socket},
-        [SEEN_CERTIFICATES] = {"tls-certificates", uri->tls_certificates,
-                               sizeof uri->tls_certificates},
+        [SEEN_CERTIFICATES] = {"tls-certificates", uri->tls_certificates, sizeof uri->tls_certificates},
         [SEEN_PSK] = {"tls-psk-file", uri->tls_psk_file, sizeof uri->tls_psk_file},
         [SEEN_HOSTNAME] = {"tls-hostname", uri->tls_hostname, sizeof uri->tls_hostname},
         [SEEN_VERIFY] = {"tls-verify-peer", NULL, 0},
@@ -232,8 +230,7 @@ static int parse_query(struct span s, struct nbd_uri *uri, struct err *err)
     }
     unsigned tls_seen = seen & ~(1u << SEEN_SOCKET);
     if (uri->local && !*uri->socket)
-        return err_set(err, EINVAL, "socket is missing: write nbd%s+unix:///EXPORT?socket=PATH",
-                       uri->tls ? "s" : "");
+        return err_set(err, EINVAL, "socket is missing: write nbd%s+unix:///EXPORT?socket=PATH", uri->tls ? "s" : "");
     if (!uri->local && *uri->socket)
         return err_set(err, EINVAL, "socket goes with nbd%s+unix:// only", uri->tls ? "s" : "");
     if (!uri->tls && (tls_seen || *uri->identity))
@@ -255,7 +252,7 @@ static int check_characters(const char *text, struct err *err)
 
 int nbd_uri_parse(const char *text, struct nbd_uri *out, struct err *err)
 {
-    struct span rest = {text, text + strlen(text)};
+    struct span rest = span_of(text);
     struct nbd_uri *uri = calloc(1, sizeof *uri);
     if (!uri)
         return err_set(err, ENOMEM, "no memory for a URI");

@@ -18,12 +18,7 @@
 
 struct err;
 
-enum {
-    NBD_PORT = 10809,
-    NBD_URI_NAME_MAX = 256,
-    NBD_URI_SOCKET_MAX = 108,
-    NBD_URI_PATH_MAX = 1024
-};
+enum { NBD_PORT = 10809, NBD_URI_NAME_MAX = 256, NBD_URI_SOCKET_MAX = 108, NBD_URI_PATH_MAX = 1024 };
 
 struct nbd_uri {
     bool tls;

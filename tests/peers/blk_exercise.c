@@ -38,8 +38,7 @@ struct slot {
 struct exercise {
     struct blk_env env;
     struct blk *blk;
-    uint64_t requests, started, ended, in_flight, depth, max_bytes, area_bytes, seed, random,
-        failures;
+    uint64_t requests, started, ended, in_flight, depth, max_bytes, area_bytes, seed, random, failures;
     bool read_only;
     const char *progress;
     unsigned char *shadow, *known; /* known: 1 if the shadow says what must be there */
@@ -54,8 +53,7 @@ static uint64_t roll(struct exercise *x, uint64_t below)
     return below ? x->random % below : 0;
 }
 
-__attribute__((format(printf, 3, 4))) static void complain(struct slot *s, const char *what,
-                                                           const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void complain(struct slot *s, const char *what, const char *format, ...)
 {
     const struct blk_req *r = &s->req;
     char text[200] = "";
@@ -76,8 +74,8 @@ static void check_read(struct slot *s)
     for (uint64_t i = 0; i < s->req.length_bytes; i++) {
         uint64_t at = s->req.offset + i;
         if (x->known[at] && x->shadow[at] != s->buffer[i]) {
-            complain(s, "differs", "at byte %llu: read %02x, wanted %02x", (unsigned long long)i,
-                     s->buffer[i], x->shadow[at]);
+            complain(s, "differs", "at byte %llu: read %02x, wanted %02x", (unsigned long long)i, s->buffer[i],
+                     x->shadow[at]);
             return;
         }
     }
@@ -140,10 +138,9 @@ static void ended(struct blk_req *req)
 
 static enum blk_op choose_op(struct exercise *x)
 {
-    static const enum blk_op mix[] = {BLK_READ,    BLK_READ,  BLK_READ,  BLK_READ,  BLK_READ,
-                                      BLK_READ,    BLK_WRITE, BLK_WRITE, BLK_WRITE, BLK_WRITE,
-                                      BLK_WRITE,   BLK_WRITE, BLK_ZERO,  BLK_TRIM,  BLK_FLUSH,
-                                      BLK_EXTENTS, BLK_CACHE};
+    static const enum blk_op mix[] = {BLK_READ,  BLK_READ,  BLK_READ,  BLK_READ,    BLK_READ,  BLK_READ,
+                                      BLK_WRITE, BLK_WRITE, BLK_WRITE, BLK_WRITE,   BLK_WRITE, BLK_WRITE,
+                                      BLK_ZERO,  BLK_TRIM,  BLK_FLUSH, BLK_EXTENTS, BLK_CACHE};
     static const uint32_t needs[BLK_OP_COUNT] = {[BLK_TRIM] = BLK_CAN_TRIM,
                                                  [BLK_ZERO] = BLK_CAN_ZERO,
                                                  [BLK_CACHE] = BLK_CAN_CACHE,
@@ -275,8 +272,7 @@ static void flush(struct exercise *x)
 static int run(struct exercise *x)
 {
     uint64_t align = blk_limits(x->blk)->align_bytes, max = blk_limits(x->blk)->max_transfer_bytes;
-    x->area_bytes =
-        (x->area_bytes < blk_size(x->blk) ? x->area_bytes : blk_size(x->blk)) / align * align;
+    x->area_bytes = (x->area_bytes < blk_size(x->blk) ? x->area_bytes : blk_size(x->blk)) / align * align;
     x->max_bytes = (x->max_bytes < max ? x->max_bytes : max) / align * align;
     if (!x->max_bytes)
         x->max_bytes = align;
@@ -284,8 +280,7 @@ static int run(struct exercise *x)
     if (x->max_bytes * x->depth * 4 > x->area_bytes)
         x->max_bytes = x->area_bytes / x->depth / 4 / align * align;
     if (!x->max_bytes) {
-        fprintf(stderr, "the disk is too small for %llu requests in flight\n",
-                (unsigned long long)x->depth);
+        fprintf(stderr, "the disk is too small for %llu requests in flight\n", (unsigned long long)x->depth);
         return 1;
     }
     x->read_only |= blk_read_only(x->blk);
@@ -347,14 +342,12 @@ int main(int argc, char **argv)
     x.env.loop = loop_new(&err);
     x.env.worker = x.env.loop ? worker_new(x.env.loop, 2, &err) : NULL;
     x.env.buffers = buffer_pool_new(8 << 20);
-    if (!x.env.worker ||
-        blk_open(&x.env, argv[optind], x.read_only ? BLK_OPEN_READ_ONLY : 0, &x.blk, &err)) {
+    if (!x.env.worker || blk_open(&x.env, argv[optind], x.read_only ? BLK_OPEN_READ_ONLY : 0, &x.blk, &err)) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
     int rc = run(&x);
-    printf("%llu requests, %llu failures\n", (unsigned long long)x.ended,
-           (unsigned long long)x.failures);
+    printf("%llu requests, %llu failures\n", (unsigned long long)x.ended, (unsigned long long)x.failures);
     blk_close(x.blk);
     worker_free(x.env.worker);
     buffer_pool_free(x.env.buffers);
