@@ -49,8 +49,7 @@ void fake_send(struct fake_connection *c, const struct emit *e)
 
 /* ---- handshake ---- */
 
-void fake_option_reply(struct fake_connection *c, uint32_t option, uint32_t type, const void *data,
-                       uint32_t len)
+void fake_option_reply(struct fake_connection *c, uint32_t option, uint32_t type, const void *data, uint32_t len)
 {
     uint8_t head[NBD_OPTION_REPLY_BYTES];
     struct emit e = emit_to(head, sizeof head);
@@ -97,8 +96,8 @@ static void meta(struct fake_connection *c)
 static bool answer_option(struct fake_connection *c, uint32_t option)
 {
     const struct fake_server *s = c->server;
-    bool granted = (option == NBD_OPT_EXTENDED_HEADERS && s->extended) ||
-                   (option == NBD_OPT_STRUCTURED_REPLY && s->structured);
+    bool granted =
+        (option == NBD_OPT_EXTENDED_HEADERS && s->extended) || (option == NBD_OPT_STRUCTURED_REPLY && s->structured);
     c->extended |= granted && option == NBD_OPT_EXTENDED_HEADERS;
     c->structured |= granted && option == NBD_OPT_STRUCTURED_REPLY;
     if (option == NBD_OPT_EXPORT_NAME) {
@@ -178,8 +177,8 @@ static uint32_t execute(struct fake_server *s, const struct fake_request *r)
     return 0;
 }
 
-static void chunk_head(const struct fake_connection *c, struct emit *e,
-                       const struct fake_request *r, uint16_t type, uint64_t len)
+static void chunk_head(const struct fake_connection *c, struct emit *e, const struct fake_request *r, uint16_t type,
+                       uint64_t len)
 {
     emit_u32(e, c->extended ? NBD_EXTENDED_REPLY_MAGIC : NBD_STRUCTURED_REPLY_MAGIC);
     emit_u16(e, NBD_REPLY_FLAG_DONE);
@@ -324,13 +323,12 @@ struct fake_server *fake_server_new(void)
     const char *dir = getenv("TMPDIR");
     struct fake_server *s = calloc(1, sizeof *s);
     s->size_bytes = FAKE_DISK_BYTES;
-    s->flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_TRIM |
-               NBD_FLAG_SEND_WRITE_ZEROES;
+    s->flags =
+        NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES;
     s->structured = s->allocation = true;
     s->listener = -1;
     pthread_mutex_init(&s->lock, NULL);
-    snprintf(s->path, sizeof s->path, "%s/drover-fake-%d-%u", dir ? dir : "/tmp", (int)getpid(),
-             number++);
+    snprintf(s->path, sizeof s->path, "%s/drover-fake-%d-%u", dir ? dir : "/tmp", (int)getpid(), number++);
     return s;
 }
 

@@ -86,7 +86,6 @@ unsigned fake_server_seen(struct fake_server *s, unsigned type);
 
 /* For hooks: sends everything, or gives up when the other side is gone. */
 void fake_send(struct fake_connection *c, const struct emit *e);
-void fake_option_reply(struct fake_connection *c, uint32_t option, uint32_t type, const void *data,
-                       uint32_t len);
+void fake_option_reply(struct fake_connection *c, uint32_t option, uint32_t type, const void *data, uint32_t len);
 
 #endif

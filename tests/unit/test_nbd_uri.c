@@ -77,8 +77,7 @@ static void local(void **state)
 static void tls(void **state)
 {
     (void)state;
-    struct nbd_uri uri =
-        parsed("nbds://h/x?tls-certificates=/etc/pki&tls-hostname=other;tls-verify-peer=0");
+    struct nbd_uri uri = parsed("nbds://h/x?tls-certificates=/etc/pki&tls-hostname=other;tls-verify-peer=0");
     assert_string_equal(uri.tls_certificates, "/etc/pki");
     assert_string_equal(uri.tls_hostname, "other");
     assert_false(uri.tls_verify_peer);
