@@ -123,7 +123,7 @@ static int filter_calls(const struct sandbox *sandbox, struct err *err)
     if (!rc)
         rc = allow_data_memory(filter);
     if (!rc)
-        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, SIOCOUTQ));
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, SIOCOUTQ, 0));
     if (!rc && sandbox->connects)
         rc = allow(filter, connect_calls, sizeof connect_calls / sizeof *connect_calls);
     if (!rc)
