@@ -280,8 +280,8 @@ struct blk *blk_below(const struct blk *blk)
 
 const char *blk_op_name(enum blk_op op)
 {
-    static const char *const names[BLK_OP_COUNT] = {"read",  "write", "flush",   "trim",
-                                                    "zero",  "cache", "extents", "resize"};
+    static const char *const names[BLK_OP_COUNT] = {"read", "write", "flush",   "trim",
+                                                    "zero", "cache", "extents", "resize"};
     return (unsigned)op < BLK_OP_COUNT ? names[op] : "unknown";
 }
 

@@ -132,16 +132,16 @@ enum blk_open_flag {
 };
 
 /* Opens a stack: `raw:disk.img`, `mem:1G`, `nbd:URI`, or JSON (text, or @file): an array of drivers, top first.
- * Drivers must have been registered (blk_driver.h). The loop may be turned while a driver connects. Errors: -EINVAL bad description; -errno of what failed. */
-int blk_open(const struct blk_env *env, const char *stack, uint32_t flags, struct blk **blk,
-             struct err *err);
+ * Drivers must have been registered (blk_driver.h). The loop may be turned while a driver connects. Errors: -EINVAL bad
+ * description; -errno of what failed. */
+int blk_open(const struct blk_env *env, const char *stack, uint32_t flags, struct blk **blk, struct err *err);
 /* Nothing may be in flight (blk_drain). NULL is accepted. Changes not flushed may be lost. */
 void blk_close(struct blk *blk);
 
 void blk_submit(struct blk *blk, struct blk_req *req);
 
-/* What blk_submit() would say of op, flags, offset and length_bytes before any buffer exists: 0, or the error. For those
- * who must decide whether a payload is worth receiving. */
+/* What blk_submit() would say of op, flags, offset and length_bytes before any buffer exists: 0, or the error. For
+ * those who must decide whether a payload is worth receiving. */
 int blk_check(const struct blk *blk, const struct blk_req *req);
 
 /* Calls drained(context) once nothing is in flight at this layer; from the loop, never from inside. One at a time. */
@@ -156,6 +156,5 @@ const struct blk_op_stats *blk_stats(const struct blk *blk, enum blk_op op);
 /* The layer below, or NULL: for walking down a chain. */
 struct blk *blk_below(const struct blk *blk);
 const char *blk_op_name(enum blk_op op);
-
 
 #endif

@@ -76,8 +76,7 @@ static int set_number(const struct blk_option *o, json_t *value, uint64_t *field
             return err_set(err, EINVAL, "%s is too long", o->name);
     } else if (json_is_string(value)) {
         const char *text = json_string_value(value);
-        int rc = o->type == BLK_OPTION_DURATION ? units_parse_duration(text, &v, err)
-                                                : units_parse_size(text, &v, err);
+        int rc = o->type == BLK_OPTION_DURATION ? units_parse_duration(text, &v, err) : units_parse_size(text, &v, err);
         if (rc)
             return err_prefix(err, "%s", o->name);
     } else {
@@ -154,7 +153,7 @@ static int fill_config(const struct blk_driver *d, json_t *layer, void *config, 
     for (const struct blk_option *o = d->options; o && o->name; o++)
         if (o->type == BLK_OPTION_SIZE || o->type == BLK_OPTION_DURATION || o->type == BLK_OPTION_UINT)
             *(uint64_t *)(void *)((char *)config + o->field) = o->preset;
-    json_object_foreach(layer, key, value) {
+    json_object_foreach (layer, key, value) {
         if (strcmp(key, "driver") == 0)
             continue;
         const struct blk_option *o = option_named(d, key);
@@ -206,8 +205,8 @@ static void node_free(struct blk *blk)
 }
 
 /* Takes over `below`, also on failure (it is closed then). */
-static int open_layer(const struct blk_env *env, json_t *layer, uint32_t flags, struct blk *below,
-                      struct blk **out, struct err *err)
+static int open_layer(const struct blk_env *env, json_t *layer, uint32_t flags, struct blk *below, struct blk **out,
+                      struct err *err)
 {
     const char *name = json_string_value(json_object_get(layer, "driver"));
     const struct blk_driver *d = name ? driver_named(name, strlen(name)) : NULL;
@@ -265,15 +264,13 @@ static json_t *parse_short(const char *stack, struct err *err)
         char name[64];
         snprintf(name, sizeof name, "%.*s", (int)(len < sizeof name ? len : sizeof name - 1), stack);
         if (!colon)
-            err_set(err, EINVAL, "'%.80s' is not a stack: write DRIVER:VALUE, as in raw:disk.img, or JSON",
-                    stack);
+            err_set(err, EINVAL, "'%.80s' is not a stack: write DRIVER:VALUE, as in raw:disk.img, or JSON", stack);
         else
             unknown_driver(name, err);
         return NULL;
     }
     if (!colon || !colon[1] || !d->short_option) {
-        err_set(err, EINVAL, d->short_option ? "%s: write %s:VALUE" : "%s: write it as JSON (%s)", d->name,
-                d->name);
+        err_set(err, EINVAL, d->short_option ? "%s: write %s:VALUE" : "%s: write it as JSON (%s)", d->name, d->name);
         return NULL;
     }
     json_t *json = json_pack("[{s:s, s:s}]", "driver", d->name, d->short_option, colon + 1);
@@ -298,8 +295,7 @@ static json_t *parse_text(const char *stack, struct err *err)
     return json;
 }
 
-int blk_open(const struct blk_env *env, const char *stack, uint32_t flags, struct blk **out,
-             struct err *err)
+int blk_open(const struct blk_env *env, const char *stack, uint32_t flags, struct blk **out, struct err *err)
 {
     json_t *json = parse_text(stack, err);
     if (!json)

@@ -309,7 +309,8 @@ static const struct argp_option options[] = {
 
 static const char documentation[] =
     "Serve disks to the network as NBD exports.\v"
-    "STACK is DRIVER:VALUE (raw:disk.img, mem:1G, nbd:URI) or JSON, text or @file: an array of drivers, top first, as in "
+    "STACK is DRIVER:VALUE (raw:disk.img, mem:1G, nbd:URI) or JSON, text or @file: an array of drivers, top first, as "
+    "in "
     "[{\"driver\":\"throttle\",\"iops\":500},{\"driver\":\"raw\",\"file\":\"disk.img\"}]. A STACK without --export is "
     "the default export, whose name is empty. SIGTERM: answer what is in flight, flush, exit. SIGUSR1: log statistics.";
 
@@ -471,9 +472,8 @@ static void take_signals(struct program *p)
 
 int main(int argc, char **argv)
 {
-    struct program p = {.config = nbd_server_defaults,
-                        .sandbox = {.default_user = "drover-nbd"},
-                        .level = LOG_LEVEL_INFO};
+    struct program p = {
+        .config = nbd_server_defaults, .sandbox = {.default_user = "drover-nbd"}, .level = LOG_LEVEL_INFO};
     struct argp argp = {options, parse, "[STACK]", documentation, NULL, NULL, NULL};
     int fds[LISTEN_FDS_MAX];
     unsigned count = 0;

@@ -98,8 +98,8 @@ static void extents(const struct mem *mem, struct blk_req *req)
 static int allocate(uint64_t size_bytes, struct mem *mem)
 {
     struct mem fresh = {.capacity_bytes = chunks(size_bytes ? size_bytes : 1) << CHUNK_SHIFT};
-    fresh.data = mmap(NULL, fresh.capacity_bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    fresh.data =
+        mmap(NULL, fresh.capacity_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (fresh.data == MAP_FAILED)
         return -ENOMEM;
     madvise(fresh.data, fresh.capacity_bytes, MADV_DONTDUMP);
@@ -192,8 +192,12 @@ static void mem_close(struct blk *blk)
 }
 
 static const struct blk_option mem_options[] = {
-    {.name = "size", .type = BLK_OPTION_SIZE, .field = offsetof(struct mem_config, size_bytes), .required = true,
-     .max = SIZE_MAX_BYTES, .help = "bytes, as in 1G"},
+    {.name = "size",
+     .type = BLK_OPTION_SIZE,
+     .field = offsetof(struct mem_config, size_bytes),
+     .required = true,
+     .max = SIZE_MAX_BYTES,
+     .help = "bytes, as in 1G"},
     {.name = NULL},
 };
 

@@ -19,7 +19,13 @@
 #include "node/base/buffer_pool.h"
 #include "node/base/container.h"
 
-enum { TCP_HALF_OPEN_MS = 60000, KEEPALIVE_IDLE_S = 30, KEEPALIVE_INTERVAL_S = 10, KEEPALIVE_COUNT = 3, SEND_BUFFER_BYTES = 4 << 20 };
+enum {
+    TCP_HALF_OPEN_MS = 60000,
+    KEEPALIVE_IDLE_S = 30,
+    KEEPALIVE_INTERVAL_S = 10,
+    KEEPALIVE_COUNT = 3,
+    SEND_BUFFER_BYTES = 4 << 20
+};
 
 static struct nbd_conn *conn_of(struct stream *stream)
 {
@@ -144,8 +150,7 @@ static void receive(struct nbd_conn *conn)
     conn->rx_len = left;
     struct iovec *iov = conn->rx_iov;
     if (conn->filling)
-        *iov++ = (struct iovec){conn->filling->buffer + conn->filled_bytes,
-                                conn->filling->length - conn->filled_bytes};
+        *iov++ = (struct iovec){conn->filling->buffer + conn->filled_bytes, conn->filling->length - conn->filled_bytes};
     *iov++ = (struct iovec){conn->rx + left, NBD_RX_BYTES - left};
     stream_recv(&conn->stream, conn->rx_iov, (int)(iov - conn->rx_iov), received);
 }
@@ -192,8 +197,7 @@ static void name_peer(int fd, char *text, size_t len)
         snprintf(text, len, "client %s:%u", inet_ntop(AF_INET, &in->sin_addr, ip, sizeof ip), ntohs(in->sin_port));
     } else if (a.ss_family == AF_INET6) {
         struct sockaddr_in6 *in = (struct sockaddr_in6 *)&a;
-        snprintf(text, len, "client [%s]:%u", inet_ntop(AF_INET6, &in->sin6_addr, ip, sizeof ip),
-                 ntohs(in->sin6_port));
+        snprintf(text, len, "client [%s]:%u", inet_ntop(AF_INET6, &in->sin6_addr, ip, sizeof ip), ntohs(in->sin6_port));
     } else {
         struct ucred who = {0};
         n = sizeof who;
@@ -205,8 +209,8 @@ static void name_peer(int fd, char *text, size_t len)
 /* Small replies go out at once, and a peer that vanished without a word is noticed. */
 static void tune(int fd)
 {
-    int on = 1, send_bytes = SEND_BUFFER_BYTES, half_open = TCP_HALF_OPEN_MS, idle = KEEPALIVE_IDLE_S, interval = KEEPALIVE_INTERVAL_S,
-        count = KEEPALIVE_COUNT;
+    int on = 1, send_bytes = SEND_BUFFER_BYTES, half_open = TCP_HALF_OPEN_MS, idle = KEEPALIVE_IDLE_S,
+        interval = KEEPALIVE_INTERVAL_S, count = KEEPALIVE_COUNT;
     if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0) {
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof send_bytes); /* unix; TCP tunes itself */
         return;

@@ -21,18 +21,18 @@
 
 enum {
     NBD_RX_BYTES = 128 << 10,
-    NBD_OPTION_MAX_BYTES = 64 << 10,      /* data of one option */
-    NBD_OPTIONS_MAX = 4096,               /* options of one client: nobody needs more to choose an export */
-    NBD_MAX_PAYLOAD_BYTES = 32 << 20,     /* advertised */
-    NBD_SKIP_MAX_BYTES = 64 << 20,        /* an oversize payload up to this is read and dropped */
-    NBD_EXTENTS_MAX = 4096,               /* per BLOCK_STATUS */
-    NBD_TX_REQUESTS_MAX = 64,             /* replies in one send */
-    NBD_TX_BYTES_MAX = 1 << 20,           /* a send is closed when it holds this much */
+    NBD_OPTION_MAX_BYTES = 64 << 10,  /* data of one option */
+    NBD_OPTIONS_MAX = 4096,           /* options of one client: nobody needs more to choose an export */
+    NBD_MAX_PAYLOAD_BYTES = 32 << 20, /* advertised */
+    NBD_SKIP_MAX_BYTES = 64 << 20,    /* an oversize payload up to this is read and dropped */
+    NBD_EXTENTS_MAX = 4096,           /* per BLOCK_STATUS */
+    NBD_TX_REQUESTS_MAX = 64,         /* replies in one send */
+    NBD_TX_BYTES_MAX = 1 << 20,       /* a send is closed when it holds this much */
     NBD_TX_IOV_MAX = 2 * NBD_TX_REQUESTS_MAX,
-    NBD_HOLE_MIN_BYTES = 32 << 10,        /* shorter runs of zeroes are sent as data */
-    NBD_AHEAD_REPLIES = 8,                /* unread by the client: it has enough to do */
-    NBD_PATIENCE_NS = 20000,              /* then, this long for more requests to come */
-    NBD_CHUNKS_MAX = 32,                  /* of one structured read */
+    NBD_HOLE_MIN_BYTES = 32 << 10, /* shorter runs of zeroes are sent as data */
+    NBD_AHEAD_REPLIES = 8,         /* unread by the client: it has enough to do */
+    NBD_PATIENCE_NS = 20000,       /* then, this long for more requests to come */
+    NBD_CHUNKS_MAX = 32,           /* of one structured read */
 };
 
 enum nbd_conn_state {
@@ -52,14 +52,14 @@ struct nbd_request {
     struct nbd_conn *conn;
     uint16_t type, flags;
     uint64_t cookie, offset, length;
-    int result;            /* of the check, or of the block layer */
-    uint8_t *buffer;       /* payload, or the extents */
+    int result;      /* of the check, or of the block layer */
+    uint8_t *buffer; /* payload, or the extents */
     size_t buffer_bytes;
-    uint8_t *answer;       /* encoded BLOCK_STATUS, or the chunk headers of a sparse read */
+    uint8_t *answer; /* encoded BLOCK_STATUS, or the chunk headers of a sparse read */
     size_t answer_bytes;
-    unsigned contexts;     /* BLOCK_STATUS: which */
-    struct iovec payload;  /* of req */
-    struct iovec *parts;   /* the reply; first_parts unless it has more chunks */
+    unsigned contexts;    /* BLOCK_STATUS: which */
+    struct iovec payload; /* of req */
+    struct iovec *parts;  /* the reply; first_parts unless it has more chunks */
     unsigned part_count;
     struct iovec first_parts[2];
     uint8_t head[48];

@@ -102,7 +102,7 @@ static bool tls_missing(const struct nbd_conn *conn)
 static struct nbd_export *find_export(const struct nbd_conn *conn, const uint8_t *name, size_t len)
 {
     struct nbd_export *e;
-    STAILQ_FOREACH(e, &conn->server->exports, link) {
+    STAILQ_FOREACH (e, &conn->server->exports, link) {
         if (strlen(e->name) == len && memcmp(e->name, name, len) == 0)
             return e;
     }
@@ -162,7 +162,10 @@ static enum nbd_step option_export_name(struct nbd_conn *conn, struct cursor *da
     struct nbd_export *e = find_export(conn, name, len);
     const char *why = NULL;
     if (tls_missing(conn) || conn->extended || export_denied(conn, e, &why)) {
-        nbd_conn_violation(conn, "EXPORT_NAME: %s", why ? why : conn->extended ? "extended headers need GO" : "TLS is required");
+        nbd_conn_violation(conn, "EXPORT_NAME: %s",
+                           why              ? why
+                           : conn->extended ? "extended headers need GO"
+                                            : "TLS is required");
         return NBD_STEP_WAIT;
     }
     if (blk_limits(e->blk)->align_bytes > 512) {
@@ -192,7 +195,7 @@ static void option_list(struct nbd_conn *conn, struct cursor *data)
         refuse(conn, NBD_OPT_LIST, NBD_REP_ERR_INVALID, "LIST takes no data");
         return;
     }
-    STAILQ_FOREACH(e, &conn->server->exports, link) {
+    STAILQ_FOREACH (e, &conn->server->exports, link) {
         const char *why;
         if (export_denied(conn, e, &why))
             continue;
@@ -211,8 +214,8 @@ static void info_block_size(struct nbd_conn *conn, uint32_t option, const struct
     uint8_t block[14];
     struct emit out = emit_to(block, sizeof block);
     const struct blk_limits *limits = blk_limits(e->blk);
-    uint32_t max = limits->max_transfer_bytes < NBD_MAX_PAYLOAD_BYTES ? limits->max_transfer_bytes
-                                                                      : NBD_MAX_PAYLOAD_BYTES;
+    uint32_t max =
+        limits->max_transfer_bytes < NBD_MAX_PAYLOAD_BYTES ? limits->max_transfer_bytes : NBD_MAX_PAYLOAD_BYTES;
     emit_u16(&out, NBD_INFO_BLOCK_SIZE);
     emit_u32(&out, limits->align_bytes);
     emit_u32(&out, limits->preferred_bytes);

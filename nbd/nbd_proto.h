@@ -7,14 +7,14 @@
 #include <stdint.h>
 
 /* Handshake */
-#define NBD_MAGIC UINT64_C(0x4e42444d41474943)            /* "NBDMAGIC" */
-#define NBD_OPTION_MAGIC UINT64_C(0x49484156454f5054)     /* "IHAVEOPT" */
+#define NBD_MAGIC UINT64_C(0x4e42444d41474943)        /* "NBDMAGIC" */
+#define NBD_OPTION_MAGIC UINT64_C(0x49484156454f5054) /* "IHAVEOPT" */
 #define NBD_OPTION_REPLY_MAGIC UINT64_C(0x0003e889045565a9)
 #define NBD_OLDSTYLE_MAGIC UINT64_C(0x00420281861253)
 
 enum nbd_handshake_flag { /* the server's 16 bits; the client mirrors them in 32 */
-    NBD_HANDSHAKE_FIXED_NEWSTYLE = 1,
-    NBD_HANDSHAKE_NO_ZEROES = 2,
+                          NBD_HANDSHAKE_FIXED_NEWSTYLE = 1,
+                          NBD_HANDSHAKE_NO_ZEROES = 2,
 };
 
 enum nbd_option {

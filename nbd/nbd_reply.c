@@ -1,5 +1,5 @@
-/* Replies: built where the request lies, gathered over a turn of the loop, sent together. Source: proto.md, "Simple reply
- * message", "Structured reply chunk message", "Extended reply chunk message", "Structured reply types".
+/* Replies: built where the request lies, gathered over a turn of the loop, sent together. Source: proto.md, "Simple
+ * reply message", "Structured reply chunk message", "Extended reply chunk message", "Structured reply types".
  *
  *      simple       magic error cookie                                            [data]
  *      structured   magic flags type cookie length                 [offset] [data]
@@ -123,7 +123,10 @@ static void add_chunk(struct nbd_request *r, uint8_t **head, uint16_t type, size
 /* Data and holes in turn. The answer buffer holds the vector and the chunk heads. False: no memory, or no hole. */
 static bool build_sparse(struct nbd_request *r)
 {
-    enum { VECTOR_BYTES = 2 * NBD_CHUNKS_MAX * sizeof(struct iovec), BYTES = VECTOR_BYTES + NBD_CHUNKS_MAX * CHUNK_HEAD_BYTES };
+    enum {
+        VECTOR_BYTES = 2 * NBD_CHUNKS_MAX * sizeof(struct iovec),
+        BYTES = VECTOR_BYTES + NBD_CHUNKS_MAX * CHUNK_HEAD_BYTES
+    };
     size_t hole_at, end = r->length;
     size_t hole = next_hole(r->buffer, 0, end, &hole_at);
     if (!hole || !(r->answer = buffer_get(r->conn->server->env.buffers, BYTES)))
@@ -211,8 +214,8 @@ void nbd_reply(struct nbd_request *r)
 {
     struct nbd_conn *conn = r->conn;
     if (r->result)
-        log_debug("%s: %s at %llu, %llu bytes: %s", conn->peer, blk_op_name(r->req.op),
-                  (unsigned long long)r->offset, (unsigned long long)r->length, strerror(-r->result));
+        log_debug("%s: %s at %llu, %llu bytes: %s", conn->peer, blk_op_name(r->req.op), (unsigned long long)r->offset,
+                  (unsigned long long)r->length, strerror(-r->result));
     build(r);
     STAILQ_INSERT_TAIL(&conn->replies, r, link);
     if (!stream_sending(&conn->stream))

@@ -56,7 +56,7 @@ void nbd_server_free(struct nbd_server *s)
 int nbd_server_add(struct nbd_server *s, struct nbd_export *export, struct err *err)
 {
     struct nbd_export *e;
-    STAILQ_FOREACH(e, &s->exports, link) {
+    STAILQ_FOREACH (e, &s->exports, link) {
         if (strcmp(e->name, export->name) == 0)
             return err_set(err, EEXIST, "there is an export '%s' already", e->name);
     }
@@ -118,8 +118,7 @@ static void accepted(struct loop_op *op, int result, uint32_t cqe_flags)
         nbd_conn_new(s, result, NULL, NULL);
     } else if (result != -ECONNABORTED && result != -EINTR && result != -EAGAIN) {
         log_limited(&s->complaints, LOG_LEVEL_ERROR, "cannot accept a client: %s", strerror(-result));
-        loop_timer_set(s->env.loop, &l->again,
-                       loop_now_ns(s->env.loop) + ACCEPT_AGAIN_MS * UINT64_C(1000000));
+        loop_timer_set(s->env.loop, &l->again, loop_now_ns(s->env.loop) + ACCEPT_AGAIN_MS * UINT64_C(1000000));
         return;
     }
     accept_next(l);
@@ -198,7 +197,7 @@ static void drain_job(struct loop_job *job)
         return;
     struct nbd_export *e;
     s->flushing = 1; /* until all are asked */
-    STAILQ_FOREACH(e, &s->exports, link) {
+    STAILQ_FOREACH (e, &s->exports, link) {
         if (!blk_read_only(e->blk))
             flush_export(s, e);
     }

@@ -1,8 +1,8 @@
 /* NBD URIs: where an export is and how to reach it.
  *
- *     nbd://HOST[:PORT]/EXPORT            TCP, port 10809 if none is given; IPv6 addresses in
- * brackets nbds://[IDENTITY@]HOST[:PORT]/EXPORT        the same under TLS; IDENTITY chooses a
- * pre-shared key nbd+unix:///EXPORT?socket=PATH      a Unix socket
+ *     nbd://HOST[:PORT]/EXPORT                  TCP, port 10809 if none is given; [IPv6] in brackets
+ *     nbds://[IDENTITY@]HOST[:PORT]/EXPORT      the same under TLS; IDENTITY chooses a pre-shared key
+ *     nbd+unix:///EXPORT?socket=PATH            a Unix socket
  *     nbds+unix://[IDENTITY@]/EXPORT?socket=PATH
  *
  * Query: socket=PATH, and for TLS tls-certificates=DIRECTORY, tls-psk-file=FILE, tls-hostname=NAME,

@@ -121,8 +121,8 @@ static void transfer_run(struct worker_task *task)
     struct blk_req *req = CONTAINER_OF(task, struct blk_req, work);
     struct raw *raw = raw_of(req);
     bool bounce = req->scratch[1].u64;
-    int rc = bounce ? raw_transfer_bounced(raw->file.fd, req->op == BLK_WRITE, req->iov, req->iov_count,
-                                           req->offset, req->length_bytes)
+    int rc = bounce ? raw_transfer_bounced(raw->file.fd, req->op == BLK_WRITE, req->iov, req->iov_count, req->offset,
+                                           req->length_bytes)
                     : raw_transfer(raw->file.fd, req->op == BLK_WRITE, req->iov, req->iov_count, req->offset,
                                    req->scratch[0].u64);
     req->result = rc;
@@ -276,15 +276,15 @@ static void extents_run(struct worker_task *task)
 {
     struct blk_req *req = CONTAINER_OF(task, struct blk_req, work);
     uint32_t max = req->flags & BLK_ONE_EXTENT ? 1 : req->extent_max;
-    req->result = raw_extents(raw_of(req)->file.fd, req->offset, req->length_bytes, req->extents, max,
-                              &req->extent_count);
+    req->result =
+        raw_extents(raw_of(req)->file.fd, req->offset, req->length_bytes, req->extents, max, &req->extent_count);
 }
 
 static void cache_run(struct worker_task *task)
 {
     struct blk_req *req = CONTAINER_OF(task, struct blk_req, work);
-    req->result = -posix_fadvise(raw_of(req)->file.fd, (off_t)req->offset, (off_t)req->length_bytes,
-                                 POSIX_FADV_WILLNEED);
+    req->result =
+        -posix_fadvise(raw_of(req)->file.fd, (off_t)req->offset, (off_t)req->length_bytes, POSIX_FADV_WILLNEED);
 }
 
 static void resize_run(struct worker_task *task)
@@ -385,17 +385,30 @@ static void raw_close(struct blk *blk)
 static const char *const discard_choices[] = {"unmap", "ignore", NULL};
 
 static const struct blk_option raw_options[] = {
-    {.name = "file", .type = BLK_OPTION_STRING, .field = offsetof(struct raw_config, file),
+    {.name = "file",
+     .type = BLK_OPTION_STRING,
+     .field = offsetof(struct raw_config, file),
      .help = "image file or block device"},
-    {.name = "direct", .type = BLK_OPTION_BOOL, .field = offsetof(struct raw_config, direct),
+    {.name = "direct",
+     .type = BLK_OPTION_BOOL,
+     .field = offsetof(struct raw_config, direct),
      .help = "O_DIRECT: past the page cache"},
-    {.name = "read-only", .type = BLK_OPTION_BOOL, .field = offsetof(struct raw_config, read_only),
+    {.name = "read-only",
+     .type = BLK_OPTION_BOOL,
+     .field = offsetof(struct raw_config, read_only),
      .help = "refuse changes"},
-    {.name = "no-lock", .type = BLK_OPTION_BOOL, .field = offsetof(struct raw_config, no_lock),
+    {.name = "no-lock",
+     .type = BLK_OPTION_BOOL,
+     .field = offsetof(struct raw_config, no_lock),
      .help = "do not claim the image: another writer is kept out by other means"},
-    {.name = "discard", .type = BLK_OPTION_CHOICE, .field = offsetof(struct raw_config, discard),
-     .choices = discard_choices, .help = "what a trim does"},
-    {.name = "size", .type = BLK_OPTION_SIZE, .field = offsetof(struct raw_config, size_bytes),
+    {.name = "discard",
+     .type = BLK_OPTION_CHOICE,
+     .field = offsetof(struct raw_config, discard),
+     .choices = discard_choices,
+     .help = "what a trim does"},
+    {.name = "size",
+     .type = BLK_OPTION_SIZE,
+     .field = offsetof(struct raw_config, size_bytes),
      .help = "use only the first bytes"},
     {.name = NULL},
 };

@@ -48,8 +48,7 @@ static void copy_vector(char *flat, const struct iovec *iov, int count, bool gat
     }
 }
 
-int raw_transfer_bounced(int fd, bool write, const struct iovec *iov, int count, uint64_t offset,
-                         uint64_t length_bytes)
+int raw_transfer_bounced(int fd, bool write, const struct iovec *iov, int count, uint64_t offset, uint64_t length_bytes)
 {
     struct iovec flat = {.iov_len = length_bytes};
     if (posix_memalign(&flat.iov_base, BOUNCE_ALIGN_BYTES, length_bytes))

@@ -20,8 +20,8 @@ enum raw_discard { RAW_DISCARD_UNMAP, RAW_DISCARD_IGNORE };
 struct raw_file {
     int fd;
     bool block_device, direct, writable, rotational;
-    bool read_nowait; /* io_uring can serve reads without a helper thread */
-    uint32_t align_bytes;           /* of offsets and lengths: 1, or what O_DIRECT needs */
+    bool read_nowait;     /* io_uring can serve reads without a helper thread */
+    uint32_t align_bytes; /* of offsets and lengths: 1, or what O_DIRECT needs */
     uint32_t memory_align_bytes;
     uint64_t size_bytes;
 };

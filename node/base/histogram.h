@@ -16,8 +16,7 @@ static inline unsigned histogram_bucket(uint64_t value)
     if (value < 4)
         return (unsigned)value;
     unsigned top = 63 - (unsigned)__builtin_clzll(value);
-    unsigned bucket = ((top - 1) << HISTOGRAM_SUB_SHIFT) +
-                      (unsigned)((value >> (top - HISTOGRAM_SUB_SHIFT)) & 3);
+    unsigned bucket = ((top - 1) << HISTOGRAM_SUB_SHIFT) + (unsigned)((value >> (top - HISTOGRAM_SUB_SHIFT)) & 3);
     return bucket < HISTOGRAM_BUCKETS ? bucket : HISTOGRAM_BUCKETS - 1;
 }
 

@@ -31,8 +31,7 @@ void log_init(const char *name, enum log_level level)
     log_to_journal = stderr_is_journal();
 }
 
-__attribute__((format(printf, 2, 0))) static void log_write(enum log_level level, const char *format,
-                                                            va_list args)
+__attribute__((format(printf, 2, 0))) static void log_write(enum log_level level, const char *format, va_list args)
 {
     static const char *const names[] = {"error", "warning", "info", "debug"};
     static const int priorities[] = {3, 4, 6, 7};
@@ -46,8 +45,8 @@ __attribute__((format(printf, 2, 0))) static void log_write(enum log_level level
         clock_gettime(CLOCK_REALTIME, &ts);
         gmtime_r(&ts.tv_sec, &tm);
         n = (int)strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &tm);
-        n += snprintf(line + n, sizeof line - (size_t)n, ".%03ldZ %s %s: ", ts.tv_nsec / 1000000,
-                      log_name, names[level]);
+        n += snprintf(line + n, sizeof line - (size_t)n, ".%03ldZ %s %s: ", ts.tv_nsec / 1000000, log_name,
+                      names[level]);
     }
     n += vsnprintf(line + n, sizeof line - (size_t)n - 1, format, args);
     if (n > LOG_LINE_MAX - 2)

@@ -3,10 +3,10 @@
  * How a loop waits. Sleeping and being woken costs a few microseconds on bare metal and ten times that in a virtual
  * machine, whose idle processor has to be started again by its host. So a loop that is answered quickly looks out for a
  * short while before it sleeps (wait_ns is the running mean of its waits). The opposite case is a loop that is asked
- * faster than its clients can take the answers: then every turn finds a single request, and the turn costs more than the
- * request; loop_no_hurry() lets some more arrive first. Measured with fio at depth 32 on a unix socket: 1.1 requests and
- * 4.9 us of processor time a request without, 8 requests a turn and 3.2 us with 20 us of patience, at 25 percent more
- * requests a second. */
+ * faster than its clients can take the answers: then every turn finds a single request, and the turn costs more than
+ * the request; loop_no_hurry() lets some more arrive first. Measured with fio at depth 32 on a unix socket: 1.1
+ * requests and 4.9 us of processor time a request without, 8 requests a turn and 3.2 us with 20 us of patience, at 25
+ * percent more requests a second. */
 #include "node/base/loop.h"
 
 #include <assert.h>
@@ -28,8 +28,8 @@
 enum {
     LOOP_SQ_ENTRIES = 256,
     LOOP_CQ_ENTRIES = 4096,
-    COMPANY = 16,             /* completions that end a wait without hurry */
-    WAIT_MAX_NS = 1000000,    /* longer waits count as this in the mean */
+    COMPANY = 16,          /* completions that end a wait without hurry */
+    WAIT_MAX_NS = 1000000, /* longer waits count as this in the mean */
     LOOKS_PER_YIELD = 16,
 };
 
@@ -66,11 +66,10 @@ static uint64_t clock_ns(void)
 static int restrict_ring(struct io_uring *ring)
 {
     static const uint8_t allowed[] = {
-        IORING_OP_NOP,        IORING_OP_READ,       IORING_OP_WRITE,        IORING_OP_READV,
-        IORING_OP_WRITEV,     IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED,  IORING_OP_FSYNC,
-        IORING_OP_FALLOCATE,  IORING_OP_RECV,       IORING_OP_RECVMSG,      IORING_OP_SEND,
-        IORING_OP_SENDMSG,    IORING_OP_ACCEPT,     IORING_OP_POLL_ADD,     IORING_OP_POLL_REMOVE,
-        IORING_OP_TIMEOUT,    IORING_OP_CLOSE,      IORING_OP_ASYNC_CANCEL, IORING_OP_SHUTDOWN,
+        IORING_OP_NOP,         IORING_OP_READ,        IORING_OP_WRITE,   IORING_OP_READV,        IORING_OP_WRITEV,
+        IORING_OP_READ_FIXED,  IORING_OP_WRITE_FIXED, IORING_OP_FSYNC,   IORING_OP_FALLOCATE,    IORING_OP_RECV,
+        IORING_OP_RECVMSG,     IORING_OP_SEND,        IORING_OP_SENDMSG, IORING_OP_ACCEPT,       IORING_OP_POLL_ADD,
+        IORING_OP_POLL_REMOVE, IORING_OP_TIMEOUT,     IORING_OP_CLOSE,   IORING_OP_ASYNC_CANCEL, IORING_OP_SHUTDOWN,
         IORING_OP_LINK_TIMEOUT};
     enum { COUNT = sizeof allowed / sizeof *allowed };
     struct io_uring_restriction rules[COUNT + 1];
@@ -324,7 +323,8 @@ static void fire_timers(struct loop *loop)
 
 static struct __kernel_timespec timespec_of(uint64_t ns)
 {
-    return (struct __kernel_timespec){.tv_sec = (long long)(ns / 1000000000u), .tv_nsec = (long long)(ns % 1000000000u)};
+    return (struct __kernel_timespec){.tv_sec = (long long)(ns / 1000000000u),
+                                      .tv_nsec = (long long)(ns % 1000000000u)};
 }
 
 /* Time until the first timer; UINT64_MAX if there is none. */
@@ -337,7 +337,8 @@ static uint64_t timer_left_ns(const struct loop *loop, uint64_t now_ns)
 
 static bool something_arrived(struct loop *loop)
 {
-    return io_uring_cq_ready(&loop->ring) || __atomic_load_n(loop->ring.sq.kflags, __ATOMIC_ACQUIRE) & IORING_SQ_TASKRUN;
+    return io_uring_cq_ready(&loop->ring) ||
+           __atomic_load_n(loop->ring.sq.kflags, __ATOMIC_ACQUIRE) & IORING_SQ_TASKRUN;
 }
 
 /* Looks out for a completion; false: none came in that time. */
@@ -470,7 +471,7 @@ void loop_unpost(struct loop *loop, struct loop_message *message)
 {
     struct loop_message *m;
     pthread_mutex_lock(&loop->post_lock);
-    STAILQ_FOREACH(m, &loop->posts, link)
+    STAILQ_FOREACH (m, &loop->posts, link)
         if (m == message)
             break;
     if (m)

@@ -113,8 +113,7 @@ void stream_recv(struct stream *s, struct iovec *iov, int count,
     }
 }
 
-void stream_send(struct stream *s, struct iovec *iov, int count,
-                 void (*sent)(struct stream *stream, int result))
+void stream_send(struct stream *s, struct iovec *iov, int count, void (*sent)(struct stream *stream, int result))
 {
     assert(!s->sent);
     s->sent = sent;

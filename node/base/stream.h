@@ -3,7 +3,8 @@
  * Thread: the loop's. At most one receive and one send are outstanding. No callback runs inside the call that asked
  * for it. A stream is embedded in its owner and found back with CONTAINER_OF.
  *
- *     stream_init -> [stream_start_tls] -> stream_recv / stream_send ... -> [stream_shutdown] -> stream_close -> closed()
+ *     stream_init -> [stream_start_tls] -> stream_recv / stream_send ... -> [stream_shutdown] -> stream_close ->
+ * closed()
  */
 #ifndef NODE_BASE_STREAM_H
 #define NODE_BASE_STREAM_H
@@ -61,8 +62,7 @@ void stream_recv(struct stream *stream, struct iovec *iov, int count,
                  void (*received)(struct stream *stream, ssize_t result));
 
 /* Sends everything; sent(0) or sent(-errno). The stream may change the iov array meanwhile. */
-void stream_send(struct stream *stream, struct iovec *iov, int count,
-                 void (*sent)(struct stream *stream, int result));
+void stream_send(struct stream *stream, struct iovec *iov, int count, void (*sent)(struct stream *stream, int result));
 
 /* Bytes that were sent and that the peer has not taken yet, with the kernel's own overhead; 0 where the kernel cannot
  * tell (all but unix sockets). One system call. */

@@ -402,8 +402,7 @@ int stream_tls_begin(struct stream *s, struct tls_context *context, const char *
         SSL_set_connect_state(t->ssl);
         if (peer_name) {
             /* OpenSSL's macro for this casts const away, which clang refuses; the name is copied */
-            SSL_ctrl(t->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
-                     (void *)(uintptr_t)peer_name);
+            SSL_ctrl(t->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, (void *)(uintptr_t)peer_name);
             SSL_set1_host(t->ssl, peer_name);
         }
     }

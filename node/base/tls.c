@@ -52,14 +52,13 @@ static struct tls_context *context_new(enum tls_side side, struct err *err)
     c->side = side;
     SSL_CTX_set_min_proto_version(c->ssl, TLS1_2_VERSION);
     SSL_CTX_set_options(c->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-    SSL_CTX_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                 SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(c->ssl,
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(c->ssl, 0);
     SSL_CTX_set_app_data(c->ssl, c);
     /* AES-128-GCM first: the fastest on processors with AES-NI, and strong enough */
-    SSL_CTX_set_ciphersuites(c->ssl,
-                             "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
+    SSL_CTX_set_ciphersuites(c->ssl, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
     return c;
 }
 
@@ -111,8 +110,8 @@ static int add_key(struct tls_context *c, const struct tls_key *key)
 {
     if (c->key_count == KEYS_MAX)
         return -E2BIG;
-    struct tls_key *keys = OPENSSL_clear_realloc(c->keys, c->key_count * sizeof *keys,
-                                                 (c->key_count + 1) * sizeof *keys);
+    struct tls_key *keys =
+        OPENSSL_clear_realloc(c->keys, c->key_count * sizeof *keys, (c->key_count + 1) * sizeof *keys);
     if (!keys)
         return -ENOMEM;
     c->keys = keys;
@@ -163,8 +162,7 @@ static SSL_SESSION *key_session(SSL *ssl, const struct tls_key *key)
     const SSL_CIPHER *cipher = SSL_CIPHER_find(ssl, aes_128_gcm_sha256);
     SSL_SESSION *session = SSL_SESSION_new();
     if (session && cipher && SSL_SESSION_set1_master_key(session, key->key, key->key_bytes) &&
-        SSL_SESSION_set_cipher(session, cipher) &&
-        SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION))
+        SSL_SESSION_set_cipher(session, cipher) && SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION))
         return session;
     SSL_SESSION_free(session);
     return NULL;
@@ -213,8 +211,8 @@ static int client_use_session(SSL *ssl, const EVP_MD *md, const unsigned char **
     return 1;
 }
 
-static unsigned client_use_psk(SSL *ssl, const char *hint, char *identity, unsigned identity_bytes,
-                               unsigned char *psk, unsigned max_bytes)
+static unsigned client_use_psk(SSL *ssl, const char *hint, char *identity, unsigned identity_bytes, unsigned char *psk,
+                               unsigned max_bytes)
 {
     struct tls_context *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
     const struct tls_key *key = &c->keys[0];

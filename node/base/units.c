@@ -68,8 +68,7 @@ int units_parse_size(const char *text, uint64_t *bytes, struct err *err)
     if (rc == -ERANGE)
         return err_set(err, ERANGE, "size '%s' is over 2^63-1 bytes", text);
     if (rc)
-        return err_set(err, EINVAL, "'%s' is not a size: write bytes, or a number with K, M, G, T, P or E",
-                       text);
+        return err_set(err, EINVAL, "'%s' is not a size: write bytes, or a number with K, M, G, T, P or E", text);
     return 0;
 }
 
@@ -78,7 +77,7 @@ int units_parse_duration(const char *text, uint64_t *ns, struct err *err)
     static const struct {
         const char *suffix;
         uint64_t ns;
-    } units[] = {{"", 1000000000},  {"ns", 1},           {"us", 1000}, {"ms", 1000000},
+    } units[] = {{"", 1000000000},  {"ns", 1},           {"us", 1000},         {"ms", 1000000},
                  {"s", 1000000000}, {"m", 60000000000u}, {"h", 3600000000000u}};
     const char *p = text;
     struct number n;
@@ -92,8 +91,7 @@ int units_parse_duration(const char *text, uint64_t *ns, struct err *err)
     if (rc == -ERANGE)
         return err_set(err, ERANGE, "duration '%s' is too long", text);
     if (rc)
-        return err_set(err, EINVAL, "'%s' is not a duration: write a number with ns, us, ms, s, m or h",
-                       text);
+        return err_set(err, EINVAL, "'%s' is not a duration: write a number with ns, us, ms, s, m or h", text);
     return 0;
 }
 

@@ -1,5 +1,5 @@
-/* The client against a server that says anything: the input is what the server says, to each connection anew. Reads that
- * succeed must have been answered; whatever happens, the stack closes. */
+/* The client against a server that says anything: the input is what the server says, to each connection anew. Reads
+ * that succeed must have been answered; whatever happens, the stack closes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,8 +115,12 @@ static void use(struct blk *blk)
     static struct blk_extent extents[16];
     for (unsigned i = 0; i < REQUESTS; i++) {
         iov[i] = (struct iovec){data[i], sizeof data[i]};
-        requests[i] = (struct blk_req){.op = ops[i], .length_bytes = ops[i] == BLK_FLUSH ? 0 : sizeof data[i],
-                                       .iov = &iov[i], .iov_count = 1, .extents = extents, .extent_max = 16,
+        requests[i] = (struct blk_req){.op = ops[i],
+                                       .length_bytes = ops[i] == BLK_FLUSH ? 0 : sizeof data[i],
+                                       .iov = &iov[i],
+                                       .iov_count = 1,
+                                       .extents = extents,
+                                       .extent_max = 16,
                                        .done = finished};
         waiting++;
         blk_submit(blk, &requests[i]);

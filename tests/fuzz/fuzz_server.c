@@ -1,5 +1,6 @@
-/* The server against a client that says anything. The first byte of the input chooses how far an honest client got before
- * the rest is said: nothing, the greeting, or transmission with simple, structured or extended headers and contexts. */
+/* The server against a client that says anything. The first byte of the input chooses how far an honest client got
+ * before the rest is said: nothing, the greeting, or transmission with simple, structured or extended headers and
+ * contexts. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -54,8 +55,8 @@ static void option(struct emit *e, uint32_t number, const void *data, uint32_t l
 /* What an honest client says to get to the chosen state. */
 static void introduce(struct emit *e, unsigned state)
 {
-    static const uint8_t contexts[] = {0, 0, 0, 0, 0, 0, 0, 1, 0,   0,   0,   15,  'b', 'a', 's', 'e',
-                                       ':', 'a', 'l', 'l', 'o', 'c', 'a', 't', 'i', 'o', 'n'};
+    static const uint8_t contexts[] = {0,   0,   0,   0,   0,   0,   0,   1,   0,   0,   0,   15,  'b', 'a',
+                                       's', 'e', ':', 'a', 'l', 'l', 'o', 'c', 'a', 't', 'i', 'o', 'n'};
     static const uint8_t go[] = {0, 0, 0, 0, 0, 1, 0, 3};
     if (state == 0)
         return;

@@ -99,27 +99,20 @@ static int wait_for(struct fixture *f, struct waited *w)
     return w->req.result;
 }
 
-int fixture_io(struct fixture *f, enum blk_op op, uint32_t flags, uint64_t offset, void *data,
-               uint64_t length_bytes)
+int fixture_io(struct fixture *f, enum blk_op op, uint32_t flags, uint64_t offset, void *data, uint64_t length_bytes)
 {
     struct iovec iov = {data, length_bytes};
-    struct waited w = {.req = {.op = op,
-                               .flags = flags,
-                               .offset = offset,
-                               .length_bytes = length_bytes,
-                               .iov = &iov,
-                               .iov_count = 1}};
+    struct waited w = {
+        .req = {.op = op, .flags = flags, .offset = offset, .length_bytes = length_bytes, .iov = &iov, .iov_count = 1}};
     return wait_for(f, &w);
 }
 
-int fixture_extents(struct fixture *f, uint64_t offset, uint64_t length_bytes, struct blk_extent *extents,
-                    uint32_t max, uint32_t *count)
+int fixture_extents(struct fixture *f, uint64_t offset, uint64_t length_bytes, struct blk_extent *extents, uint32_t max,
+                    uint32_t *count)
 {
-    struct waited w = {.req = {.op = BLK_EXTENTS,
-                               .offset = offset,
-                               .length_bytes = length_bytes,
-                               .extents = extents,
-                               .extent_max = max}};
+    struct waited w = {
+        .req = {
+            .op = BLK_EXTENTS, .offset = offset, .length_bytes = length_bytes, .extents = extents, .extent_max = max}};
     int rc = wait_for(f, &w);
     *count = w.req.extent_count;
     return rc;

@@ -26,10 +26,9 @@ struct blk *fixture_open(struct fixture *f, const char *stack, uint32_t flags);
 void fixture_close(struct fixture *f);
 
 /* One request, to its end; returns its result. */
-int fixture_io(struct fixture *f, enum blk_op op, uint32_t flags, uint64_t offset, void *data,
-               uint64_t length_bytes);
-int fixture_extents(struct fixture *f, uint64_t offset, uint64_t length_bytes, struct blk_extent *extents,
-                    uint32_t max, uint32_t *count);
+int fixture_io(struct fixture *f, enum blk_op op, uint32_t flags, uint64_t offset, void *data, uint64_t length_bytes);
+int fixture_extents(struct fixture *f, uint64_t offset, uint64_t length_bytes, struct blk_extent *extents, uint32_t max,
+                    uint32_t *count);
 
 /* A new empty file of that size below $TMPDIR; the name is unlinked by fixture_teardown(). */
 const char *fixture_file(struct fixture *f, uint64_t size_bytes);

@@ -133,9 +133,12 @@ static void bad_stacks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_FIXTURE(reads_what_was_written), WITH_FIXTURE(refuses_what_is_out_of_range),
-        WITH_FIXTURE(refuses_bad_flags),      WITH_FIXTURE(keeps_a_read_only_stack),
-        WITH_FIXTURE(sparse_memory),          WITH_FIXTURE(resizes),
+        WITH_FIXTURE(reads_what_was_written),
+        WITH_FIXTURE(refuses_what_is_out_of_range),
+        WITH_FIXTURE(refuses_bad_flags),
+        WITH_FIXTURE(keeps_a_read_only_stack),
+        WITH_FIXTURE(sparse_memory),
+        WITH_FIXTURE(resizes),
         WITH_FIXTURE(bad_stacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

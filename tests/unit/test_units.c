@@ -15,9 +15,11 @@ static void sizes(void **state)
     static const struct {
         const char *text;
         uint64_t bytes;
-    } good[] = {{"0", 0},         {"1", 1},           {"512B", 512},      {"4K", 4096},
-                {"4k", 4096},     {"1.5G", 3u << 29}, {"2MiB", 2u << 20}, {"7E", UINT64_C(7) << 60},
-                {"0.5K", 512},    {"1T", UINT64_C(1) << 40}};
+    } good[] = {{"0", 0},           {"1", 1},
+                {"512B", 512},      {"4K", 4096},
+                {"4k", 4096},       {"1.5G", 3u << 29},
+                {"2MiB", 2u << 20}, {"7E", UINT64_C(7) << 60},
+                {"0.5K", 512},      {"1T", UINT64_C(1) << 40}};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         uint64_t v = 99;
         assert_int_equal(units_parse_size(good[i].text, &v, NULL), 0);
