@@ -83,6 +83,8 @@ void nbd_conn_end(struct nbd_conn *conn)
     if (conn->state == NBD_CONN_ENDED)
         return;
     conn->state = NBD_CONN_ENDED;
+    if (conn->export)
+        conn->export->departed += conn->in_stack;
     loop_timer_clear(conn->server->env.loop, &conn->deadline);
     stream_close(&conn->stream, stream_closed);
 }
@@ -173,6 +175,23 @@ void nbd_conn_feed(struct nbd_conn *conn)
             receive(conn);
             return;
         }
+    }
+}
+
+void nbd_conn_begin(struct nbd_conn *conn)
+{
+    conn->waiting_for_departed = conn->export->departed > 0;
+    if (!conn->waiting_for_departed)
+        nbd_conn_feed(conn);
+}
+
+void nbd_conn_departed_done(struct nbd_server *server, const struct nbd_export *export)
+{
+    struct nbd_conn *conn, *next;
+    for (conn = LIST_FIRST(&server->conns); conn; conn = next) {
+        next = LIST_NEXT(conn, link);
+        if (conn->waiting_for_departed && conn->export == export)
+            nbd_conn_begin(conn);
     }
 }
 

@@ -86,7 +86,7 @@ struct nbd_conn {
     struct nbd_request *filling; /* a WRITE whose payload is arriving */
     size_t filled_bytes;
     struct iovec rx_iov[2];
-    bool waiting_for_room;
+    bool waiting_for_room, waiting_for_departed;
 
     /* negotiated */
     bool no_zeroes, structured, extended;
@@ -147,6 +147,11 @@ void nbd_conn_feed(struct nbd_conn *conn);
 void nbd_conn_leave(struct nbd_conn *conn); /* no more requests; ends when all replies are out */
 void nbd_conn_end(struct nbd_conn *conn);   /* at once */
 void nbd_conn_check_left(struct nbd_conn *conn);
+/* Starts reading requests, once those of connections that ended before are out of the stack: a client that lost its
+ * connection and sends its requests again must not have them overtaken by their older selves. */
+void nbd_conn_begin(struct nbd_conn *conn);
+/* The last departed request of an export is done. */
+void nbd_conn_departed_done(struct nbd_server *server, const struct nbd_export *export);
 /* A peer broke the rules: said in the log (rate limited), and the connection is over. */
 __attribute__((format(printf, 2, 3))) void nbd_conn_violation(struct nbd_conn *conn, const char *format, ...);
 static inline uint32_t nbd_conn_available(const struct nbd_conn *conn)

@@ -21,6 +21,7 @@ struct nbd_export {
     unsigned allow_count;
     char *allow[NBD_ALLOW_MAX]; /* names of peers; none: everybody */
     unsigned users;             /* connections in transmission */
+    unsigned departed;          /* requests still in the stack whose connection has ended */
     STAILQ_ENTRY(nbd_export) link;
 };
 

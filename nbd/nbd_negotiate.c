@@ -136,7 +136,7 @@ static void enter_transmission(struct nbd_conn *conn)
     loop_timer_clear(conn->server->env.loop, &conn->deadline);
     const char *who = stream_peer_name(&conn->stream);
     log_debug("%s%s%s uses export '%s'", conn->peer, who ? " as " : "", who ? who : "", conn->export->name);
-    nbd_conn_feed(conn);
+    nbd_conn_begin(conn);
 }
 
 /* Contexts count only for the export they were chosen for. */

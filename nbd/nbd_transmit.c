@@ -75,12 +75,16 @@ static void stack_done(struct blk_req *req)
     struct nbd_conn *conn = r->conn;
     conn->in_stack--;
     r->result = req->result;
-    if (conn->state == NBD_CONN_ENDED) {
-        nbd_request_free(r);
-        nbd_conn_check_left(conn);
+    if (conn->state != NBD_CONN_ENDED) {
+        nbd_reply(r);
         return;
     }
-    nbd_reply(r);
+    struct nbd_server *server = conn->server;
+    struct nbd_export *export = conn->export;
+    nbd_request_free(r);
+    nbd_conn_check_left(conn);
+    if (--export->departed == 0)
+        nbd_conn_departed_done(server, export);
 }
 
 static void submit(struct nbd_request *r)

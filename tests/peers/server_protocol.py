@@ -4,6 +4,7 @@
 Each test ends by finding the connection in step or closed, and the server serving others."""
 import os
 import random
+import signal
 import struct
 import subprocess
 import unittest
@@ -473,6 +474,26 @@ class Errors(Base):
                 self.assertEqual(w.write(65536, bytes(4096)), ENOSPC)
                 self.assertEqual(w.do(READ, 131072, 4096).error, EIO)
                 self.assertTrue(w.alive())
+
+
+class Departed(Base):
+    args = ('[{"driver":"fault","rules":[{"op":"write","offset":4096,"length":4096,"count":1,"delay":"500ms"}]},'
+            '{"driver":"mem","size":"1M"}]',)
+
+    def test_an_old_write_does_not_overtake_its_successor(self):
+        """A client that lost its connection sends its write again on a new one, then writes anew: the old one, still
+        in the stack, must be done before."""
+        with self.wire() as old:
+            old.start().send(WRITE, 4096, 4096, 0, b'o' * 4096)
+            old.read(0, 512)  # the write is in the stack
+        with self.wire() as new:
+            new.start()
+            self.assertEqual(new.write(4096, b'n' * 4096), 0)
+            self.assertEqual(new.read(4096, 4096), b'n' * 4096)
+            while b'write: 2 done' not in self.server.text():
+                self.server.process.send_signal(signal.SIGUSR1)
+                new.read(0, 512)
+            self.assertEqual(new.read(4096, 4096), b'n' * 4096)
 
 
 class Stalled(Base):
