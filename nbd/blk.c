@@ -258,6 +258,16 @@ uint32_t blk_can(const struct blk *blk)
     return blk->can;
 }
 
+uint32_t blk_needs(const struct blk *blk)
+{
+    return blk->needs;
+}
+
+void blk_set_needs(struct blk *blk, uint32_t needs)
+{
+    blk->needs |= needs;
+}
+
 bool blk_read_only(const struct blk *blk)
 {
     return blk->read_only;

@@ -120,6 +120,12 @@ struct blk_op_stats {
     struct histogram latency_ns;
 };
 
+/* What a stack goes on needing after it was opened: for those who give up privileges. */
+enum blk_need {
+    BLK_NEEDS_SOCKETS = 1, /* it connects again when a connection is lost */
+    BLK_NEEDS_PATHS = 2,   /* ... to a unix socket, by its path */
+};
+
 /* What a stack needs of its thread. All outlive the stack. */
 struct blk_env {
     struct loop *loop;
@@ -149,7 +155,8 @@ void blk_drain(struct blk *blk, void (*drained)(void *context), void *context);
 
 uint64_t blk_size(const struct blk *blk);
 const struct blk_limits *blk_limits(const struct blk *blk);
-uint32_t blk_can(const struct blk *blk); /* enum blk_can */
+uint32_t blk_can(const struct blk *blk);   /* enum blk_can */
+uint32_t blk_needs(const struct blk *blk); /* enum blk_need, of all layers */
 bool blk_read_only(const struct blk *blk);
 const char *blk_driver_name(const struct blk *blk);
 const struct blk_op_stats *blk_stats(const struct blk *blk, enum blk_op op);

@@ -72,6 +72,7 @@ const struct blk_env *blk_environment(const struct blk *blk);
 void blk_set_size(struct blk *blk, uint64_t size_bytes);
 void blk_set_limits(struct blk *blk, const struct blk_limits *limits);
 void blk_set_can(struct blk *blk, uint32_t can);
+void blk_set_needs(struct blk *blk, uint32_t needs);
 void blk_set_read_only(struct blk *blk);
 
 /* May be called inside submit(). result: 0 or -errno. */

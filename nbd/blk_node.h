@@ -11,7 +11,7 @@ struct blk {
     void *state;
     uint64_t size_bytes;
     struct blk_limits limits;
-    uint32_t can;
+    uint32_t can, needs;
     bool read_only;
     unsigned in_flight;
     struct blk_req_list children; /* idle ones */

@@ -188,6 +188,7 @@ static struct blk *node_new(const struct blk_env *env, const struct blk_driver *
         blk->size_bytes = below->size_bytes;
         blk->limits = below->limits;
         blk->can = below->can;
+        blk->needs = below->needs;
         blk->read_only = below->read_only;
     }
     return blk;

@@ -372,8 +372,8 @@ static void open_exports(struct program *p)
             err_prefix(&err, *w->export->name ? "export '%s'" : "the default export%s", w->export->name);
             die(&err);
         }
-        for (struct blk *b = w->export->blk; b; b = blk_below(b))
-            p->sandbox.connects |= strcmp(blk_driver_name(b), "nbd") == 0;
+        p->sandbox.connects |= (blk_needs(w->export->blk) & BLK_NEEDS_SOCKETS) != 0;
+        p->sandbox.keeps_root_directory |= (blk_needs(w->export->blk) & BLK_NEEDS_PATHS) != 0;
         if (nbd_server_add(p->server, w->export, &err))
             die(&err);
     }

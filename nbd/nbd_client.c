@@ -381,6 +381,7 @@ static int announce(struct nbd_client *client, struct err *err)
                                              .preferred_bytes = preferred > align ? preferred : align,
                                              .max_transfer_bytes = max & ~(align - 1)});
     blk_set_can(blk, can);
+    blk_set_needs(blk, BLK_NEEDS_SOCKETS | (client->uri.local ? BLK_NEEDS_PATHS : 0));
     if (o->flags & NBD_FLAG_READ_ONLY)
         blk_set_read_only(blk);
     return 0;

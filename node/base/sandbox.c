@@ -66,7 +66,7 @@ static int drop_root(const struct sandbox *sandbox, struct err *err)
     int rc = find_user(sandbox, &uid, &gid, err);
     if (rc)
         return rc;
-    rc = enter_empty_root(err);
+    rc = sandbox->keeps_root_directory ? 0 : enter_empty_root(err);
     if (rc)
         return rc;
     if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)

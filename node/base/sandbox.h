@@ -13,7 +13,8 @@ struct err;
 struct sandbox {
     const char *user; /* NULL: the user `default_user` if there is one, else a uid nobody has */
     const char *default_user;
-    bool connects; /* may make sockets and connect them */
+    bool connects;             /* may make sockets and connect them */
+    bool keeps_root_directory; /* connects to unix sockets, by paths that the user it becomes must be able to reach */
 };
 
 int sandbox_enter(const struct sandbox *sandbox, struct err *err);

@@ -8,6 +8,7 @@
 set -euo pipefail
 
 exercise=$1
+exercise_dir=$(dirname "$1")
 here=$(cd "$(dirname "$0")" && pwd)
 dir=$(mktemp -d "${TMPDIR:-/tmp}/drover-peers.XXXXXX")
 pids=()
@@ -293,6 +294,50 @@ case_kill() {
         wait_until past $at
         stop "$server" KILL
         start "$s" nbdkit -f -U "$s" file "$dir/disk"
+    done
+    finished
+}
+
+# Ours to ours: 64-bit headers, cuts in clear and under TLS, the server killed under two stages of connections. In the
+# last one the exercise talks to a sealed drover-nbd whose own stack is the NBD client, which must reconnect in there.
+case_drover() {
+    need psktool python3
+    local nbd=$exercise_dir/drover-nbd s=$dir/s p=$dir/proxy front=$dir/front seed at
+    export ASAN_OPTIONS=detect_leaks=0
+    truncate -s 64M "$dir/disk"
+    psktool -u alice -p "$dir/keys" >/dev/null 2>&1
+    chmod 600 "$dir/keys"
+
+    start "$s" "$nbd" --listen "unix:$s" mem:64M
+    good -n 3000 "$(stack "$s")"
+    good -n 3000 -q 64 -s 3 "$(stack "$s" '"connections":4,"in-flight":8')"
+    good -n 200 -q 2 -b 8M -a 64M -s 4 "$(stack "$s")"
+    stop "$server"
+
+    start "$s" "$nbd" --listen "unix:$s" --tls on --tls-psk "$dir/keys" "raw:$dir/disk"
+    for seed in 1 2; do
+        : >"$dir/server.log"
+        start "$p" python3 "$here/cut_proxy.py" "$p" "$s" "$seed" 100000 8000000
+        good -n 2500 -s "$seed" -q 8 "$(stack "$p" '"connections":4')"
+        good -n 2000 -s "$seed" -q 8 "nbd:nbds+unix://alice@/?socket=$p&tls-psk-file=$dir/keys"
+        stop "$server"
+        [ "$(grep -cE '^[0-9]+$' "$dir/server.log")" -ge 1 ] || fail "the proxy did not say how often it cut"
+        [ "$(grep -E '^[0-9]+$' "$dir/server.log" | tail -n 1)" -gt 10 ] || fail "too few cuts to mean anything"
+    done
+    stop "${pids[1]}"
+
+    # a sealed server that was started as root is somebody else when it connects again
+    umask 0
+    chmod 711 "$dir"
+    start "$s" "$nbd" --listen "unix:$s" "raw:$dir/disk"
+    local back=$server
+    start "$front" "$nbd" --listen "unix:$front" "$(stack "$s" '"connections":2')"
+    in_background -n 6000 -q 16 "$(stack "$front" '"connections":3')"
+    for at in 1000 2500 4000; do
+        wait_until past $at
+        stop "$back" KILL
+        start "$s" "$nbd" --listen "unix:$s" "raw:$dir/disk"
+        back=$server
     done
     finished
 }
