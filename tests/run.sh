@@ -39,6 +39,8 @@ echo "building: clang"
 configure clang -DCMAKE_C_COMPILER=clang
 echo "building: fuzz"
 configure fuzz -DDROVER_PRESET=fuzz -DCMAKE_C_COMPILER=clang
+echo "building: tsan"
+configure tsan -DDROVER_PRESET=tsan
 echo "building: debug (AddressSanitizer, UBSan)"
 configure debug -DDROVER_PRESET=debug
 exec ctest --test-dir "$build/debug" --output-on-failure "$@"
