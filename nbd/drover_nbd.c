@@ -49,6 +49,7 @@ enum option_key {
     KEY_MAX_MEMORY,
     KEY_HANDSHAKE_TIMEOUT,
     KEY_STALL_TIMEOUT,
+    KEY_DRAIN_TIMEOUT,
     KEY_USER,
     KEY_PRINT_LISTENING,
 };
@@ -197,6 +198,9 @@ static error_t parse_limit(int key, char *arg, struct argp_state *state)
     case KEY_STALL_TIMEOUT:
         p->config.stall_ms = parse_ms(state, "--stall-timeout", arg);
         return 0;
+    case KEY_DRAIN_TIMEOUT:
+        p->config.drain_ms = parse_ms(state, "--drain-timeout", arg);
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -300,6 +304,7 @@ static const struct argp_option options[] = {
     {"max-memory", KEY_MAX_MEMORY, "SIZE", 0, "payload held for one client (64M)", 4},
     {"handshake-timeout", KEY_HANDSHAKE_TIMEOUT, "TIME", 0, "for a client to choose its export (10s)", 4},
     {"stall-timeout", KEY_STALL_TIMEOUT, "TIME", 0, "for a client to take a reply; 0: for ever (300s)", 4},
+    {"drain-timeout", KEY_DRAIN_TIMEOUT, "TIME", 0, "for clients to finish what they began, after SIGTERM (10s)", 4},
     {NULL, 0, NULL, 0, "The process:", 5},
     {"user", KEY_USER, "NAME", 0, "when started as root: become this user (drover-nbd, or a uid of its own)", 5},
     {"print-listening", KEY_PRINT_LISTENING, NULL, 0, "print each address on standard output once it listens", 5},

@@ -124,24 +124,7 @@ static void account(struct nbd_conn *conn, size_t n)
     conn->rx_len += (uint32_t)n;
 }
 
-static void received(struct stream *stream, ssize_t result)
-{
-    struct nbd_conn *conn = conn_of(stream);
-    if (conn->state == NBD_CONN_ENDED)
-        return;
-    if (result <= 0) {
-        if (result < 0 && result != -ECONNRESET && result != -EPIPE)
-            log_limited(&conn->server->complaints, LOG_LEVEL_INFO, "%s: %s", conn->peer, strerror((int)-result));
-        nbd_conn_end(conn);
-        return;
-    }
-    if (conn->state == NBD_CONN_LEAVING)
-        return; /* too late to ask for anything */
-    account(conn, (size_t)result);
-    if (conn->filling && conn->filled_bytes == conn->filling->length)
-        nbd_transmit_payload(conn);
-    nbd_conn_feed(conn);
-}
+static void received(struct stream *stream, ssize_t result);
 
 static void receive(struct nbd_conn *conn)
 {
@@ -155,6 +138,26 @@ static void receive(struct nbd_conn *conn)
         *iov++ = (struct iovec){conn->filling->buffer + conn->filled_bytes, conn->filling->length - conn->filled_bytes};
     *iov++ = (struct iovec){conn->rx + left, NBD_RX_BYTES - left};
     stream_recv(&conn->stream, conn->rx_iov, (int)(iov - conn->rx_iov), received);
+}
+
+static void received(struct stream *stream, ssize_t result)
+{
+    struct nbd_conn *conn = conn_of(stream);
+    if (conn->state == NBD_CONN_ENDED)
+        return;
+    if (result <= 0) {
+        if (result < 0 && result != -ECONNRESET && result != -EPIPE)
+            log_limited(&conn->server->complaints, LOG_LEVEL_INFO, "%s: %s", conn->peer, strerror((int)-result));
+        nbd_conn_end(conn);
+        return;
+    }
+    account(conn, (size_t)result);
+    if (conn->filling && conn->filled_bytes == conn->filling->length)
+        nbd_transmit_payload(conn);
+    if (conn->state != NBD_CONN_LEAVING)
+        nbd_conn_feed(conn);
+    else if (conn->filling)
+        receive(conn); /* what was begun may be finished; it is too late to ask for anything else */
 }
 
 void nbd_conn_feed(struct nbd_conn *conn)

@@ -137,6 +137,7 @@ struct nbd_server {
     unsigned flushing;
     bool flush_failed;
     struct loop_job drain_job;
+    struct loop_timer drain_timer;
     void (*drained)(void *context, bool failed);
     void *drain_context;
 };

@@ -18,6 +18,7 @@ const struct nbd_server_config nbd_server_defaults = {
     .max_in_flight = 256,
     .max_memory_bytes = 64 << 20,
     .handshake_ms = 10000,
+    .drain_ms = 10000,
     .stall_ms = 300000,
 };
 
@@ -196,6 +197,7 @@ static void drain_job(struct loop_job *job)
     if (!LIST_EMPTY(&s->listeners) || !LIST_EMPTY(&s->conns) || s->flushing)
         return;
     struct nbd_export *e;
+    loop_timer_clear(s->env.loop, &s->drain_timer);
     s->flushing = 1; /* until all are asked */
     STAILQ_FOREACH (e, &s->exports, link) {
         if (!blk_read_only(e->blk))
@@ -203,6 +205,17 @@ static void drain_job(struct loop_job *job)
     }
     if (--s->flushing == 0)
         s->drained(s->drain_context, s->flush_failed);
+}
+
+static void drain_time_is_up(struct loop_timer *timer)
+{
+    struct nbd_server *s = CONTAINER_OF(timer, struct nbd_server, drain_timer);
+    struct nbd_conn *c, *next;
+    for (c = LIST_FIRST(&s->conns); c; c = next) {
+        next = LIST_NEXT(c, link);
+        log_warn("%s: did not finish within %u ms of the drain; disconnected", c->peer, s->config.drain_ms);
+        nbd_conn_end(c);
+    }
 }
 
 void nbd_server_drain(struct nbd_server *s, void (*drained)(void *, bool), void *context)
@@ -225,5 +238,7 @@ void nbd_server_drain(struct nbd_server *s, void (*drained)(void *, bool), void 
         next = LIST_NEXT(c, link);
         nbd_conn_leave(c);
     }
+    s->drain_timer.fire = drain_time_is_up;
+    loop_timer_set(s->env.loop, &s->drain_timer, loop_now_ns(s->env.loop) + s->config.drain_ms * UINT64_C(1000000));
     loop_defer(s->env.loop, &s->drain_job);
 }

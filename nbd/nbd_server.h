@@ -30,6 +30,7 @@ struct nbd_server_config {
     unsigned max_in_flight;  /* requests per client */
     size_t max_memory_bytes; /* payload per client */
     uint32_t handshake_ms;   /* a client must be in transmission by then */
+    uint32_t drain_ms;       /* nbd_server_drain() lets clients finish for so long */
     uint32_t stall_ms;       /* a client that takes no reply for so long is let go; 0 = never */
 };
 
@@ -50,8 +51,8 @@ int nbd_server_listen(struct nbd_server *server, int fd);
 /* Takes over a connected socket; ended(context), if not NULL, when that client is gone. */
 void nbd_server_adopt(struct nbd_server *server, int fd, void (*ended)(void *context), void *context);
 
-/* Accepts nobody any more, answers what is in flight, lets every client go, flushes every export; then drained(failed)
- * from the loop, failed saying that a flush did. Once. */
+/* Accepts nobody any more, answers what is in flight, lets every client go (at once after drain_ms), flushes every
+ * export; then drained(failed) from the loop, failed saying that a flush did. Once. */
 void nbd_server_drain(struct nbd_server *server, void (*drained)(void *context, bool failed), void *context);
 
 unsigned nbd_server_connections(const struct nbd_server *server);

@@ -263,6 +263,32 @@ class Images(InDirectory):
                 if cookie in acked:
                     self.assertEqual(data[i * 4096:i * 4096 + 4096], struct.pack('>I', i + 1) * 1024)
 
+    def test_drain_finishes_a_write_that_was_begun(self):
+        image = self.image()
+        server = Served('raw:' + image)
+        with Wire(server.sock) as w, Wire(server.sock) as idle:
+            w.start()
+            idle.start()
+            w.put(struct.pack('>IHHQQI', 0x25609513, 0, WRITE, 7, 0, 8192) + b'a' * 4096)
+            self.assertTrue(idle.alive())  # by now the first half is there
+            server.process.send_signal(signal.SIGTERM)
+            self.assertTrue(idle.closed())
+            w.put(b'b' * 4096)
+            self.assertEqual(w.reply(7).error, 0)
+            self.assertTrue(w.closed())
+        self.assertEqual(server.stop(), 0)
+        with open(image, 'rb') as f:
+            self.assertEqual(f.read(8192), b'a' * 4096 + b'b' * 4096)
+
+    def test_drain_does_not_wait_for_ever(self):
+        server = Served('raw:' + self.image(), '--drain-timeout', '1s')
+        with Wire(server.sock) as w:
+            w.start()
+            w.put(struct.pack('>IHHQQI', 0x25609513, 0, WRITE, 7, 0, 8192) + b'a' * 4096)
+            server.process.send_signal(signal.SIGTERM)
+            self.assertTrue(w.closed())
+        self.assertEqual(server.stop(), 0)
+
     def test_sigkill_loses_nothing_acknowledged(self):
         image = self.image()
         server = Served('raw:' + image)
