@@ -9,7 +9,8 @@ build=${DROVER_TEST_BUILD:-$root/build}
 
 packages="build-essential cmake ninja-build pkg-config liburing-dev libjansson-dev libssl-dev libseccomp-dev
     libcmocka-dev clang libclang-rt-14-dev clang-format python3 python3-libnbd libnbd-bin nbdkit nbd-server nbd-client
-    qemu-utils fio gnutls-bin openssl jq e2fsprogs iproute2 procps util-linux"
+    qemu-utils fio gnutls-bin openssl jq e2fsprogs iproute2 procps util-linux
+    libfuse3-dev fuse3"
 
 missing=""
 for p in $packages; do
