@@ -9,16 +9,20 @@
  * The server is killed and restarted now and then. Afterwards faults are worked into copies of the very history
  * that held (mutation.c), and the judge must find them: a run that could not have failed fails.
  *
- * Everything lives in a mount namespace of this process's own: whatever ends it takes the mounts and files along. */
+ * Everything lives in a process and a mount namespace of its own: whatever ends it takes servers, mounts and files
+ * along. */
 #include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/power/history.h"
@@ -284,16 +288,49 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 /* NULL, or why this machine cannot run the test. */
-static const char *make_place(void)
+static const char *leave_the_others(void)
 {
     if (geteuid() != 0)
         return "needs root";
     if (access("/dev/fuse", R_OK | W_OK) < 0)
         return "needs /dev/fuse";
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+    if (unshare(CLONE_NEWNS | CLONE_NEWPID) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("none", PLACE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=4M") < 0 || mkdir(DISK, 0755) < 0)
-        return "may not mount anything here";
+        return "may not make namespaces and mounts here";
     return NULL;
+}
+
+/* Its exit status; EXIT_FAILURE if it did not exit. */
+static int run_in_child(int (*run)(const struct options *), const struct options *options)
+{
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0)
+        exit(run(options));
+    if (pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status))
+        return WEXITSTATUS(status);
+    fprintf(stderr, "the test did not run to its end\n");
+    return EXIT_FAILURE;
+}
+
+static int run_rounds(const struct options *options)
+{
+    for (uint32_t round = 0; round < options->rounds; round++)
+        for (size_t v = 0; v < sizeof variants / sizeof *variants; v++)
+            if (run_once(options, variants + v, options->seed + round))
+                return EXIT_FAILURE;
+    return EXIT_SUCCESS;
+}
+
+/* The first process of its namespace, with which all others end. The servers cannot be bound to their parent in another
+ * way: a process that gives up root also forgets whose death is its own. */
+static int be_first(const struct options *options)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0)
+        _exit(run_in_child(run_rounds, options)); /* no leak check: it cannot stop a first process */
+    perror("mounting /proc");
+    _exit(EXIT_FAILURE);
 }
 
 int main(int argc, char **argv)
@@ -303,14 +340,10 @@ int main(int argc, char **argv)
                         NULL,         NULL,  NULL};
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    const char *missing = make_place();
+    const char *missing = leave_the_others();
     if (missing) {
         printf("skipped: %s\n", missing);
         return EXIT_SKIPPED;
     }
-    for (uint32_t round = 0; round < options.rounds; round++)
-        for (size_t v = 0; v < sizeof variants / sizeof *variants; v++)
-            if (run_once(&options, variants + v, options.seed + round))
-                return EXIT_FAILURE;
-    return EXIT_SUCCESS;
+    _exit(run_in_child(be_first, &options)); /* no leak check: it wants a thread, and the namespace is over */
 }

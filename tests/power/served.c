@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,7 +40,6 @@ static void tell_log(const struct served *served)
 /* Only what may be called between fork and exec of a process with threads. */
 static void become_server(const struct served *served, char *const *argv, char *const *environment)
 {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     int log = open(served->log_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     dup2(log, STDERR_FILENO);
     fexecve(served->program_fd, argv, environment);

@@ -1,4 +1,4 @@
-/* A drover-nbd of the test's own: started, killed, stopped, by its pid. It dies with the thread that started it.
+/* A drover-nbd of the test's own: started, killed, stopped, by its pid.
  *
  * Thread: one. */
 #ifndef TESTS_POWER_SERVED_H
