@@ -30,7 +30,7 @@ enum {
     NBD_TX_BYTES_MAX = 1 << 20,       /* a send is closed when it holds this much */
     NBD_TX_IOV_MAX = 2 * NBD_TX_REQUESTS_MAX,
     NBD_HOLE_MIN_BYTES = 32 << 10, /* shorter runs of zeroes are sent as data */
-    NBD_AHEAD_REPLIES = 8,         /* unread by the client: it has enough to do */
+    NBD_AHEAD_REPLIES = 16,        /* unread by the client: it has enough to do */
     NBD_PATIENCE_NS = 20000,       /* then, this long for more requests to come */
     NBD_CHUNKS_MAX = 32,           /* of one structured read */
 };
