@@ -64,7 +64,7 @@ class Bench:
     def __init__(self, name, short):
         self.name, self.short = name, short
         self.rounds = 1 if short else 5
-        self.seconds = 1 if short else 5
+        self.seconds = 1 if short else 3
         self.dir = tempfile.mkdtemp(prefix='drover-bench-', dir=os.environ.get('DROVER_BENCH_DIR'))
         self.sides, self.rows = [], []
 
