@@ -305,6 +305,11 @@ const struct blk_env *blk_environment(const struct blk *blk)
     return &blk->env;
 }
 
+unsigned blk_in_flight(const struct blk *blk)
+{
+    return blk->in_flight;
+}
+
 void blk_set_size(struct blk *blk, uint64_t size_bytes)
 {
     blk->size_bytes = size_bytes;

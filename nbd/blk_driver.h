@@ -69,6 +69,8 @@ const struct blk_driver *blk_driver_at(unsigned i);
 
 void *blk_state(const struct blk *blk);
 const struct blk_env *blk_environment(const struct blk *blk);
+/* Requests of this layer that are not delivered yet, the one being submitted among them. */
+unsigned blk_in_flight(const struct blk *blk);
 void blk_set_size(struct blk *blk, uint64_t size_bytes);
 void blk_set_limits(struct blk *blk, const struct blk_limits *limits);
 void blk_set_can(struct blk *blk, uint32_t can);

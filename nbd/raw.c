@@ -6,10 +6,12 @@
  *     FLUSH         fdatasync by io_uring, shared by all that wait for it
  *     EXTENTS, CACHE, RESIZE   worker
  *
- * Durability: `dirty` says that something completed since the last fdatasync began. A flush that finds it false has
- * nothing to do. It starts true: a predecessor may have left pages behind that it acknowledged. Once an fdatasync
- * has failed the kernel may have dropped the pages, so `failed` stays set and everything that promises durability
- * fails with it. */
+ * A transfer for the worker that is the only request of its stack is done at once, on the loop's thread: waking a
+ * thread and being woken again costs more than the call (in a virtual machine 20 us against 4). Should such a call ever
+ * take a millisecond, the page cache is full and the system makes writers wait; then the workers have it all for ten
+ * seconds.
+ *
+ * Durability is raw_sync.c's. */
 #include "nbd/raw.h"
 
 #include <assert.h>
@@ -18,25 +20,29 @@
 #include <limits.h>
 #include <liburing.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "nbd/blk_driver.h"
 #include "nbd/raw_blocking.h"
 #include "nbd/raw_file.h"
+#include "nbd/raw_sync.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
 #include "node/base/log.h"
 
+enum { INLINE_MAX_BYTES = 64 << 10, INLINE_SLOW_NS = 1000000 };
+
+#define INLINE_PAUSE_NS UINT64_C(10000000000)
+
 struct raw {
     struct blk *blk;
+    uint64_t inline_again_ns;
     struct raw_file file;
     enum { WRITE_NOWAIT_UNKNOWN, WRITE_NOWAIT_YES, WRITE_NOWAIT_NO } write_nowait;
     int discard;
     bool no_punch, no_zero_range; /* the file system said so */
-    bool dirty;
-    int failed; /* -errno of the fdatasync that failed */
-    struct blk_req_list flush_waiting, flush_running;
-    struct loop_op flush_op;
+    struct raw_sync sync;
 };
 
 static struct raw *raw_of(struct blk_req *req)
@@ -44,66 +50,15 @@ static struct raw *raw_of(struct blk_req *req)
     return blk_state(req->blk);
 }
 
-/* ---- flush ---- */
-
-static void flush_start(struct raw *raw)
-{
-    STAILQ_CONCAT(&raw->flush_running, &raw->flush_waiting);
-    raw->dirty = false;
-    struct io_uring_sqe *sqe = loop_sqe(blk_environment(raw->blk)->loop, &raw->flush_op);
-    io_uring_prep_fsync(sqe, raw->file.fd, IORING_FSYNC_DATASYNC);
-}
-
-static void flush_finish(struct blk_req_list *list, int result)
-{
-    struct blk_req *req;
-    while ((req = STAILQ_FIRST(list))) {
-        STAILQ_REMOVE_HEAD(list, link);
-        blk_complete(req, result);
-    }
-}
-
-static void flush_done(struct loop_op *op, int result, uint32_t cqe_flags)
-{
-    struct raw *raw = CONTAINER_OF(op, struct raw, flush_op);
-    (void)cqe_flags;
-    if (result < 0) {
-        log_error("raw: fdatasync failed: %s; nothing is reported durable any more until the image is reopened",
-                  strerror(-result));
-        raw->failed = -EIO;
-    }
-    struct blk_req_list done = STAILQ_HEAD_INITIALIZER(done);
-    STAILQ_CONCAT(&done, &raw->flush_running);
-    if (raw->failed)
-        STAILQ_CONCAT(&done, &raw->flush_waiting);
-    else if (!STAILQ_EMPTY(&raw->flush_waiting))
-        flush_start(raw);
-    flush_finish(&done, raw->failed);
-}
-
-static void flush_join(struct raw *raw, struct blk_req *req)
-{
-    bool running = !STAILQ_EMPTY(&raw->flush_running);
-    if (raw->failed) {
-        blk_complete(req, raw->failed);
-    } else if (!raw->dirty && !running && STAILQ_EMPTY(&raw->flush_waiting)) {
-        blk_complete(req, 0);
-    } else {
-        STAILQ_INSERT_TAIL(&raw->flush_waiting, req, link);
-        if (!running)
-            flush_start(raw);
-    }
-}
-
 /* The end of every request that changes the file. */
 static void change_done(struct blk_req *req, int result)
 {
     struct raw *raw = raw_of(req);
-    raw->dirty = true;
+    raw_sync_changed(&raw->sync);
     if (result || !(req->flags & BLK_FUA))
         blk_complete(req, result);
     else
-        flush_join(raw, req);
+        raw_sync_flush(&raw->sync, req);
 }
 
 /* ---- read and write ---- */
@@ -141,6 +96,28 @@ static void transfer_by_worker(struct blk_req *req, uint64_t done_bytes, bool bo
     req->work.run = transfer_run;
     req->work.done = transfer_worked;
     worker_submit(blk_environment(req->blk)->worker, &req->work);
+}
+
+static uint64_t clock_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* The whole of a transfer that must wait: here if it is alone, else by a worker. */
+static void transfer_waiting(struct raw *raw, struct blk_req *req)
+{
+    uint64_t start_ns = clock_ns();
+    if (blk_in_flight(req->blk) > 1 || req->length_bytes > INLINE_MAX_BYTES || start_ns < raw->inline_again_ns) {
+        transfer_by_worker(req, 0, false);
+        return;
+    }
+    int rc = raw_transfer(raw->file.fd, req->op == BLK_WRITE, req->iov, req->iov_count, req->offset, 0);
+    uint64_t end_ns = clock_ns();
+    if (end_ns - start_ns > INLINE_SLOW_NS)
+        raw->inline_again_ns = end_ns + INLINE_PAUSE_NS;
+    finish_transfer(req, rc);
 }
 
 static void transfer_done(struct loop_op *op, int result, uint32_t cqe_flags)
@@ -185,7 +162,7 @@ static void transfer(struct raw *raw, struct blk_req *req)
     } else if (write && raw->write_nowait == WRITE_NOWAIT_UNKNOWN && first_write(raw, req, &done_bytes)) {
         transfer_by_worker(req, done_bytes, false); /* the rest, if there is one */
     } else if (!(write ? raw->write_nowait == WRITE_NOWAIT_YES : raw->file.read_nowait)) {
-        transfer_by_worker(req, 0, false);
+        transfer_waiting(raw, req);
     } else {
         struct io_uring_sqe *sqe = loop_sqe(blk_environment(raw->blk)->loop, &req->io);
         req->io.done = transfer_done;
@@ -321,7 +298,7 @@ static void raw_submit(struct blk *blk, struct blk_req *req)
         transfer(raw, req);
         return;
     case BLK_FLUSH:
-        flush_join(raw, req);
+        raw_sync_flush(&raw->sync, req);
         return;
     case BLK_TRIM:
         if (raw->discard == RAW_DISCARD_IGNORE) {
@@ -359,11 +336,8 @@ static int raw_open(struct blk *blk, const void *config, struct err *err)
         return rc;
     raw->blk = blk;
     raw->discard = c->discard;
-    raw->dirty = true;
+    raw_sync_init(&raw->sync, blk_environment(blk)->loop, raw->file.fd, raw->file.writable);
     raw->write_nowait = raw->file.direct ? WRITE_NOWAIT_YES : WRITE_NOWAIT_UNKNOWN;
-    raw->flush_op.done = flush_done;
-    STAILQ_INIT(&raw->flush_waiting);
-    STAILQ_INIT(&raw->flush_running);
     if (!raw->file.writable)
         blk_set_read_only(blk);
     blk_set_size(blk, raw->file.size_bytes);
@@ -379,6 +353,7 @@ static int raw_open(struct blk *blk, const void *config, struct err *err)
 static void raw_close(struct blk *blk)
 {
     struct raw *raw = blk_state(blk);
+    raw_sync_fini(&raw->sync);
     raw_file_close(&raw->file);
 }
 
