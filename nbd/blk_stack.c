@@ -182,7 +182,7 @@ static struct blk *node_new(const struct blk_env *env, const struct blk_driver *
     blk->driver = d;
     blk->env = *env;
     STAILQ_INIT(&blk->children);
-    blk->limits = (struct blk_limits){1, 4096, 32u << 20};
+    blk->limits = (struct blk_limits){1, 4096, 64u << 20};
     if (below) {
         blk->below = below;
         blk->size_bytes = below->size_bytes;

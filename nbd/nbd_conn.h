@@ -23,8 +23,8 @@ enum {
     NBD_RX_BYTES = 128 << 10,
     NBD_OPTION_MAX_BYTES = 64 << 10,  /* data of one option */
     NBD_OPTIONS_MAX = 4096,           /* options of one client: nobody needs more to choose an export */
-    NBD_MAX_PAYLOAD_BYTES = 32 << 20, /* advertised */
-    NBD_SKIP_MAX_BYTES = 64 << 20,    /* an oversize payload up to this is read and dropped */
+    NBD_MAX_PAYLOAD_BYTES = 64 << 20, /* advertised */
+    NBD_SKIP_MAX_BYTES = 128 << 20,   /* an oversize payload up to this is read and dropped */
     NBD_EXTENTS_MAX = 4096,           /* per BLOCK_STATUS */
     NBD_TX_REQUESTS_MAX = 64,         /* replies in one send */
     NBD_TX_BYTES_MAX = 1 << 20,       /* a send is closed when it holds this much */

@@ -93,7 +93,7 @@ class Handshake(Base):
             self.assertEqual(w.go(b'two', (1, 2, 3), INFO), ACK)
             self.assertEqual(w.infos[1], b'two')
             low, preferred, high = struct.unpack('>III', w.infos[3])
-            self.assertEqual((low, preferred, high), (1, 4096, 32 * MIB))
+            self.assertEqual((low, preferred, high), (1, 4096, 64 * MIB))
             self.assertEqual(w.go(b'', (2, 2, 99), INFO), ACK)
             self.assertEqual(w.infos[2], b'scratch')
             self.assertEqual(w.go(b'none'), UNKNOWN)
@@ -167,7 +167,8 @@ class Handshake(Base):
 
 
 class Transmission(Base):
-    args = ('mem:64M', '--export', 'ro=mem:1M')
+    args = ('mem:256M', '--export', 'ro=mem:1M')
+    size = 256 * MIB
 
     def each_style(self):
         for structured, extended in ((False, False), (True, False), (False, True)):
@@ -209,7 +210,7 @@ class Transmission(Base):
             self.assertEqual(w.do(READ, 0, 512, PAYLOAD_LEN).error, EINVAL)
 
     def test_range(self):
-        end = 64 * MIB
+        end = self.size
         for w in self.each_style():
             self.assertEqual(w.do(READ, end, 1).error, EINVAL)
             self.assertEqual(w.do(READ, end - 1, 2).error, EINVAL)
@@ -232,16 +233,16 @@ class Transmission(Base):
     def test_oversize(self):
         with self.wire() as w:
             w.start()
-            self.assertEqual(w.do(READ, 0, 32 * MIB + 1).error, EINVAL)
-            self.assertEqual(w.write(0, bytes(33 * MIB)), EINVAL)  # read away, in step
+            self.assertEqual(w.do(READ, 0, 64 * MIB + 1).error, EINVAL)
+            self.assertEqual(w.write(0, bytes(65 * MIB)), EINVAL)  # read away, in step
             self.assertTrue(w.alive())
-            self.assertEqual(w.write(0, bytes(32 * MIB)), 0)
+            self.assertEqual(w.write(0, bytes(64 * MIB)), 0)
             w.send(WRITE, 0, 0xffffffff)
             self.assertTrue(w.closed())
         with self.wire() as w:
             w.start(extended=True)
             self.assertEqual(w.do(READ, 0, 1 << 40).error, EINVAL)
-            self.assertEqual(w.do(READ, 0, 33 * MIB).error, EOVERFLOW)
+            self.assertEqual(w.do(READ, 0, 65 * MIB).error, EOVERFLOW)
             w.send(WRITE, 0, 1 << 62, PAYLOAD_LEN)
             self.assertTrue(w.closed())
 
@@ -292,7 +293,7 @@ class Transmission(Base):
             with self.wire() as w:
                 w.start(structured=not extended, extended=extended,
                         contexts=(b'base:allocation', b'qemu:allocation-depth'))
-                w.do(TRIM, 0, 64 * MIB)
+                w.do(TRIM, 0, self.size)
                 w.write(MIB, bytes(65536))
                 r = w.do(STATUS, 0, 2 * MIB)
                 self.assertEqual(r.status[w.ids[b'base:allocation']], [(MIB, 3), (65536, 0), (MIB - 65536, 3)])
@@ -301,7 +302,7 @@ class Transmission(Base):
                 r = w.do(STATUS, 512, 2 * MIB, REQ_ONE)
                 self.assertEqual(r.status[w.ids[b'base:allocation']], [(MIB - 512, 3)])
                 self.assertEqual(w.do(STATUS, 0, 0).error, EINVAL)
-                self.assertEqual(w.do(STATUS, 64 * MIB, 1).error, EINVAL)
+                self.assertEqual(w.do(STATUS, self.size, 1).error, EINVAL)
                 self.assertTrue(w.alive())
 
     def test_block_status_filter(self):
