@@ -154,6 +154,7 @@ static void net_sent(struct loop_op *op, int result, uint32_t cqe_flags)
     if (result <= 0 && t->state != TLS_ENDED) {
         t->state = TLS_ENDED;
         t->ended_with = result ? result : -ECONNRESET;
+        snprintf(t->error, sizeof t->error, "sending: %s", strerror(-t->ended_with));
     }
     pump(t);
 }
