@@ -11,7 +11,7 @@
 
 #include "nbd/blk_driver.h"
 
-enum { RAW_SYNC_LANES = 4 };
+enum { RAW_SYNC_LANES = 8 };
 
 struct raw_sync_lane {
     struct raw_sync *sync;
