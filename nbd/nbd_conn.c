@@ -160,6 +160,15 @@ static void received(struct stream *stream, ssize_t result)
         receive(conn); /* what was begun may be finished; it is too late to ask for anything else */
 }
 
+enum nbd_step nbd_conn_skip(struct nbd_conn *conn)
+{
+    uint32_t left = nbd_conn_available(conn);
+    uint32_t n = conn->skip_bytes < left ? (uint32_t)conn->skip_bytes : left;
+    conn->rx_at += n;
+    conn->skip_bytes -= n;
+    return conn->skip_bytes ? NBD_STEP_INPUT : NBD_STEP_AGAIN;
+}
+
 void nbd_conn_feed(struct nbd_conn *conn)
 {
     if (stream_receiving(&conn->stream))

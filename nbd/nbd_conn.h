@@ -145,6 +145,7 @@ struct nbd_server {
 /* nbd_conn.c */
 void nbd_conn_new(struct nbd_server *server, int fd, void (*ended)(void *), void *context);
 void nbd_conn_feed(struct nbd_conn *conn);
+enum nbd_step nbd_conn_skip(struct nbd_conn *conn); /* throws skip_bytes away */
 void nbd_conn_leave(struct nbd_conn *conn); /* no more requests; ends when all replies are out */
 void nbd_conn_end(struct nbd_conn *conn);   /* at once */
 void nbd_conn_check_left(struct nbd_conn *conn);

@@ -479,21 +479,12 @@ static enum nbd_step take_greeting(struct nbd_conn *conn)
     return NBD_STEP_AGAIN;
 }
 
-static enum nbd_step skip(struct nbd_conn *conn)
-{
-    uint32_t left = nbd_conn_available(conn);
-    uint32_t n = conn->skip_bytes < left ? (uint32_t)conn->skip_bytes : left;
-    conn->rx_at += n;
-    conn->skip_bytes -= n;
-    return conn->skip_bytes ? NBD_STEP_INPUT : NBD_STEP_AGAIN;
-}
-
 enum nbd_step nbd_negotiate_step(struct nbd_conn *conn)
 {
     if (conn->state == NBD_CONN_GREETING)
         return take_greeting(conn);
     if (conn->skip_bytes)
-        return skip(conn);
+        return nbd_conn_skip(conn);
     if (nbd_conn_available(conn) < NBD_OPTION_BYTES)
         return NBD_STEP_INPUT;
     struct cursor c = cursor_of(conn->rx + conn->rx_at, nbd_conn_available(conn));

@@ -328,21 +328,12 @@ static bool no_room(const struct nbd_conn *conn)
            conn->memory_bytes >= conn->server->config.max_memory_bytes;
 }
 
-static enum nbd_step skip_payload(struct nbd_conn *conn)
-{
-    uint32_t left = nbd_conn_available(conn);
-    uint32_t n = conn->skip_bytes < left ? (uint32_t)conn->skip_bytes : left;
-    conn->rx_at += n;
-    conn->skip_bytes -= n;
-    return conn->skip_bytes ? NBD_STEP_INPUT : NBD_STEP_AGAIN;
-}
-
 enum nbd_step nbd_transmit_step(struct nbd_conn *conn)
 {
     if (conn->filling)
         return NBD_STEP_INPUT;
     if (conn->skip_bytes)
-        return skip_payload(conn);
+        return nbd_conn_skip(conn);
     if (no_room(conn)) {
         conn->waiting_for_room = true;
         return NBD_STEP_WAIT;
