@@ -146,8 +146,8 @@ struct nbd_server {
 void nbd_conn_new(struct nbd_server *server, int fd, void (*ended)(void *), void *context);
 void nbd_conn_feed(struct nbd_conn *conn);
 enum nbd_step nbd_conn_skip(struct nbd_conn *conn); /* throws skip_bytes away */
-void nbd_conn_leave(struct nbd_conn *conn); /* no more requests; ends when all replies are out */
-void nbd_conn_end(struct nbd_conn *conn);   /* at once */
+void nbd_conn_leave(struct nbd_conn *conn);         /* no more requests; ends when all replies are out */
+void nbd_conn_end(struct nbd_conn *conn);           /* at once */
 void nbd_conn_check_left(struct nbd_conn *conn);
 /* Starts reading requests, once those of connections that ended before are out of the stack: a client that lost its
  * connection and sends its requests again must not have them overtaken by their older selves. */
