@@ -4,10 +4,14 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #include "node/base/err.h"
 
 enum { USED_BASE = 100, DENIED_BASE = 200, PERM_READ = 0, PERM_WRITE = 1, PERM_RESIZE = 3, PERM_COUNT = 5 };
+
+/* A server that was killed holds its claim a moment longer: the kernel takes its io_uring down behind its back. */
+enum { TRIES_MAX = 50, TRY_AGAIN_NS = 20000000 };
 
 static int take(int fd, int byte)
 {
@@ -24,10 +28,8 @@ static int probe(int fd, int byte)
     return lock.l_type == F_UNLCK ? 0 : -EBUSY;
 }
 
-int raw_lock(int fd, bool writer, const char *name, struct err *err)
+static int claim(int fd, uint32_t used, uint32_t denied)
 {
-    uint32_t used = 1u << PERM_READ | (writer ? 1u << PERM_WRITE | 1u << PERM_RESIZE : 0);
-    uint32_t denied = 1u << PERM_WRITE | 1u << PERM_RESIZE;
     int rc = 0;
     for (int p = 0; p < PERM_COUNT && !rc; p++)
         if (used & 1u << p)
@@ -40,6 +42,18 @@ int raw_lock(int fd, bool writer, const char *name, struct err *err)
             rc = probe(fd, DENIED_BASE + p);
         if (!rc && denied & 1u << p)
             rc = probe(fd, USED_BASE + p);
+    }
+    return rc;
+}
+
+int raw_lock(int fd, bool writer, const char *name, struct err *err)
+{
+    uint32_t used = 1u << PERM_READ | (writer ? 1u << PERM_WRITE | 1u << PERM_RESIZE : 0);
+    uint32_t denied = 1u << PERM_WRITE | 1u << PERM_RESIZE;
+    int rc = claim(fd, used, denied);
+    for (unsigned tries = 0; rc == -EBUSY && tries < TRIES_MAX; tries++) {
+        nanosleep(&(struct timespec){.tv_nsec = TRY_AGAIN_NS}, NULL);
+        rc = claim(fd, used, denied);
     }
     if (rc == -ENOLCK || rc == -EOPNOTSUPP || rc == -EINVAL)
         return 0; /* the file system has no locks: nothing to claim */

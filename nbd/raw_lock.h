@@ -11,7 +11,8 @@
 
 struct err;
 
-/* A writer keeps other writers out; a reader keeps writers out, too. Errors: -EBUSY held by another; file systems
+/* A writer keeps other writers out; a reader keeps writers out, too. Waits up to a second for
+ * one that is being given up. Errors: -EBUSY held by another; file systems
  * without locks: 0, nothing claimed. `name` is for the text. */
 int raw_lock(int fd, bool writer, const char *name, struct err *err);
 
