@@ -23,12 +23,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "nbd/blk.h"
 #include "nbd/img_scout.h"
 #include "nbd/img_zeroes.h"
 #include "node/base/buffer_pool.h"
+#include "node/base/clock.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
 
@@ -82,13 +82,6 @@ static uint64_t align_down(uint64_t value, uint32_t align)
 static uint64_t align_up(uint64_t value, uint32_t align)
 {
     return align_down(value + align - 1, align);
-}
-
-static uint64_t clock_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 /* ---- errors ---- */

@@ -57,7 +57,7 @@ static void conn_free(struct nbd_conn *conn)
     LIST_REMOVE(conn, link);
     void (*ended)(void *) = conn->ended;
     void *context = conn->ended_context;
-    nbd_server_conn_gone(server, conn);
+    nbd_server_conn_gone(server);
     free(conn);
     if (ended)
         ended(context);

@@ -175,6 +175,6 @@ void nbd_reply(struct nbd_request *request); /* request->result is set */
 void nbd_reply_job(struct loop_job *job);
 
 /* nbd_server.c */
-void nbd_server_conn_gone(struct nbd_server *server, struct nbd_conn *conn);
+void nbd_server_conn_gone(struct nbd_server *server);
 
 #endif

@@ -404,11 +404,6 @@ static enum nbd_step option_starttls(struct nbd_conn *conn, struct cursor *data)
 
 /* ---- one option ---- */
 
-static void end_after_reply(struct nbd_conn *conn)
-{
-    nbd_conn_end(conn);
-}
-
 static void option_switch(struct nbd_conn *conn, uint32_t option, struct cursor *data, bool *on)
 {
     if (cursor_left(data)) {
@@ -428,7 +423,7 @@ static enum nbd_step dispatch(struct nbd_conn *conn, uint32_t option, struct cur
         return option_export_name(conn, data);
     if (option == NBD_OPT_ABORT) {
         reply(conn, option, NBD_REP_ACK, NULL, 0);
-        return send_out(conn, end_after_reply);
+        return send_out(conn, nbd_conn_end);
     }
     if (option == NBD_OPT_STARTTLS)
         return option_starttls(conn, data);

@@ -146,9 +146,8 @@ void nbd_server_adopt(struct nbd_server *s, int fd, void (*ended)(void *), void 
     nbd_conn_new(s, fd, ended, context);
 }
 
-void nbd_server_conn_gone(struct nbd_server *s, struct nbd_conn *conn)
+void nbd_server_conn_gone(struct nbd_server *s)
 {
-    (void)conn;
     s->conn_count--;
     if (s->draining)
         loop_defer(s->env.loop, &s->drain_job);

@@ -20,13 +20,13 @@
 #include <limits.h>
 #include <liburing.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "nbd/blk_driver.h"
 #include "nbd/raw_blocking.h"
 #include "nbd/raw_file.h"
 #include "nbd/raw_sync.h"
+#include "node/base/clock.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
 #include "node/base/log.h"
@@ -98,21 +98,15 @@ static void transfer_by_worker(struct blk_req *req, uint64_t done_bytes, bool bo
     worker_submit(blk_environment(req->blk)->worker, &req->work);
 }
 
-static uint64_t clock_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* The whole of a transfer that must wait: here if it is alone, else by a worker. */
 static void transfer_waiting(struct raw *raw, struct blk_req *req)
 {
-    uint64_t start_ns = clock_ns();
-    if (blk_in_flight(req->blk) > 1 || req->length_bytes > INLINE_MAX_BYTES || start_ns < raw->inline_again_ns) {
+    if (blk_in_flight(req->blk) > 1 || req->length_bytes > INLINE_MAX_BYTES ||
+        loop_now_ns(blk_environment(req->blk)->loop) < raw->inline_again_ns) {
         transfer_by_worker(req, 0, false);
         return;
     }
+    uint64_t start_ns = clock_ns();
     int rc = raw_transfer(raw->file.fd, req->op == BLK_WRITE, req->iov, req->iov_count, req->offset, 0);
     uint64_t end_ns = clock_ns();
     if (end_ns - start_ns > INLINE_SLOW_NS)

@@ -6,19 +6,8 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 
-packages="build-essential cmake ninja-build pkg-config liburing-dev libjansson-dev libssl-dev libseccomp-dev e2fsprogs"
-missing=""
-for p in $packages; do
-    dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
-done
-if [ -n "$missing" ]; then
-    [ "$(id -u)" = 0 ] || { echo "quickstart.sh: needs root to install:$missing" >&2; exit 1; }
-    echo "installing:$missing"
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -q >/dev/null
-    # shellcheck disable=SC2086
-    apt-get install -q -y --no-install-recommends $missing >/dev/null
-fi
+sh "$root/node/packages.sh" build-essential cmake ninja-build pkg-config liburing-dev libjansson-dev libssl-dev \
+    libseccomp-dev e2fsprogs
 
 echo "building Drover"
 cmake -S "$root" -B "$root/build/release" -G Ninja >/dev/null

@@ -7,23 +7,10 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=${DROVER_TEST_BUILD:-$root/build}
 
-packages="build-essential cmake ninja-build pkg-config liburing-dev libjansson-dev libssl-dev libseccomp-dev
-    libcmocka-dev clang libclang-rt-14-dev clang-format python3 python3-libnbd libnbd-bin nbdkit nbd-server nbd-client
-    qemu-utils fio gnutls-bin openssl jq e2fsprogs iproute2 procps util-linux
-    libfuse3-dev fuse3"
-
-missing=""
-for p in $packages; do
-    dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
-done
-if [ -n "$missing" ]; then
-    [ "$(id -u)" = 0 ] || { echo "run.sh: needs root to install:$missing" >&2; exit 1; }
-    echo "installing:$missing"
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -q >/dev/null
-    # shellcheck disable=SC2086
-    apt-get install -q -y --no-install-recommends $missing >/dev/null
-fi
+sh "$root/node/packages.sh" build-essential cmake ninja-build pkg-config liburing-dev libjansson-dev libssl-dev \
+    libseccomp-dev libcmocka-dev clang libclang-rt-14-dev clang-format python3 python3-libnbd libnbd-bin nbdkit \
+    nbd-server nbd-client qemu-utils fio gnutls-bin openssl jq e2fsprogs iproute2 procps util-linux libfuse3-dev \
+    fuse3
 
 configure() { # directory, cmake arguments
     d=$build/$1

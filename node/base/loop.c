@@ -18,9 +18,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "node/base/clock.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
 #include "node/base/log.h"
@@ -28,6 +28,7 @@
 enum {
     LOOP_SQ_ENTRIES = 256,
     LOOP_CQ_ENTRIES = 4096,
+    SPIN_NS = 50000,       /* looking out before sleeping, while waits are mostly shorter than this */
     COMPANY = 16,          /* completions that end a wait without hurry */
     WAIT_MAX_NS = 1000000, /* longer waits count as this in the mean */
     LOOKS_PER_YIELD = 16,
@@ -42,7 +43,7 @@ struct loop {
     struct loop_timer **heap;
     uint32_t heap_len, heap_cap;
     uint64_t now_ns;
-    uint64_t wait_ns, spin_ns, no_hurry_ns;
+    uint64_t wait_ns, no_hurry_ns;
     unsigned in_flight;
     bool stopped;
     pthread_t owner;
@@ -53,13 +54,6 @@ struct loop {
     pthread_mutex_t post_lock;
     struct loop_messages posts; /* under post_lock */
 };
-
-static uint64_t clock_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* ---- the ring ---- */
 
@@ -155,7 +149,6 @@ struct loop *loop_new(struct err *err)
     STAILQ_INIT(&loop->late);
     STAILQ_INIT(&loop->posts);
     pthread_mutex_init(&loop->post_lock, NULL);
-    loop->spin_ns = LOOP_SPIN_NS;
     loop->wait_ns = WAIT_MAX_NS;
     loop->owner = pthread_self();
     loop->now_ns = clock_ns();
@@ -351,7 +344,7 @@ static bool spin(struct loop *loop, uint64_t start_ns)
             __builtin_ia32_pause();
         }
         sched_yield();
-    } while (clock_ns() - start_ns < loop->spin_ns);
+    } while (clock_ns() - start_ns < SPIN_NS);
     return false;
 }
 
@@ -374,7 +367,7 @@ static int submit(struct loop *loop, bool wait)
     if (no_hurry_ns)
         return sleep_for(loop, no_hurry_ns < left_ns ? no_hurry_ns : left_ns, COMPANY);
     int rc;
-    if (loop->wait_ns < loop->spin_ns && left_ns > loop->spin_ns) {
+    if (loop->wait_ns < SPIN_NS && left_ns > SPIN_NS) {
         rc = io_uring_submit_and_get_events(&loop->ring);
         if (rc >= 0 && spin(loop, start_ns))
             rc = io_uring_get_events(&loop->ring);
@@ -434,11 +427,6 @@ void loop_run(struct loop *loop)
 void loop_no_hurry(struct loop *loop, uint64_t ns)
 {
     loop->no_hurry_ns = ns;
-}
-
-void loop_set_spin(struct loop *loop, uint64_t ns)
-{
-    loop->spin_ns = ns;
 }
 
 void loop_stop(struct loop *loop)

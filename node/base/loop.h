@@ -21,8 +21,6 @@ struct err;
 struct io_uring_sqe;
 struct loop;
 
-enum { LOOP_SPIN_NS = 50000 };
-
 /* A request to the kernel. done() gets the result (0, a count, or -errno) and the CQE flags, exactly once for
  * each submission (once for each CQE of a multishot one). The op must stay valid until then. */
 struct loop_op {
@@ -58,10 +56,6 @@ void loop_stop(struct loop *loop);
 /* The next wait of this loop may keep company: whoever knows that nobody is waiting for an answer yet lets up to
  * `ns` pass, so that more requests are taken in one turn. Many completions end it early. */
 void loop_no_hurry(struct loop *loop, uint64_t ns);
-/* How long a loop that has just been busy looks out for the next completion before it sleeps (0: not at all; it starts
- * with LOOP_SPIN_NS). It only does so while completions have lately come sooner than that, and yields the processor to
- * anybody who wants it. */
-void loop_set_spin(struct loop *loop, uint64_t ns);
 
 /* One turn, for callers that wait for something of their own; sleeps only if it found no job to run. */
 void loop_step(struct loop *loop);

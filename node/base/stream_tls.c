@@ -383,8 +383,8 @@ static bool allocate(struct stream_tls *t, struct tls_context *context)
     return true;
 }
 
-int stream_tls_begin(struct stream *s, struct tls_context *context, const char *peer_name,
-                     void (*started)(struct stream *, int))
+void stream_tls_begin(struct stream *s, struct tls_context *context, const char *peer_name,
+                      void (*started)(struct stream *, int))
 {
     struct stream_tls *t = calloc(1, sizeof *t);
     if (!t)
@@ -408,7 +408,6 @@ int stream_tls_begin(struct stream *s, struct tls_context *context, const char *
         }
     }
     loop_defer(s->loop, &t->pump);
-    return 0;
 }
 
 void stream_tls_recv(struct stream *s, struct iovec *iov, int count)

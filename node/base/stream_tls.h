@@ -5,8 +5,8 @@
 #include "node/base/stream.h"
 
 /* received and started/sent of the stream are set; the call only arranges that they will be called. */
-int stream_tls_begin(struct stream *s, struct tls_context *context, const char *peer_name,
-                     void (*started)(struct stream *, int));
+void stream_tls_begin(struct stream *s, struct tls_context *context, const char *peer_name,
+                      void (*started)(struct stream *, int));
 void stream_tls_recv(struct stream *s, struct iovec *iov, int count);
 void stream_tls_send(struct stream *s, struct iovec *iov, int count);
 void stream_tls_shutdown(struct stream *s); /* before the socket is shut down */

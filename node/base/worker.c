@@ -27,7 +27,7 @@ struct worker {
     pthread_cond_t wake;
     /* under lock */
     struct worker_tasks queue;
-    unsigned queue_len, idle;
+    unsigned idle;
     bool stop;
     struct worker_tasks finished;
     bool posted;
@@ -64,7 +64,6 @@ static void *thread_main(void *arg)
             continue;
         }
         STAILQ_REMOVE_HEAD(&w->queue, link);
-        w->queue_len--;
         pthread_mutex_unlock(&w->lock);
         t->run(t);
         pthread_mutex_lock(&w->lock);
@@ -83,7 +82,6 @@ static void hand_over(struct loop_job *job)
     struct worker *w = CONTAINER_OF(job, struct worker, hand_over);
     pthread_mutex_lock(&w->lock);
     STAILQ_CONCAT(&w->queue, &w->fresh);
-    w->queue_len += w->fresh_count;
     unsigned wake = w->fresh_count < w->idle ? w->fresh_count : w->idle;
     w->fresh_count = 0;
     pthread_mutex_unlock(&w->lock);

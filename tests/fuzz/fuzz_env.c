@@ -20,9 +20,3 @@ const struct blk_env *fuzz_env(void)
     }
     return &env;
 }
-
-void fuzz_settle(void)
-{
-    while (loop_in_flight(fuzz_env()->loop))
-        loop_step(fuzz_env()->loop);
-}

@@ -13,7 +13,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Made at the first call. */
 const struct blk_env *fuzz_env(void);
 
-/* Turns the loop until nothing is in flight any more. */
-void fuzz_settle(void);
-
 #endif

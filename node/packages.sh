@@ -1,0 +1,14 @@
+#!/bin/sh
+# Installs the Debian packages named that are not there yet. usage: packages.sh PACKAGE...
+set -eu
+missing=""
+for p in "$@"; do
+    dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
+done
+[ -n "$missing" ] || exit 0
+[ "$(id -u)" = 0 ] || { echo "needs root to install:$missing" >&2; exit 1; }
+echo "installing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q >/dev/null
+# shellcheck disable=SC2086
+apt-get install -q -y --no-install-recommends $missing >/dev/null
