@@ -5,17 +5,19 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "node/base/err.h"
 
-enum { BACKLOG = 1024, FIRST_INHERITED_FD = 3 };
+enum { BACKLOG = 1024, FIRST_INHERITED_FD = 3, TRIES_MAX = 50, TRY_AGAIN_NS = 20000000 };
 
 /* ---- unix ---- */
 
@@ -31,18 +33,29 @@ static int unix_address(const char *path, struct sockaddr_un *a, struct err *err
     return 0;
 }
 
-/* True: a socket is there and nobody answers. */
-static int is_stale(const struct sockaddr_un *a)
+static bool is_socket(const struct sockaddr_un *a)
 {
     struct stat st;
-    if (lstat(a->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
-        return 0;
+    return !lstat(a->sun_path, &st) && S_ISSOCK(st.st_mode);
+}
+
+static bool is_refused(const struct sockaddr_un *a)
+{
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return 0;
-    int stale = connect(fd, (const struct sockaddr *)a, sizeof *a) < 0 && errno == ECONNREFUSED;
-    close(fd);
-    return stale;
+    bool refused = fd >= 0 && connect(fd, (const struct sockaddr *)a, sizeof *a) < 0 && errno == ECONNREFUSED;
+    if (fd >= 0)
+        close(fd);
+    return refused;
+}
+
+/* A socket is there and nobody answers. That of a process that was killed is answered a moment longer: the kernel takes
+ * its io_uring down behind its back. */
+static bool is_stale(const struct sockaddr_un *a)
+{
+    bool refused = false;
+    for (unsigned tries = 0; is_socket(a) && !(refused = is_refused(a)) && tries < TRIES_MAX; tries++)
+        nanosleep(&(struct timespec){.tv_nsec = TRY_AGAIN_NS}, NULL);
+    return refused;
 }
 
 static int open_unix(const char *path, int *fds, struct err *err)

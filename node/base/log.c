@@ -4,15 +4,20 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { LOG_LINE_MAX = 1024 };
+#include "node/base/timestamp.h"
+#include "node/base/utf8.h"
+
+enum { LOG_TEXT_MAX = 1024, LOG_LINE_MAX = 2048 };
 
 static const char *log_name = "drover";
 static enum log_level log_threshold = LOG_LEVEL_INFO;
-static bool log_to_journal;
+static enum { LOG_PLAIN, LOG_JOURNAL, LOG_JSON } log_form;
+static const char *const level_names[] = {"error", "warning", "info", "debug"};
 
 static bool stderr_is_journal(void)
 {
@@ -26,36 +31,63 @@ static bool stderr_is_journal(void)
 
 void log_init(const char *name, enum log_level level)
 {
+    const char *form = getenv("DROVER_LOG");
     log_name = name;
     log_threshold = level;
-    log_to_journal = stderr_is_journal();
+    log_form = form && !strcmp(form, "json") ? LOG_JSON : stderr_is_journal() ? LOG_JOURNAL : LOG_PLAIN;
+    if (form && log_form != LOG_JSON && strcmp(form, "text"))
+        log_warn("DROVER_LOG is '%s', which is no form of log: text or json", form);
+}
+
+/* As a JSON string's inside, as much as there is room for; bytes that are no UTF-8 become '?'. */
+static size_t escape(const char *text, char *to, size_t room)
+{
+    size_t n = 0;
+    bool valid = utf8_valid(text, strlen(text));
+    const unsigned char *c = (const unsigned char *)text;
+    for (; *c && n + 7 < room; c++)
+        if (*c == '"' || *c == '\\')
+            n += (size_t)snprintf(to + n, room - n, "\\%c", *c);
+        else if (*c < 0x20 || *c == 0x7f)
+            n += (size_t)snprintf(to + n, room - n, "\\u%04x", *c);
+        else
+            to[n++] = (char)(*c >= 0x80 && !valid ? '?' : *c);
+    while (*c && n && (to[n - 1] & 0x80))
+        n--; /* a character that was cut */
+    return n;
+}
+
+static size_t write_json(char line[LOG_LINE_MAX], enum log_level level, const char *text)
+{
+    char at[TIMESTAMP_BYTES];
+    timestamp(at);
+    size_t n = (size_t)snprintf(line, LOG_LINE_MAX, "{\"time\":\"%s\",\"program\":\"%s\",\"level\":\"%s\",\"text\":\"",
+                                at, log_name, level_names[level]);
+    n += escape(text, line + n, LOG_LINE_MAX - n - 3);
+    memcpy(line + n, "\"}\n", 3);
+    return n + 3;
+}
+
+static size_t write_plain(char line[LOG_LINE_MAX], enum log_level level, const char *text)
+{
+    static const int priorities[] = {3, 4, 6, 7};
+    char at[TIMESTAMP_BYTES];
+    timestamp(at);
+    int n = log_form == LOG_JOURNAL
+                ? snprintf(line, LOG_LINE_MAX, "<%d>%s\n", priorities[level], text)
+                : snprintf(line, LOG_LINE_MAX, "%s %s %s: %s\n", at, log_name, level_names[level], text);
+    for (int i = 0; i < n - 1; i++)
+        if (line[i] == '\n' || line[i] == '\r')
+            line[i] = ' '; /* one event, one line: a peer's text cannot forge another */
+    return (size_t)n;
 }
 
 __attribute__((format(printf, 2, 0))) static void log_write(enum log_level level, const char *format, va_list args)
 {
-    static const char *const names[] = {"error", "warning", "info", "debug"};
-    static const int priorities[] = {3, 4, 6, 7};
-    char line[LOG_LINE_MAX];
-    int n;
-    if (log_to_journal) {
-        n = snprintf(line, sizeof line, "<%d>", priorities[level]);
-    } else {
-        struct timespec ts;
-        struct tm tm;
-        clock_gettime(CLOCK_REALTIME, &ts);
-        gmtime_r(&ts.tv_sec, &tm);
-        n = (int)strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &tm);
-        n += snprintf(line + n, sizeof line - (size_t)n, ".%03ldZ %s %s: ", ts.tv_nsec / 1000000, log_name,
-                      names[level]);
-    }
-    n += vsnprintf(line + n, sizeof line - (size_t)n - 1, format, args);
-    if (n > LOG_LINE_MAX - 2)
-        n = LOG_LINE_MAX - 2;
-    for (int i = 0; i < n; i++)
-        if (line[i] == '\n' || line[i] == '\r')
-            line[i] = ' '; /* one event, one line: a peer's text cannot forge another */
-    line[n++] = '\n';
-    if (write(STDERR_FILENO, line, (size_t)n) < 0)
+    char text[LOG_TEXT_MAX], line[LOG_LINE_MAX];
+    vsnprintf(text, sizeof text, format, args);
+    size_t n = log_form == LOG_JSON ? write_json(line, level, text) : write_plain(line, level, text);
+    if (write(STDERR_FILENO, line, n) < 0)
         return; /* nobody left to tell */
 }
 

@@ -1,7 +1,9 @@
-/* The log: one line per event on standard error, in the form the journal understands.
+/* The log: one line per event on standard error. Under systemd (JOURNAL_STREAM names our stderr) a line starts with its
+ * syslog priority, <3> to <7>, elsewhere with the time and the level; with DROVER_LOG=json it is an object:
  *
- * Under systemd (JOURNAL_STREAM names our stderr) a line starts with its syslog priority, <3> to <7>;
- * elsewhere with the time and the level. A source of log lines that a hostile peer can trigger carries a
+ *     {"time":"2026-11-26T08:58:23.125Z","program":"droverd","level":"info","text":"..."}
+ *
+ * A source of log lines that a hostile peer can trigger carries a
  * log_limit, so that nobody can fill the disk. Never log a secret. Threads: any. */
 #ifndef NODE_BASE_LOG_H
 #define NODE_BASE_LOG_H
@@ -17,7 +19,7 @@ struct log_limit {
     uint32_t used, dropped;
 };
 
-/* name stands in front of every line ("drover-nbd"); must stay valid. */
+/* name stands in front of every line ("drover-nbd"); must stay valid, and needs no escape. */
 void log_init(const char *name, enum log_level level);
 
 __attribute__((format(printf, 2, 3))) void log_line(enum log_level level, const char *format, ...);

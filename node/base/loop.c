@@ -66,7 +66,7 @@ static int restrict_ring(struct io_uring *ring)
         IORING_OP_POLL_REMOVE, IORING_OP_TIMEOUT,     IORING_OP_CLOSE,   IORING_OP_ASYNC_CANCEL, IORING_OP_SHUTDOWN,
         IORING_OP_LINK_TIMEOUT};
     enum { COUNT = sizeof allowed / sizeof *allowed };
-    struct io_uring_restriction rules[COUNT + 1];
+    struct io_uring_restriction rules[COUNT + 2];
     memset(rules, 0, sizeof rules);
     for (unsigned i = 0; i < COUNT; i++) {
         rules[i].opcode = IORING_RESTRICTION_SQE_OP;
@@ -74,8 +74,10 @@ static int restrict_ring(struct io_uring *ring)
     }
     rules[COUNT].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
     rules[COUNT].sqe_flags = IOSQE_FIXED_FILE | IOSQE_IO_LINK | IOSQE_ASYNC | IOSQE_BUFFER_SELECT;
+    rules[COUNT + 1].opcode = IORING_RESTRICTION_REGISTER_OP; /* what io_uring_queue_exit() does */
+    rules[COUNT + 1].register_op = IORING_UNREGISTER_RING_FDS;
     /* Debian's liburing 2.3 declares these two calls and does not export them */
-    if (syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, COUNT + 1) < 0 ||
+    if (syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules, COUNT + 2) < 0 ||
         syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
         return -errno;
     return 0;
@@ -96,6 +98,7 @@ static int open_ring(struct io_uring *ring)
     }
     if (rc)
         return rc;
+    io_uring_register_ring_fd(ring); /* saves a look-up in each call; done without before Linux 5.18 */
     rc = restrict_ring(ring);
     if (rc)
         io_uring_queue_exit(ring);

@@ -3,9 +3,11 @@
 #include "node/base/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/sockios.h>
 #include <pwd.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,6 +97,7 @@ static const int calls[] = {
     SCMP_SYS(fsync),
     SCMP_SYS(fdatasync),
     SCMP_SYS(fstat),
+    SCMP_SYS(newfstatat), /* what fstat() is in newer C libraries */
     SCMP_SYS(close),
     SCMP_SYS(shutdown),
     SCMP_SYS(sendto),
@@ -106,18 +109,19 @@ static const int calls[] = {
     SCMP_SYS(munmap),
     SCMP_SYS(mremap),
     SCMP_SYS(madvise),
+    SCMP_SYS(mlock), /* keys of volumes that are opened later */
     SCMP_SYS(brk),
     SCMP_SYS(futex),
     SCMP_SYS(clock_gettime),
     SCMP_SYS(clock_nanosleep),
     SCMP_SYS(nanosleep),
     SCMP_SYS(gettimeofday),
+    SCMP_SYS(getrusage),
     SCMP_SYS(sched_yield),
     SCMP_SYS(sched_getaffinity),
     SCMP_SYS(getrandom),
     SCMP_SYS(getpid),
     SCMP_SYS(gettid),
-    SCMP_SYS(tgkill),
     SCMP_SYS(rt_sigreturn),
     SCMP_SYS(rt_sigprocmask),
     SCMP_SYS(rt_sigaction),
@@ -150,6 +154,47 @@ static int allow_data_memory(scmp_filter_ctx filter)
     return rc;
 }
 
+/* Threads of its own may be sent signals, other processes of the same user not. */
+static int allow_own_signals(scmp_filter_ctx filter)
+{
+    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+                            SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
+}
+
+/* Claims on files that are open already. */
+static int allow_claims(scmp_filter_ctx filter)
+{
+    int rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, F_OFD_SETLK, 0));
+    return rc ? rc : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, F_OFD_GETLK, 0));
+}
+
+static int allow_ioctl(scmp_filter_ctx filter, unsigned long request)
+{
+    /* the kernel looks at 32 bits of the request, and so must the filter */
+    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+                            SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, (uint32_t)request));
+}
+
+static int allow_lists(scmp_filter_ctx filter, const struct sandbox_calls *const *lists)
+{
+    int rc = 0;
+    for (; !rc && lists && *lists; lists++) {
+        rc = allow(filter, (*lists)->calls, (*lists)->call_count);
+        for (unsigned i = 0; !rc && i < (*lists)->ioctl_count; i++)
+            rc = allow_ioctl(filter, (*lists)->ioctls[i]);
+    }
+    return rc;
+}
+
+/* Takes the filter. */
+static int load(scmp_filter_ctx filter, int rc, struct err *err)
+{
+    if (!rc)
+        rc = seccomp_load(filter);
+    seccomp_release(filter);
+    return rc ? err_set(err, -rc, "cannot load the seccomp filter: %s", strerror(-rc)) : 0;
+}
+
 static int filter_calls(const struct sandbox *sandbox, struct err *err)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
@@ -161,13 +206,48 @@ static int filter_calls(const struct sandbox *sandbox, struct err *err)
     if (!rc)
         rc = allow_data_memory(filter);
     if (!rc)
-        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, SIOCOUTQ, 0));
+        rc = allow_own_signals(filter);
+    if (!rc)
+        rc = allow_claims(filter);
+    if (!rc)
+        rc = allow_ioctl(filter, SIOCOUTQ);
     if (!rc && sandbox->connects)
         rc = allow(filter, connect_calls, sizeof connect_calls / sizeof *connect_calls);
     if (!rc)
-        rc = seccomp_load(filter);
-    seccomp_release(filter);
-    return rc ? err_set(err, -rc, "cannot load the seccomp filter: %s", strerror(-rc)) : 0;
+        rc = allow_lists(filter, sandbox->more);
+    return load(filter, rc, err);
+}
+
+int sandbox_thread(const struct sandbox_calls *const *only, struct err *err)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    if (!filter)
+        return err_set(err, ENOMEM, "no memory for a seccomp filter");
+    int rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0); /* it is set since sandbox_enter() */
+    return load(filter, rc ? rc : allow_lists(filter, only), err);
+}
+
+static int open_network(int *fd, struct err *err)
+{
+    *fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    return *fd < 0 ? err_set(err, errno, "cannot open /proc/thread-self/ns/net: %s", strerror(errno)) : 0;
+}
+
+int sandbox_namespaces(struct sandbox_networks *networks, struct err *err)
+{
+    *networks = (struct sandbox_networks){-1, -1};
+    if (geteuid() != 0)
+        return 0;
+    int rc = open_network(&networks->outside, err);
+    if (!rc && unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET) < 0)
+        rc = err_set(err, errno, "cannot make namespaces: %s: a program started as root needs CAP_SYS_ADMIN for it",
+                     strerror(errno));
+    return rc ? rc : open_network(&networks->inside, err);
+}
+
+int sandbox_network(int network, struct err *err)
+{
+    return setns(network, CLONE_NEWNET) < 0 ? err_set(err, errno, "cannot change networks: %s", strerror(errno)) : 0;
 }
 
 int sandbox_enter(const struct sandbox *sandbox, struct err *err)

@@ -1,16 +1,17 @@
 /* See tls.h. Pre-shared keys work with TLS 1.3 (an external PSK is a session with AES-128-GCM-SHA256) and 1.2. */
 #include "node/base/tls.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "node/base/err.h"
+#include "node/base/hex.h"
 #include "node/base/tls_context.h"
 
 enum { KEYS_MAX = 4096, KEY_MAX_BYTES = 64, IDENTITY_MAX_BYTES = 128, LINE_MAX_BYTES = 512 };
@@ -62,9 +63,15 @@ static struct tls_context *context_new(enum tls_side side, struct err *err)
     return c;
 }
 
+struct tls_context *tls_context_share(struct tls_context *c)
+{
+    atomic_fetch_add(&c->shares, 1);
+    return c;
+}
+
 void tls_context_free(struct tls_context *c)
 {
-    if (!c)
+    if (!c || atomic_fetch_sub(&c->shares, 1))
         return;
     SSL_CTX_free(c->ssl);
     if (c->keys)
@@ -74,14 +81,6 @@ void tls_context_free(struct tls_context *c)
 }
 
 /* ---- pre-shared keys ---- */
-
-static int hex_digit(char ch)
-{
-    if (ch >= '0' && ch <= '9')
-        return ch - '0';
-    ch = (char)tolower((unsigned char)ch);
-    return ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : -1;
-}
 
 static const char *parse_key(char *line, struct tls_key *key)
 {
@@ -224,6 +223,17 @@ static unsigned client_use_psk(SSL *ssl, const char *hint, char *identity, unsig
     return (unsigned)key->key_bytes;
 }
 
+static void use_keys(struct tls_context *c)
+{
+    if (c->side == TLS_SERVER) {
+        SSL_CTX_set_psk_find_session_callback(c->ssl, server_find_session);
+        SSL_CTX_set_psk_server_callback(c->ssl, server_find_psk);
+    } else {
+        SSL_CTX_set_psk_use_session_callback(c->ssl, client_use_session);
+        SSL_CTX_set_psk_client_callback(c->ssl, client_use_psk);
+    }
+}
+
 struct tls_context *tls_context_psk(enum tls_side side, const char *file, const char *identity, struct err *err)
 {
     struct tls_context *c = context_new(side, err);
@@ -233,13 +243,35 @@ struct tls_context *tls_context_psk(enum tls_side side, const char *file, const 
         tls_context_free(c);
         return NULL;
     }
-    if (side == TLS_SERVER) {
-        SSL_CTX_set_psk_find_session_callback(c->ssl, server_find_session);
-        SSL_CTX_set_psk_server_callback(c->ssl, server_find_psk);
-    } else {
-        SSL_CTX_set_psk_use_session_callback(c->ssl, client_use_session);
-        SSL_CTX_set_psk_client_callback(c->ssl, client_use_psk);
-    }
+    use_keys(c);
+    return c;
+}
+
+static int add_secret(struct tls_context *c, const struct tls_secret *secret, struct err *err)
+{
+    struct tls_key key = {.key_bytes = secret->key_bytes};
+    if (strlen(secret->identity) > IDENTITY_MAX_BYTES || secret->key_bytes < 16 || secret->key_bytes > KEY_MAX_BYTES)
+        return err_set(err, EINVAL, "a key must have 16 to 64 bytes and an identity of at most 128");
+    strcpy(key.identity, secret->identity);
+    memcpy(key.key, secret->key, secret->key_bytes);
+    int rc = add_key(c, &key);
+    OPENSSL_cleanse(&key, sizeof key);
+    return rc ? err_set(err, -rc, "no room for a key") : 0;
+}
+
+struct tls_context *tls_context_secrets(enum tls_side side, const struct tls_secret *secrets, unsigned count,
+                                        struct err *err)
+{
+    struct tls_context *c = context_new(side, err);
+    if (!c)
+        return NULL;
+    SSL_CTX_set_min_proto_version(c->ssl, TLS1_3_VERSION);
+    for (unsigned i = 0; i < count; i++)
+        if (add_secret(c, &secrets[i], err)) {
+            tls_context_free(c);
+            return NULL;
+        }
+    use_keys(c);
     return c;
 }
 
@@ -302,6 +334,18 @@ struct tls_context *tls_context_x509(enum tls_side side, const char *directory, 
         return NULL;
     }
     return c;
+}
+
+void tls_client_files(const char *directory, struct tls_client_files *files)
+{
+    snprintf(files->ca, sizeof files->ca, "%s/ca-cert.pem", directory);
+    snprintf(files->certificate, sizeof files->certificate, "%s/client-cert.pem", directory);
+    snprintf(files->key, sizeof files->key, "%s/client-key.pem", directory);
+}
+
+void tls_context_peer_optional(struct tls_context *c)
+{
+    SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
 }
 
 struct tls_context *tls_context_system(struct err *err)

@@ -7,6 +7,7 @@
 #include "node/base/tls.h"
 
 struct tls_context {
+    _Atomic unsigned shares; /* beside the first */
     SSL_CTX *ssl;
     enum tls_side side;
     bool verify_peer;

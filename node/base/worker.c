@@ -12,6 +12,7 @@
 #include "node/base/container.h"
 #include "node/base/err.h"
 #include "node/base/loop.h"
+#include "node/base/thread.h"
 
 STAILQ_HEAD(worker_tasks, worker_task);
 
@@ -108,9 +109,9 @@ struct worker *worker_new(struct loop *loop, unsigned threads, struct err *err)
     w->hand_over.run = hand_over;
     w->message.deliver = deliver;
     for (; w->thread_count < threads; w->thread_count++) {
-        int rc = pthread_create(&w->threads[w->thread_count], NULL, thread_main, w);
+        int rc = thread_start(&w->threads[w->thread_count], thread_main, w);
         if (rc) {
-            err_set(err, rc, "cannot start a worker thread: %s", strerror(rc));
+            err_set(err, -rc, "cannot start a worker thread: %s", strerror(-rc));
             worker_free(w);
             return NULL;
         }
