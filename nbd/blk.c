@@ -175,6 +175,63 @@ void blk_submit(struct blk *blk, struct blk_req *req)
     submit_depth--;
 }
 
+void *blk_place(struct blk *blk, const struct blk_req *req)
+{
+    return blk->driver->place ? blk->driver->place(blk, req) : NULL;
+}
+
+void blk_abandon(struct blk *blk)
+{
+    for (; blk; blk = blk->below)
+        if (blk->driver->abandon)
+            blk->driver->abandon(blk);
+}
+
+/* ---- waiting ---- */
+
+struct awaited {
+    struct blk_req req;
+    bool done;
+};
+
+static void came_back(struct blk_req *req)
+{
+    CONTAINER_OF(req, struct awaited, req)->done = true;
+}
+
+static int await_one(struct blk *blk, enum blk_op op, uint32_t flags, uint64_t offset, void *data,
+                     uint64_t length_bytes)
+{
+    struct iovec iov = {data, length_bytes};
+    struct awaited a = {.req = {.op = op,
+                                .flags = flags,
+                                .offset = offset,
+                                .length_bytes = length_bytes,
+                                .iov = &iov,
+                                .iov_count = 1,
+                                .done = came_back}};
+    blk_submit(blk, &a.req);
+    while (!a.done)
+        loop_step(blk->env.loop);
+    return a.req.result;
+}
+
+int blk_now(struct blk *blk, enum blk_op op, uint32_t flags, uint64_t offset, void *data, uint64_t length_bytes)
+{
+    bool moves = op == BLK_READ || op == BLK_WRITE;
+    uint64_t max = moves ? blk->limits.max_transfer_bytes & ~(blk->limits.align_bytes - 1) : length_bytes;
+    uint8_t *at = data;
+    int rc;
+    do {
+        uint64_t n = length_bytes < max ? length_bytes : max;
+        rc = await_one(blk, op, flags, offset, at, n);
+        offset += n;
+        length_bytes -= n;
+        at = at ? at + n : NULL;
+    } while (length_bytes && !rc);
+    return rc;
+}
+
 /* ---- draining ---- */
 
 static void drain_job(struct loop_job *job)
@@ -228,10 +285,15 @@ static void forwarded(struct blk_req *child)
 
 void blk_forward(struct blk *blk, struct blk_req *req)
 {
+    blk_forward_at(blk, req, req->offset);
+}
+
+void blk_forward_at(struct blk *blk, struct blk_req *req, uint64_t offset)
+{
     struct blk_req *child = blk_child(blk, req);
     child->op = req->op;
     child->flags = req->flags;
-    child->offset = req->offset;
+    child->offset = offset;
     child->length_bytes = req->length_bytes;
     child->iov = req->iov;
     child->iov_count = req->iov_count;
@@ -298,6 +360,11 @@ const char *blk_op_name(enum blk_op op)
 void *blk_state(const struct blk *blk)
 {
     return blk->state;
+}
+
+bool blk_is_patient(const struct blk *blk)
+{
+    return blk->patient;
 }
 
 const struct blk_env *blk_environment(const struct blk *blk)

@@ -135,6 +135,7 @@ struct blk_env {
 
 enum blk_open_flag {
     BLK_OPEN_READ_ONLY = 1,
+    BLK_OPEN_PATIENT = 2, /* a driver that says nothing else waits for a lost server without end */
 };
 
 /* Opens a stack: `raw:disk.img`, `mem:1G`, `nbd:URI`, or JSON (text, or @file): an array of drivers, top first.
@@ -146,12 +147,28 @@ void blk_close(struct blk *blk);
 
 void blk_submit(struct blk *blk, struct blk_req *req);
 
+/* One request of any op but EXTENTS, a long transfer in parts, and the loop turned until it is done: for what opens,
+ * makes and checks, never for the data path. Its result. Not from inside a callback that must not turn the loop. */
+int blk_now(struct blk *blk, enum blk_op op, uint32_t flags, uint64_t offset, void *data, uint64_t length_bytes);
+
 /* What blk_submit() would say of op, flags, offset and length_bytes before any buffer exists: 0, or the error. For
  * those who must decide whether a payload is worth receiving. */
 int blk_check(const struct blk *blk, const struct blk_req *req);
 
+/* Memory of the stack's own that holds the range of a READ or WRITE which blk_check() accepts, or NULL. With a vector
+ * of one part that lies there, the request moves no bytes: a WRITE's payload is received in its place, a READ is
+ * answered from there. It stays valid until blk_close(), whatever is resized, and shows what others write. Whoever has
+ * received into a WRITE's place and does not submit it asks for the place once more afterwards: it counts as written
+ * then. */
+void *blk_place(struct blk *blk, const struct blk_req *req);
+
 /* Calls drained(context) once nothing is in flight at this layer; from the loop, never from inside. One at a time. */
 void blk_drain(struct blk *blk, void (*drained)(void *context), void *context);
+
+/* Asks the stack to end what is under way soon, with an error where it must, as a server that does not answer is not
+ * worth waiting for any more. Drivers that have no way to do that go on as they are; later requests are served if they
+ * can be. From the loop, never from inside. */
+void blk_abandon(struct blk *blk);
 
 uint64_t blk_size(const struct blk *blk);
 const struct blk_limits *blk_limits(const struct blk *blk);

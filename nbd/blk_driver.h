@@ -40,7 +40,7 @@ struct blk_option {
     size_t field; /* offset in the driver's config struct */
     bool required;
     uint64_t min, max;          /* numbers; max 0 = no limit */
-    uint64_t preset;            /* numbers: the value when the option is not there */
+    uint64_t preset;            /* numbers, truths: the value when the option is not there */
     const char *const *choices; /* NULL-terminated */
     const char *help;
 };
@@ -58,17 +58,25 @@ struct blk_driver {
     int (*open)(struct blk *blk, const void *config, struct err *err);
     void (*close)(struct blk *blk);
     void (*submit)(struct blk *blk, struct blk_req *req);
+    /* blk_place(); may be NULL. submit() sees the vector point there and leaves the bytes alone. */
+    void *(*place)(struct blk *blk, const struct blk_req *req);
+    /* blk_abandon(); may be NULL. */
+    void (*abandon)(struct blk *blk);
 };
 
 /* Makes a driver known to blk_open(). Registering a name twice is a bug. Before any thread is started. */
 void blk_driver_register(const struct blk_driver *driver);
-/* The drivers of this folder: raw, mem, fault, throttle, nbd. */
+/* The drivers of this folder: raw, mem, fault, throttle, align, fence, luks, nbd. */
 void blk_drivers_register(void);
 /* The i-th registered driver, or NULL: for help texts. */
 const struct blk_driver *blk_driver_at(unsigned i);
 
+/* The layers of a stack as blk_open() would read them: a new array of objects, top first, which nobody has judged. */
+int blk_stack_parse(const char *stack, struct json_t **layers, struct err *err);
+
 void *blk_state(const struct blk *blk);
 const struct blk_env *blk_environment(const struct blk *blk);
+bool blk_is_patient(const struct blk *blk); /* opened with BLK_OPEN_PATIENT */
 /* Requests of this layer that are not delivered yet, the one being submitted among them. */
 unsigned blk_in_flight(const struct blk *blk);
 void blk_set_size(struct blk *blk, uint64_t size_bytes);
@@ -87,5 +95,7 @@ void blk_child_put(struct blk *blk, struct blk_req *child);
 
 /* Passes req to the layer below as it is and completes it with the same result. */
 void blk_forward(struct blk *blk, struct blk_req *req);
+/* The same at another offset: for a layer that begins further down. */
+void blk_forward_at(struct blk *blk, struct blk_req *req, uint64_t offset);
 
 #endif

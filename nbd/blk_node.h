@@ -12,7 +12,7 @@ struct blk {
     uint64_t size_bytes;
     struct blk_limits limits;
     uint32_t can, needs;
-    bool read_only;
+    bool read_only, patient;
     unsigned in_flight;
     struct blk_req_list children; /* idle ones */
     void (*drained)(void *context);

@@ -153,6 +153,8 @@ static int fill_config(const struct blk_driver *d, json_t *layer, void *config, 
     for (const struct blk_option *o = d->options; o && o->name; o++)
         if (o->type == BLK_OPTION_SIZE || o->type == BLK_OPTION_DURATION || o->type == BLK_OPTION_UINT)
             *(uint64_t *)(void *)((char *)config + o->field) = o->preset;
+        else if (o->type == BLK_OPTION_BOOL)
+            *(bool *)((char *)config + o->field) = o->preset;
     json_object_foreach (layer, key, value) {
         if (strcmp(key, "driver") == 0)
             continue;
@@ -228,6 +230,7 @@ static int open_layer(const struct blk_env *env, json_t *layer, uint32_t flags, 
         err_prefix(err, "%s", name);
     else {
         blk->read_only |= (flags & BLK_OPEN_READ_ONLY) != 0;
+        blk->patient = flags & BLK_OPEN_PATIENT;
         rc = d->open(blk, config, err);
         if (rc)
             err_prefix(err, "%s", name);
@@ -296,20 +299,28 @@ static json_t *parse_text(const char *stack, struct err *err)
     return json;
 }
 
-int blk_open(const struct blk_env *env, const char *stack, uint32_t flags, struct blk **out, struct err *err)
+int blk_stack_parse(const char *stack, json_t **layers, struct err *err)
 {
     json_t *json = parse_text(stack, err);
     if (!json)
         return -EINVAL;
-    if (json_is_object(json)) {
-        json_t *array = json_pack("[o]", json);
-        json = array;
-    }
+    if (json_is_object(json))
+        json = json_pack("[o]", json);
     size_t count = json_array_size(json);
+    if (count == 0 || count > LAYERS_MAX) {
+        json_decref(json);
+        return err_set(err, EINVAL, "a stack is an array of 1 to %d drivers, top first", LAYERS_MAX);
+    }
+    *layers = json;
+    return 0;
+}
+
+int blk_open(const struct blk_env *env, const char *stack, uint32_t flags, struct blk **out, struct err *err)
+{
+    json_t *json = NULL;
     struct blk *top = NULL;
-    int rc = 0;
-    if (count == 0 || count > LAYERS_MAX)
-        rc = err_set(err, EINVAL, "a stack is an array of 1 to %d drivers, top first", LAYERS_MAX);
+    int rc = blk_stack_parse(stack, &json, err);
+    size_t count = json_array_size(json);
     while (!rc && count) {
         rc = open_layer(env, json_array_get(json, --count), flags, top, &top, err);
         if (rc)

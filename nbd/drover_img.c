@@ -9,19 +9,15 @@
 
 #include "nbd/blk_driver.h"
 #include "nbd/img_command.h"
+#include "nbd/program.h"
 #include "node/base/log.h"
-
-static const struct img_command *const commands[] = {&img_command_create, &img_command_info,    &img_command_map,
-                                                     &img_command_copy,   &img_command_compare, &img_command_resize};
-
-enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_help(void)
 {
     printf("Usage: drover-img COMMAND ARGUMENT...\n"
            "Makes, shows, copies, compares and resizes disk images.\n\n");
-    for (int i = 0; i < COMMANDS; i++)
-        printf("  %-10s %s\n", commands[i]->name, commands[i]->help);
+    for (int i = 0; program_img_commands[i]; i++)
+        printf("  %-10s %s\n", program_img_commands[i]->name, program_img_commands[i]->help);
     printf("\nWhere an image is:\n"
            "  disk.img, /dev/sdb              a raw file or device (./a:b for names like "
            "DRIVER:VALUE)\n"
@@ -37,18 +33,19 @@ static void print_help(void)
            "drover-img COMMAND --help tells more.\n");
 }
 
-static int unknown(const char *name)
+/* above: "" or the command whose own these are, with a space behind. */
+static int unknown(const struct img_command *const *known_ones, const char *above, const char *name)
 {
     struct err err = {0};
     char known[128] = "";
-    for (int i = 0; i < COMMANDS; i++) {
+    for (int i = 0; known_ones[i]; i++) {
         size_t n = strlen(known);
-        snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", commands[i]->name);
+        snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", known_ones[i]->name);
     }
     if (name)
-        err_set(&err, EINVAL, "there is no command '%.40s' (there are: %s)", name, known);
+        err_set(&err, EINVAL, "there is no command '%s%.40s' (there are: %s)", above, name, known);
     else
-        err_set(&err, EINVAL, "a command is missing: %s (see drover-img --help)", known);
+        err_set(&err, EINVAL, "a command is missing: %s (see drover-img %s--help)", known, above);
     return img_command_fail(NULL, &err, IMG_EXIT_USAGE);
 }
 
@@ -60,11 +57,19 @@ static bool wants_help(int argc, char **argv)
     return false;
 }
 
-/* argv[0] is the command's name. */
-static int run_command(const struct img_command *command, int argc, char **argv)
+static const struct img_command *find(const struct img_command *const *among, const char *name)
 {
-    char name[32];
-    snprintf(name, sizeof name, "drover-img %s", command->name);
+    for (int i = 0; among[i]; i++)
+        if (strcmp(among[i]->name, name) == 0)
+            return among[i];
+    return NULL;
+}
+
+/* argv[0] is the command's name; above: as for unknown(). */
+static int run_command(const struct img_command *command, const char *above, int argc, char **argv)
+{
+    char name[64];
+    snprintf(name, sizeof name, "drover-img %s%s", above, command->name);
     if (!wants_help(argc, argv))
         return command->run(argc, argv);
     argp_help(command->argp, stdout, ARGP_HELP_STD_HELP & ~ARGP_HELP_EXIT_OK, name);
@@ -72,13 +77,32 @@ static int run_command(const struct img_command *command, int argc, char **argv)
     return IMG_EXIT_OK;
 }
 
+/* argv[0] is the name of a command that has others below it. */
+static int run_below(const struct img_command *command, int argc, char **argv)
+{
+    char above[32];
+    const struct img_command *inner = argc > 1 ? find(command->below, argv[1]) : NULL;
+    snprintf(above, sizeof above, "%s ", command->name);
+    if (inner)
+        return run_command(inner, above, argc - 1, argv + 1);
+    if (!wants_help(argc, argv))
+        return unknown(command->below, above, argc > 1 ? argv[1] : NULL);
+    printf("Usage: drover-img %s COMMAND ARGUMENT...\nIt %s.\n\n", command->name, command->help);
+    for (int i = 0; command->below[i]; i++)
+        printf("  %-11s %s\n", command->below[i]->name, command->below[i]->help);
+    printf("\ndrover-img %s COMMAND --help tells more.\n", command->name);
+    return IMG_EXIT_OK;
+}
+
 static int run(int argc, char **argv)
 {
     if (argc < 2)
-        return unknown(NULL);
-    for (int i = 0; i < COMMANDS; i++)
-        if (strcmp(commands[i]->name, argv[1]) == 0)
-            return run_command(commands[i], argc - 1, argv + 1);
+        return unknown(program_img_commands, "", NULL);
+    const struct img_command *command = find(program_img_commands, argv[1]);
+    if (command && command->below)
+        return run_below(command, argc - 1, argv + 1);
+    if (command)
+        return run_command(command, "", argc - 1, argv + 1);
     if (strcmp(argv[1], "help") == 0 || wants_help(argc, argv)) {
         print_help();
         return IMG_EXIT_OK;
@@ -87,13 +111,13 @@ static int run(int argc, char **argv)
         printf("drover-img %s\n", DROVER_VERSION);
         return IMG_EXIT_OK;
     }
-    return unknown(argv[1]);
+    return unknown(program_img_commands, "", argv[1]);
 }
 
 int main(int argc, char **argv)
 {
     log_init("drover-img", LOG_LEVEL_WARN);
-    blk_drivers_register();
+    program_drivers_register();
     int code = run(argc, argv);
     if ((fflush(stdout) || ferror(stdout)) && code == IMG_EXIT_OK) {
         struct err err = {0};

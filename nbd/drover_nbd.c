@@ -16,6 +16,7 @@
 
 #include "nbd/blk_driver.h"
 #include "nbd/nbd_server.h"
+#include "nbd/program.h"
 #include "nbd/nbd_stats.h"
 #include "node/base/buffer_pool.h"
 #include "node/base/container.h"
@@ -484,7 +485,7 @@ int main(int argc, char **argv)
     unsigned count = 0;
     struct err err;
     log_init("drover-nbd", p.level);
-    blk_drivers_register();
+    program_drivers_register();
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &p);
     log_init("drover-nbd", p.level);
     take_signals(&p);

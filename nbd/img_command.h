@@ -20,10 +20,12 @@ struct img_command {
     const char *name, *help;
     const struct argp *argp;           /* of the command line, for --help */
     int (*run)(int argc, char **argv); /* returns the exit code; has printed everything */
+    /* instead of argp and run: commands of its own, NULL at the end */
+    const struct img_command *const *below;
 };
 
 extern const struct img_command img_command_create, img_command_info, img_command_map, img_command_copy,
-    img_command_compare, img_command_resize;
+    img_command_compare, img_command_resize, img_command_luks;
 
 /* Prints "drover-img COMMAND: text" on standard error and returns code. */
 int img_command_fail(const char *command, const struct err *err, int code);

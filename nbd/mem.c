@@ -1,5 +1,7 @@
 /* See mem.h. One anonymous mapping, and a bitmap with a bit for each chunk that was written. Reads of a hole touch the
- * kernel's zero page only. */
+ * kernel's zero page only.
+ *
+ * The mapping never moves (blk_place() hands out addresses in it): it is made with room to grow. */
 #include "nbd/mem.h"
 
 #include <errno.h>
@@ -13,6 +15,7 @@
 enum { CHUNK_SHIFT = 16, CHUNK_BYTES = 1 << CHUNK_SHIFT };
 
 #define SIZE_MAX_BYTES (UINT64_C(1) << 46)
+#define GROWTH_BYTES (UINT64_C(1) << 40) /* address space only */
 
 struct mem_config {
     uint64_t size_bytes;
@@ -44,6 +47,8 @@ static void mark_written(struct mem *mem, uint64_t offset, uint64_t length_bytes
 static void copy(struct mem *mem, const struct blk_req *req)
 {
     char *at = mem->data + req->offset;
+    if (req->iov->iov_base == at)
+        return; /* in its place */
     for (int i = 0; i < req->iov_count; at += req->iov[i++].iov_len) {
         if (req->op == BLK_READ)
             memcpy(req->iov[i].iov_base, at, req->iov[i].iov_len);
@@ -95,45 +100,45 @@ static void extents(const struct mem *mem, struct blk_req *req)
     req->extent_count = n;
 }
 
-static int allocate(uint64_t size_bytes, struct mem *mem)
+static int map(uint64_t capacity_bytes, struct mem *mem)
 {
-    struct mem fresh = {.capacity_bytes = chunks(size_bytes ? size_bytes : 1) << CHUNK_SHIFT};
-    fresh.data =
-        mmap(NULL, fresh.capacity_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct mem fresh = {.capacity_bytes = capacity_bytes};
+    fresh.data = mmap(NULL, capacity_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (fresh.data == MAP_FAILED)
         return -ENOMEM;
-    madvise(fresh.data, fresh.capacity_bytes, MADV_DONTDUMP);
-    fresh.written = calloc(chunks(fresh.capacity_bytes) / 64 + 1, sizeof(uint64_t));
+    madvise(fresh.data, capacity_bytes, MADV_DONTDUMP);
+    fresh.written = calloc(chunks(capacity_bytes) / 64 + 1, sizeof(uint64_t));
     if (!fresh.written) {
-        munmap(fresh.data, fresh.capacity_bytes);
+        munmap(fresh.data, capacity_bytes);
         return -ENOMEM;
     }
     *mem = fresh;
     return 0;
 }
 
+/* Room to grow is done without where address space is short. */
+static int allocate(uint64_t size_bytes, struct mem *mem)
+{
+    uint64_t least = chunks(size_bytes ? size_bytes : 1) << CHUNK_SHIFT;
+    return map(least + GROWTH_BYTES, mem) ? map(least, mem) : 0;
+}
+
 /* What lies past the new end must read as zeroes should the disk grow again. */
 static int resize(struct mem *mem, uint64_t old_bytes, uint64_t new_bytes)
 {
-    if (new_bytes > SIZE_MAX_BYTES)
+    if (new_bytes > mem->capacity_bytes)
         return -ENOSPC;
     if (new_bytes < old_bytes)
         zero(mem, new_bytes, old_bytes - new_bytes);
-    uint64_t capacity = chunks(new_bytes ? new_bytes : 1) << CHUNK_SHIFT;
-    if (capacity <= mem->capacity_bytes)
-        return 0;
-    size_t old_words = chunks(mem->capacity_bytes) / 64 + 1, new_words = chunks(capacity) / 64 + 1;
-    uint64_t *written = realloc(mem->written, new_words * sizeof(uint64_t));
-    if (!written)
-        return -ENOMEM;
-    memset(written + old_words, 0, (new_words - old_words) * sizeof(uint64_t));
-    mem->written = written;
-    char *data = mremap(mem->data, mem->capacity_bytes, capacity, MREMAP_MAYMOVE);
-    if (data == MAP_FAILED)
-        return -ENOSPC;
-    mem->data = data;
-    mem->capacity_bytes = capacity;
     return 0;
+}
+
+static void *mem_place(struct blk *blk, const struct blk_req *req)
+{
+    struct mem *mem = blk_state(blk);
+    if (req->op == BLK_WRITE)
+        mark_written(mem, req->offset, req->length_bytes);
+    return mem->data + req->offset;
 }
 
 static void mem_submit(struct blk *blk, struct blk_req *req)
@@ -210,4 +215,5 @@ const struct blk_driver mem_driver = {
     .open = mem_open,
     .close = mem_close,
     .submit = mem_submit,
+    .place = mem_place,
 };

@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "nbd/blk_driver.h"
+#include "nbd/nbd_credentials.h"
 #include "nbd/nbd_routes.h"
 #include "nbd/nbd_task.h"
 #include "nbd/nbd_uri.h"
@@ -31,8 +32,14 @@
 
 enum { LIES_MAX = 3, MAX_TRANSFER_BYTES = 64 << 20 };
 
+/* Of reconnect, in nanoseconds. EVER is a hundred years: it can be added to a clock. */
+#define SECOND_NS UINT64_C(1000000000)
+#define RECONNECT_PRESET (60 * SECOND_NS)
+#define RECONNECT_EVER (UINT64_C(3155760000) * SECOND_NS)
+#define RECONNECT_UNSAID UINT64_MAX
+
 struct nbd_config {
-    const char *uri, *export, *tls_certificates, *tls_psk_file, *tls_hostname;
+    struct nbd_place place;
     uint64_t connections, in_flight, reconnect_ns, replay_log_bytes, open_timeout_ns;
 };
 
@@ -181,6 +188,20 @@ static void give_up(struct nbd_client *client)
               (double)client->reconnect_ns / 1e9, count, client->routes.err.text);
 }
 
+/* The connections go, and with them what is under way; new ones are tried for at once. */
+static void nbd_abandon(struct blk *blk)
+{
+    struct nbd_client *client = blk_state(blk);
+    if (client->given_up)
+        return;
+    loop_timer_clear(client->loop, &client->outage);
+    err_set(&client->routes.err, ETIMEDOUT, "it does not answer");
+    give_up(client);
+    for (unsigned i = 0; i < client->routes.count; i++)
+        if (client->routes.route[i].session.state == SESSION_UP)
+            nbd_session_end(&client->routes.route[i].session, ETIMEDOUT, "it does not answer");
+}
+
 static void outage_fired(struct loop_timer *timer)
 {
     give_up(CONTAINER_OF(timer, struct nbd_client, outage));
@@ -245,64 +266,6 @@ static void nbd_submit(struct blk *blk, struct blk_req *req)
 }
 
 /* ---- the driver: open and close ---- */
-
-static int override(const char *value, const char *option, char *field, size_t size, struct err *err)
-{
-    if (!value)
-        return 0;
-    if (strlen(value) >= size)
-        return err_set(err, EINVAL, "%s is too long: at most %zu bytes", option, size - 1);
-    snprintf(field, size, "%s", value);
-    return 0;
-}
-
-static int make_uri(const struct nbd_config *c, struct nbd_uri *uri, struct err *err)
-{
-    int rc = nbd_uri_parse(c->uri, uri, err);
-    if (rc)
-        return err_prefix(err, "uri");
-    const struct {
-        const char *value, *option;
-        char *field;
-        size_t size;
-    } given[] = {
-        {c->export, "export", uri->export, sizeof uri->export},
-        {c->tls_certificates, "tls-certificates", uri->tls_certificates, sizeof uri->tls_certificates},
-        {c->tls_psk_file, "tls-psk-file", uri->tls_psk_file, sizeof uri->tls_psk_file},
-        {c->tls_hostname, "tls-hostname", uri->tls_hostname, sizeof uri->tls_hostname},
-    };
-    for (size_t i = 0; !rc && i < sizeof given / sizeof *given; i++)
-        rc = override(given[i].value, given[i].option, given[i].field, given[i].size, err);
-    if (rc)
-        return rc;
-    if (!uri->tls && (*uri->tls_certificates || *uri->tls_psk_file || *uri->tls_hostname))
-        return err_set(err, EINVAL,
-                       "tls-certificates, tls-psk-file and tls-hostname go with nbds:// and nbds+unix:// "
-                       "only");
-    return 0;
-}
-
-static int make_tls(const struct nbd_uri *uri, struct tls_context **tls, struct err *err)
-{
-    bool psk = *uri->tls_psk_file;
-    if (!uri->tls)
-        return 0;
-    if (psk && *uri->tls_certificates)
-        return err_set(err, EINVAL, "tls-psk-file and tls-certificates exclude each other");
-    if (*uri->identity && !psk)
-        return err_set(err, EINVAL, "identity '%s' needs the file of its key: tls-psk-file", uri->identity);
-    if (!*uri->tls_certificates && !psk && !uri->tls_verify_peer)
-        return err_set(err, EINVAL, "tls-verify-peer=0 goes with tls-certificates only");
-    if (!*uri->tls_certificates && !psk && uri->local && !*uri->tls_hostname)
-        return err_set(err, EINVAL, "TLS on a Unix socket needs tls-certificates, tls-psk-file or tls-hostname");
-    if (psk)
-        *tls = tls_context_psk(TLS_CLIENT, uri->tls_psk_file, *uri->identity ? uri->identity : NULL, err);
-    else if (*uri->tls_certificates)
-        *tls = tls_context_x509(TLS_CLIENT, uri->tls_certificates, uri->tls_verify_peer, err);
-    else
-        *tls = tls_context_system(err);
-    return *tls ? 0 : -err->code;
-}
 
 static const char *peer_name(const struct nbd_uri *uri)
 {
@@ -403,17 +366,19 @@ static int nbd_open(struct blk *blk, const void *config, struct err *err)
     client->blk = blk;
     client->loop = blk_environment(blk)->loop;
     client->reconnect_ns = c->reconnect_ns;
+    if (c->reconnect_ns == RECONNECT_UNSAID)
+        client->reconnect_ns = blk_is_patient(blk) ? RECONNECT_EVER : RECONNECT_PRESET;
     client->outage.fire = outage_fired;
     TAILQ_INIT(&client->idle);
     TAILQ_INIT(&client->again);
     STAILQ_INIT(&client->waiting);
-    int rc = make_uri(c, &client->uri, err);
+    int rc = nbd_place_uri(&c->place, &client->uri, err);
     if (rc)
         return rc;
     name_it(client);
     rc = nbd_peer_resolve(&client->uri, &routes->target.peer, err);
     if (!rc)
-        rc = make_tls(&client->uri, &client->tls, err);
+        rc = nbd_credentials_open(&client->uri, &client->tls, err);
     if (rc)
         return rc;
     routes->changed = changed;
@@ -450,17 +415,15 @@ static void nbd_close(struct blk *blk)
     release(client);
 }
 
-#define SECOND_NS UINT64_C(1000000000)
-
 static const struct blk_option nbd_options[] = {
     {.name = "uri",
      .type = BLK_OPTION_STRING,
-     .field = offsetof(struct nbd_config, uri),
+     .field = offsetof(struct nbd_config, place.uri),
      .required = true,
      .help = "nbd://HOST[:PORT]/EXPORT, nbds://..., nbd+unix:///EXPORT?socket=PATH or nbds+unix://..."},
     {.name = "export",
      .type = BLK_OPTION_STRING,
-     .field = offsetof(struct nbd_config, export),
+     .field = offsetof(struct nbd_config, place.export),
      .help = "instead of the URI's"},
     {.name = "connections",
      .type = BLK_OPTION_UINT,
@@ -480,8 +443,8 @@ static const struct blk_option nbd_options[] = {
      .type = BLK_OPTION_DURATION,
      .field = offsetof(struct nbd_config, reconnect_ns),
      .max = 1000000 * SECOND_NS,
-     .preset = 60 * SECOND_NS,
-     .help = "how long requests wait for a lost server; 0: not at all"},
+     .preset = RECONNECT_UNSAID,
+     .help = "how long requests wait for a lost server; 0: not at all (60s; for a guest's disk without end)"},
     {.name = "replay-log",
      .type = BLK_OPTION_SIZE,
      .field = offsetof(struct nbd_config, replay_log_bytes),
@@ -497,15 +460,15 @@ static const struct blk_option nbd_options[] = {
      .help = "for connecting and shaking hands, each time"},
     {.name = "tls-certificates",
      .type = BLK_OPTION_STRING,
-     .field = offsetof(struct nbd_config, tls_certificates),
+     .field = offsetof(struct nbd_config, place.tls_certificates),
      .help = "directory with ca-cert.pem and so on"},
     {.name = "tls-psk-file",
      .type = BLK_OPTION_STRING,
-     .field = offsetof(struct nbd_config, tls_psk_file),
+     .field = offsetof(struct nbd_config, place.tls_psk_file),
      .help = "file with IDENTITY:HEXKEY lines"},
     {.name = "tls-hostname",
      .type = BLK_OPTION_STRING,
-     .field = offsetof(struct nbd_config, tls_hostname),
+     .field = offsetof(struct nbd_config, place.tls_hostname),
      .help = "the name that the server's certificate must have"},
     {.name = NULL},
 };
@@ -519,4 +482,5 @@ const struct blk_driver nbd_driver = {
     .open = nbd_open,
     .close = nbd_close,
     .submit = nbd_submit,
+    .abandon = nbd_abandon,
 };

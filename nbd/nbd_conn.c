@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <liburing.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
@@ -47,7 +48,7 @@ static void conn_free(struct nbd_conn *conn)
     free_requests(&conn->sending);
     free_requests(&conn->replies);
     if (conn->filling)
-        nbd_request_free(conn->filling);
+        nbd_transmit_abandon(conn);
     assert(!conn->in_flight && !conn->memory_bytes && !conn->tx_job.queued);
     if (conn->export)
         conn->export->users--;
@@ -74,7 +75,8 @@ void nbd_conn_check_left(struct nbd_conn *conn)
 {
     if (conn->state == NBD_CONN_LEAVING && !conn->in_flight)
         nbd_conn_end(conn);
-    else if (conn->state == NBD_CONN_ENDED && conn->stream_closed && !conn->in_stack && !conn->tx_job.queued)
+    else if (conn->state == NBD_CONN_ENDED && conn->stream_closed && !conn->in_stack && !conn->tx_job.queued &&
+             !conn->pausing && !conn->raising)
         conn_free(conn);
 }
 
@@ -134,9 +136,10 @@ static void receive(struct nbd_conn *conn)
     conn->rx_at = 0;
     conn->rx_len = left;
     struct iovec *iov = conn->rx_iov;
+    uint32_t header = nbd_request_header_bytes(conn);
     if (conn->filling)
         *iov++ = (struct iovec){conn->filling->buffer + conn->filled_bytes, conn->filling->length - conn->filled_bytes};
-    *iov++ = (struct iovec){conn->rx + left, NBD_RX_BYTES - left};
+    *iov++ = (struct iovec){conn->rx + left, conn->streaming && left < header ? header - left : NBD_RX_BYTES - left};
     stream_recv(&conn->stream, conn->rx_iov, (int)(iov - conn->rx_iov), received);
 }
 
@@ -169,11 +172,37 @@ enum nbd_step nbd_conn_skip(struct nbd_conn *conn)
     return conn->skip_bytes ? NBD_STEP_INPUT : NBD_STEP_AGAIN;
 }
 
+static void go_on(struct loop_op *op, int result, uint32_t cqe_flags)
+{
+    struct nbd_conn *conn = CONTAINER_OF(op, struct nbd_conn, pause_op);
+    (void)result;
+    (void)cqe_flags;
+    conn->pausing = false;
+    if (conn->state == NBD_CONN_ENDED)
+        nbd_conn_check_left(conn);
+    else
+        nbd_conn_feed(conn);
+}
+
+/* Lets the turn end: writes are mostly done at once, and a client that is told of some while others are done works at
+ * the same time as the server, not in turns with it. */
+static void pause_feeding(struct nbd_conn *conn)
+{
+    conn->pausing = true;
+    conn->pause_op.done = go_on;
+    io_uring_prep_nop(loop_sqe(conn->server->env.loop, &conn->pause_op));
+}
+
 void nbd_conn_feed(struct nbd_conn *conn)
 {
-    if (stream_receiving(&conn->stream))
+    if (stream_receiving(&conn->stream) || conn->pausing || conn->raising)
         return;
+    conn->taken_writes = 0;
     for (;;) {
+        if (conn->taken_writes >= NBD_TURN_WRITES && nbd_conn_available(conn) >= nbd_request_header_bytes(conn)) {
+            pause_feeding(conn);
+            return;
+        }
         enum nbd_step step;
         if (conn->state == NBD_CONN_GREETING || conn->state == NBD_CONN_OPTIONS)
             step = nbd_negotiate_step(conn);

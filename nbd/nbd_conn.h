@@ -9,11 +9,14 @@
  *       +--------- violation, socket error, deadline: from any state at once ----------------+--------------> ENDED
  *
  * Reading is pulled: conn_feed() takes steps through what has been received until it needs more bytes, or has to wait
- * for a send, a TLS handshake, or room (in_flight, memory); whoever ends the wait calls it again. */
+ * for a send, a TLS handshake, an epoch that is being recorded, or room (in_flight, memory); whoever ends the wait
+ * calls it again. */
 #ifndef NBD_NBD_CONN_H
 #define NBD_NBD_CONN_H
 
 #include "nbd/blk_driver.h"
+#include "nbd/fence.h"
+#include "nbd/nbd_proto.h"
 #include "nbd/nbd_server.h"
 #include "node/base/emit.h"
 #include "node/base/log.h"
@@ -21,6 +24,7 @@
 
 enum {
     NBD_RX_BYTES = 128 << 10,
+    NBD_STREAMING_BYTES = 32 << 10, /* behind a WRITE of this only a header is received: more would have to be copied */
     NBD_OPTION_MAX_BYTES = 64 << 10,  /* data of one option */
     NBD_OPTIONS_MAX = 4096,           /* options of one client: nobody needs more to choose an export */
     NBD_MAX_PAYLOAD_BYTES = 64 << 20, /* advertised */
@@ -29,6 +33,7 @@ enum {
     NBD_TX_REQUESTS_MAX = 64,         /* replies in one send */
     NBD_TX_BYTES_MAX = 1 << 20,       /* a send is closed when it holds this much */
     NBD_TX_IOV_MAX = 2 * NBD_TX_REQUESTS_MAX,
+    NBD_TURN_WRITES = 16,          /* taken before the replies to them are sent */
     NBD_HOLE_MIN_BYTES = 32 << 10, /* shorter runs of zeroes are sent as data */
     NBD_AHEAD_REPLIES = 16,        /* unread by the client: it has enough to do */
     NBD_PATIENCE_NS = 20000,       /* then, this long for more requests to come */
@@ -52,10 +57,10 @@ struct nbd_request {
     struct nbd_conn *conn;
     uint16_t type, flags;
     uint64_t cookie, offset, length;
-    int result;      /* of the check, or of the block layer */
-    uint8_t *buffer; /* payload, or the extents */
-    size_t buffer_bytes;
-    uint8_t *answer; /* encoded BLOCK_STATUS, or the chunk headers of a sparse read */
+    int result;          /* of the check, or of the block layer */
+    uint8_t *buffer;     /* payload, or the extents */
+    size_t buffer_bytes; /* 0: not ours, but the place of the data in the stack */
+    uint8_t *answer;     /* encoded BLOCK_STATUS, or the chunk headers of a sparse read */
     size_t answer_bytes;
     unsigned contexts;    /* BLOCK_STATUS: which */
     struct iovec payload; /* of req */
@@ -86,15 +91,25 @@ struct nbd_conn {
     struct nbd_request *filling; /* a WRITE whose payload is arriving */
     size_t filled_bytes;
     struct iovec rx_iov[2];
+    bool streaming; /* the newest request is a large WRITE */
     bool waiting_for_room, waiting_for_departed;
+    unsigned taken_writes; /* in this turn */
+    bool pausing;          /* until the next one */
+    struct loop_op pause_op;
 
     /* negotiated */
     bool no_zeroes, structured, extended;
     unsigned contexts;
     char *contexts_name; /* export they were chosen for */
     unsigned option_count;
+    uint32_t option_at; /* where in rx the option begins that is looked at */
     struct nbd_export *export;
-    uint8_t *out; /* option replies being sent */
+    uint64_t epoch; /* of a fenced export; 0 */
+    struct fence_raise raise;
+    struct nbd_export *raise_export;
+    bool raising;
+    int raise_result; /* -errno */
+    uint8_t *out;     /* option replies being sent */
     size_t out_len, out_cap;
     struct iovec out_iov;
     void (*out_then)(struct nbd_conn *conn);
@@ -110,7 +125,6 @@ struct nbd_conn {
 };
 
 LIST_HEAD(nbd_conn_list, nbd_conn);
-
 struct nbd_listener {
     struct nbd_server *server;
     int fd;
@@ -160,6 +174,10 @@ static inline uint32_t nbd_conn_available(const struct nbd_conn *conn)
 {
     return conn->rx_len - conn->rx_at;
 }
+static inline uint32_t nbd_request_header_bytes(const struct nbd_conn *conn)
+{
+    return conn->extended ? NBD_EXTENDED_REQUEST_BYTES : NBD_REQUEST_BYTES;
+}
 
 /* nbd_negotiate.c */
 void nbd_negotiate_greet(struct nbd_conn *conn);
@@ -168,6 +186,7 @@ enum nbd_step nbd_negotiate_step(struct nbd_conn *conn);
 /* nbd_transmit.c */
 enum nbd_step nbd_transmit_step(struct nbd_conn *conn);
 void nbd_transmit_payload(struct nbd_conn *conn); /* conn->filling has its whole payload */
+void nbd_transmit_abandon(struct nbd_conn *conn); /* the rest of it will not come */
 void nbd_request_free(struct nbd_request *request);
 
 /* nbd_reply.c */

@@ -42,7 +42,11 @@ int nbd_peer_resolve(const struct nbd_uri *uri, struct nbd_peer *peer, struct er
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG | AI_NUMERICSERV}, *list;
     char port[8];
     snprintf(port, sizeof port, "%u", uri->port);
-    int rc = getaddrinfo(uri->host, port, &hints, &list);
+    /* an address as it is needs no file and no name server, which a sealed process could not ask */
+    struct addrinfo numeric = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    int rc = getaddrinfo(uri->host, port, &numeric, &list);
+    if (rc)
+        rc = getaddrinfo(uri->host, port, &hints, &list);
     if (rc)
         return err_set(err, ENOENT, "host '%s': %s", uri->host, gai_strerror(rc));
     for (struct addrinfo *a = list; a && peer->count < NBD_PEER_ADDRESSES_MAX; a = a->ai_next) {

@@ -8,16 +8,18 @@
 
 struct blk;
 struct err;
+struct fence;
 struct stream;
 
 enum { NBD_ALLOW_MAX = 64 };
 
 struct nbd_export {
-    char *name;        /* UTF-8, up to 4096 bytes; "" is the default export */
-    char *description; /* may be NULL */
-    struct blk *blk;   /* owned */
-    bool tls_only;     /* SELECTIVETLS: only over TLS */
-    bool can_resize;   /* offer RESIZE */
+    char *name;          /* UTF-8, up to 4096 bytes; "" is the default export */
+    char *description;   /* may be NULL */
+    struct blk *blk;     /* owned */
+    bool tls_only;       /* SELECTIVETLS: only over TLS */
+    bool can_resize;     /* offer RESIZE */
+    struct fence *fence; /* of the stack; NULL: none. Set by nbd_server_add() */
     unsigned allow_count;
     char *allow[NBD_ALLOW_MAX]; /* names of peers; none: everybody */
     unsigned users;             /* connections in transmission */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "nbd/nbd_conn.h"
+#include "nbd/nbd_epoch.h"
 #include "nbd/nbd_meta.h"
 #include "nbd/nbd_proto.h"
 #include "node/base/container.h"
@@ -77,6 +78,12 @@ static enum nbd_step send_out(struct nbd_conn *conn, void (*then)(struct nbd_con
     return NBD_STEP_WAIT;
 }
 
+static enum nbd_step refuse_now(struct nbd_conn *conn, uint32_t option, uint32_t error, const char *why)
+{
+    refuse(conn, option, error, why);
+    return send_out(conn, nbd_conn_feed);
+}
+
 void nbd_negotiate_greet(struct nbd_conn *conn)
 {
     uint8_t *room = out_room(conn, 18);
@@ -99,7 +106,7 @@ static bool tls_missing(const struct nbd_conn *conn)
     return conn->server->config.tls == NBD_TLS_REQUIRE && !conn->stream.tls;
 }
 
-static struct nbd_export *find_export(const struct nbd_conn *conn, const uint8_t *name, size_t len)
+static struct nbd_export *export_named(const struct nbd_conn *conn, const uint8_t *name, size_t len)
 {
     struct nbd_export *e;
     STAILQ_FOREACH (e, &conn->server->exports, link) {
@@ -107,6 +114,17 @@ static struct nbd_export *find_export(const struct nbd_conn *conn, const uint8_t
             return e;
     }
     return NULL;
+}
+
+/* By its whole name, or by what stands before an @EPOCH. */
+static struct nbd_export *find_export(const struct nbd_conn *conn, const uint8_t *name, size_t len, uint64_t *epoch)
+{
+    struct nbd_export *e = export_named(conn, name, len);
+    *epoch = 0;
+    if (e || !name)
+        return e;
+    *epoch = nbd_epoch_split(name, &len);
+    return *epoch ? export_named(conn, name, len) : NULL;
 }
 
 /* 0, or why this client may not have it. */
@@ -127,6 +145,19 @@ static uint32_t export_denied(const struct nbd_conn *conn, const struct nbd_expo
     return 0;
 }
 
+/* The same for one who comes with that epoch. */
+static uint32_t owner_denied(const struct nbd_conn *conn, const struct nbd_export *e, uint64_t epoch, const char **why)
+{
+    uint32_t denied = export_denied(conn, e, why);
+    if (!denied)
+        denied = nbd_epoch_denied(e, epoch, why);
+    if (!denied && conn->raise_result) {
+        *why = "the new epoch cannot be recorded here";
+        return NBD_REP_ERR_PLATFORM;
+    }
+    return denied;
+}
+
 static void enter_transmission(struct nbd_conn *conn)
 {
     conn->state = NBD_CONN_TRANSMISSION;
@@ -140,9 +171,10 @@ static void enter_transmission(struct nbd_conn *conn)
 }
 
 /* Contexts count only for the export they were chosen for. */
-static void choose_export(struct nbd_conn *conn, struct nbd_export *e)
+static void choose_export(struct nbd_conn *conn, struct nbd_export *e, uint64_t epoch)
 {
     conn->export = e;
+    conn->epoch = epoch;
     e->users++;
     if (!conn->contexts_name || strcmp(conn->contexts_name, conn->export->name) != 0)
         conn->contexts = 0;
@@ -159,9 +191,10 @@ static enum nbd_step option_export_name(struct nbd_conn *conn, struct cursor *da
 {
     size_t len = cursor_left(data);
     const uint8_t *name = cursor_take(data, len);
-    struct nbd_export *e = find_export(conn, name, len);
+    uint64_t epoch;
+    struct nbd_export *e = find_export(conn, name, len, &epoch);
     const char *why = NULL;
-    if (tls_missing(conn) || conn->extended || export_denied(conn, e, &why)) {
+    if (tls_missing(conn) || conn->extended || owner_denied(conn, e, epoch, &why)) {
         nbd_conn_violation(conn, "EXPORT_NAME: %s",
                            why              ? why
                            : conn->extended ? "extended headers need GO"
@@ -173,7 +206,9 @@ static enum nbd_step option_export_name(struct nbd_conn *conn, struct cursor *da
                            blk_limits(e->blk)->align_bytes);
         return NBD_STEP_WAIT;
     }
-    choose_export(conn, e);
+    if (nbd_epoch_raise(conn, e, epoch))
+        return NBD_STEP_WAIT;
+    choose_export(conn, e, epoch);
     size_t pad = conn->no_zeroes ? 0 : EXPORT_NAME_PAD_BYTES;
     uint8_t *room = out_room(conn, 10 + pad);
     if (!room) {
@@ -242,43 +277,12 @@ static void info_export(struct nbd_conn *conn, uint32_t option, const struct nbd
     reply(conn, option, NBD_REP_INFO, block, sizeof block);
 }
 
-/* INFO and GO. True: the export was granted. */
-static bool option_info(struct nbd_conn *conn, uint32_t option, struct cursor *data)
+static void tell_about(struct nbd_conn *conn, uint32_t option, const struct nbd_export *e, struct cursor wanted)
 {
-    uint32_t name_len = cursor_u32(data);
-    const uint8_t *name = cursor_take(data, name_len);
-    uint16_t count = cursor_u16(data);
-    const uint8_t *wanted = cursor_take(data, (size_t)count * 2);
-    if (!cursor_done(data)) {
-        refuse(conn, option, NBD_REP_ERR_INVALID, "lengths do not add up");
-        return false;
-    }
-    if (name_len > NBD_STRING_MAX_BYTES) {
-        refuse(conn, option, NBD_REP_ERR_TOO_BIG, "export name over 4096 bytes");
-        return false;
-    }
-    struct nbd_export *e = find_export(conn, name, name_len);
-    const char *why;
-    uint32_t denied = export_denied(conn, e, &why);
-    if (denied) {
-        refuse(conn, option, denied, why);
-        return false;
-    }
-    bool block_size = false;
-    struct cursor list = cursor_of(wanted, (size_t)count * 2);
-    while (cursor_left(&list))
-        block_size |= cursor_u16(&list) == NBD_INFO_BLOCK_SIZE;
-    if (option == NBD_OPT_GO && !block_size && blk_limits(e->blk)->align_bytes > 512) {
-        refuse(conn, option, NBD_REP_ERR_BLOCK_SIZE_REQD, "this export has large blocks: ask for BLOCK_SIZE");
-        return false;
-    }
-    if (option == NBD_OPT_GO)
-        choose_export(conn, e);
-    info_export(conn, option, e);
     bool name_sent = false, description_sent = false;
-    list = cursor_of(wanted, (size_t)count * 2);
-    while (cursor_left(&list)) {
-        uint16_t info = cursor_u16(&list);
+    info_export(conn, option, e);
+    while (cursor_left(&wanted)) {
+        uint16_t info = cursor_u16(&wanted);
         if (info == NBD_INFO_NAME && !name_sent) {
             info_text(conn, option, info, e->name);
             name_sent = true;
@@ -289,7 +293,45 @@ static bool option_info(struct nbd_conn *conn, uint32_t option, struct cursor *d
     }
     info_block_size(conn, option, e);
     reply(conn, option, NBD_REP_ACK, NULL, 0);
-    return true;
+}
+
+static bool asks_for_block_size(struct cursor wanted)
+{
+    while (cursor_left(&wanted))
+        if (cursor_u16(&wanted) == NBD_INFO_BLOCK_SIZE)
+            return true;
+    return false;
+}
+
+/* INFO and GO. */
+static enum nbd_step option_info(struct nbd_conn *conn, uint32_t option, struct cursor *data)
+{
+    uint32_t name_len = cursor_u32(data);
+    const uint8_t *name = cursor_take(data, name_len);
+    uint16_t count = cursor_u16(data);
+    const uint8_t *infos = cursor_take(data, (size_t)count * 2);
+    if (!cursor_done(data))
+        return refuse_now(conn, option, NBD_REP_ERR_INVALID, "lengths do not add up");
+    if (name_len > NBD_STRING_MAX_BYTES)
+        return refuse_now(conn, option, NBD_REP_ERR_TOO_BIG, "export name over 4096 bytes");
+    struct cursor wanted = cursor_of(infos, (size_t)count * 2);
+    uint64_t epoch;
+    struct nbd_export *e = find_export(conn, name, name_len, &epoch);
+    const char *why;
+    uint32_t denied = owner_denied(conn, e, epoch, &why);
+    conn->raise_result = 0;
+    if (denied)
+        return refuse_now(conn, option, denied, why);
+    bool go = option == NBD_OPT_GO;
+    if (go && blk_limits(e->blk)->align_bytes > 512 && !asks_for_block_size(wanted))
+        return refuse_now(conn, option, NBD_REP_ERR_BLOCK_SIZE_REQD,
+                          "this export has large blocks: ask for BLOCK_SIZE");
+    if (go && nbd_epoch_raise(conn, e, epoch))
+        return NBD_STEP_WAIT;
+    if (go)
+        choose_export(conn, e, epoch);
+    tell_about(conn, option, e, wanted);
+    return send_out(conn, go ? enter_transmission : nbd_conn_feed);
 }
 
 /* LIST_META_CONTEXT and SET_META_CONTEXT; the data is known to add up before anything is answered. */
@@ -330,9 +372,10 @@ static void option_meta(struct nbd_conn *conn, uint32_t option, struct cursor *d
         refuse(conn, option, NBD_REP_ERR_INVALID, "negotiate structured replies or extended headers first");
         return;
     }
-    struct nbd_export *e = find_export(conn, name, name_len);
+    uint64_t epoch;
+    struct nbd_export *e = find_export(conn, name, name_len, &epoch);
     const char *why;
-    uint32_t denied = export_denied(conn, e, &why);
+    uint32_t denied = owner_denied(conn, e, epoch, &why);
     if (denied) {
         refuse(conn, option, denied, why);
         return;
@@ -436,12 +479,8 @@ static enum nbd_step dispatch(struct nbd_conn *conn, uint32_t option, struct cur
         option_list(conn, data);
         break;
     case NBD_OPT_INFO:
-        option_info(conn, option, data);
-        break;
     case NBD_OPT_GO:
-        if (option_info(conn, option, data))
-            return send_out(conn, enter_transmission);
-        break;
+        return option_info(conn, option, data);
     case NBD_OPT_STRUCTURED_REPLY:
         option_switch(conn, option, data, &conn->structured);
         break;
@@ -499,6 +538,7 @@ enum nbd_step nbd_negotiate_step(struct nbd_conn *conn)
         nbd_conn_violation(conn, "over %d options", NBD_OPTIONS_MAX);
         return NBD_STEP_WAIT;
     }
+    conn->option_at = conn->rx_at;
     conn->rx_at += NBD_OPTION_BYTES;
     if (len > NBD_OPTION_MAX_BYTES) {
         conn->skip_bytes = len;

@@ -253,7 +253,8 @@ static void take_time(struct nbd_conn *conn, unsigned replies, size_t bytes)
 {
     unsigned cost = (unsigned)((SEND_OVERHEAD_BYTES + bytes) / replies);
     conn->reply_cost_bytes = (3 * conn->reply_cost_bytes + cost) / 4;
-    if (!conn->in_stack && stream_unread_bytes(&conn->stream) > NBD_AHEAD_REPLIES * conn->reply_cost_bytes)
+    if (!conn->in_stack && !conn->pausing &&
+        stream_unread_bytes(&conn->stream) > NBD_AHEAD_REPLIES * conn->reply_cost_bytes)
         loop_no_hurry(conn->server->env.loop, NBD_PATIENCE_NS);
 }
 

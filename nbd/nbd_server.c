@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "nbd/fence.h"
 #include "nbd/nbd_conn.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
@@ -61,6 +62,7 @@ int nbd_server_add(struct nbd_server *s, struct nbd_export *export, struct err *
         if (strcmp(e->name, export->name) == 0)
             return err_set(err, EEXIST, "there is an export '%s' already", e->name);
     }
+    export->fence = fence_of(export->blk);
     STAILQ_INSERT_TAIL(&s->exports, export, link);
     return 0;
 }

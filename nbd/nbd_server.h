@@ -42,7 +42,7 @@ struct nbd_server *nbd_server_new(const struct blk_env *env, const struct nbd_se
 /* After nbd_server_drain() only. Frees the exports. */
 void nbd_server_free(struct nbd_server *server);
 
-/* Takes over the export. Errors: -EEXIST the name is taken. */
+/* Takes over the export, whose stack is open. Errors: -EEXIST the name is taken. */
 int nbd_server_add(struct nbd_server *server, struct nbd_export *export, struct err *err);
 const struct nbd_export_list *nbd_server_exports(const struct nbd_server *server);
 

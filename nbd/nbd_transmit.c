@@ -46,11 +46,19 @@ static bool take_buffer(struct nbd_request *r, uint8_t **buffer, size_t *bytes, 
 
 static void give_buffer(struct nbd_request *r, uint8_t **buffer, size_t bytes)
 {
-    if (!*buffer)
-        return;
-    buffer_put(r->conn->server->env.buffers, *buffer, bytes);
-    r->conn->memory_bytes -= buffer_class_bytes(bytes);
+    if (*buffer && bytes) {
+        buffer_put(r->conn->server->env.buffers, *buffer, bytes);
+        r->conn->memory_bytes -= buffer_class_bytes(bytes);
+    }
     *buffer = NULL;
+}
+
+/* Where the data of a READ or WRITE goes. */
+static bool find_room(struct nbd_request *r)
+{
+    r->buffer = blk_place(r->conn->export->blk, &r->req);
+    r->buffer_bytes = 0;
+    return r->buffer || take_buffer(r, &r->buffer, &r->buffer_bytes, r->length);
 }
 
 void nbd_request_free(struct nbd_request *r)
@@ -108,7 +116,17 @@ void nbd_transmit_payload(struct nbd_conn *conn)
 {
     struct nbd_request *r = conn->filling;
     conn->filling = NULL;
+    conn->taken_writes++;
     submit(r);
+}
+
+void nbd_transmit_abandon(struct nbd_conn *conn)
+{
+    struct nbd_request *r = conn->filling;
+    conn->filling = NULL;
+    if (!r->buffer_bytes)
+        blk_place(conn->export->blk, &r->req);
+    nbd_request_free(r);
 }
 
 /* ---- judging ---- */
@@ -203,7 +221,7 @@ static void begin_write(struct nbd_conn *conn, struct nbd_request *r)
         submit(r);
         return;
     }
-    if (!take_buffer(r, &r->buffer, &r->buffer_bytes, r->length)) {
+    if (!find_room(r)) {
         conn->skip_bytes = r->length;
         fail(r, -ENOMEM);
         return;
@@ -221,7 +239,7 @@ static void begin_write(struct nbd_conn *conn, struct nbd_request *r)
 
 static void begin_read(struct nbd_request *r)
 {
-    if (r->length && !take_buffer(r, &r->buffer, &r->buffer_bytes, r->length))
+    if (r->length && !find_room(r))
         fail(r, -ENOMEM);
     else
         submit(r);
@@ -291,7 +309,7 @@ static uint64_t payload_bytes(const struct nbd_conn *conn, const struct nbd_requ
 static enum nbd_step take_request(struct nbd_conn *conn, struct nbd_request *r)
 {
     uint64_t payload = payload_bytes(conn, r);
-    uint32_t header = conn->extended ? NBD_EXTENDED_REQUEST_BYTES : NBD_REQUEST_BYTES;
+    uint32_t header = nbd_request_header_bytes(conn);
     bool filter = r->type == NBD_CMD_BLOCK_STATUS && payload && payload <= CONTEXT_PAYLOAD_MAX_BYTES;
     if (payload > NBD_SKIP_MAX_BYTES || (conn->extended && payload > NBD_MAX_PAYLOAD_BYTES)) {
         nbd_request_free(r);
@@ -303,6 +321,7 @@ static enum nbd_step take_request(struct nbd_conn *conn, struct nbd_request *r)
         return NBD_STEP_INPUT;
     }
     conn->rx_at += header;
+    conn->streaming = r->type == NBD_CMD_WRITE && payload >= NBD_STREAMING_BYTES;
     r->contexts = conn->contexts;
     int rc = 0;
     if (filter) {
@@ -338,7 +357,7 @@ enum nbd_step nbd_transmit_step(struct nbd_conn *conn)
         conn->waiting_for_room = true;
         return NBD_STEP_WAIT;
     }
-    uint32_t header = conn->extended ? NBD_EXTENDED_REQUEST_BYTES : NBD_REQUEST_BYTES;
+    uint32_t header = nbd_request_header_bytes(conn);
     if (nbd_conn_available(conn) < header)
         return NBD_STEP_INPUT;
     struct cursor c = cursor_of(conn->rx + conn->rx_at, header);

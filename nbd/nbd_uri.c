@@ -3,13 +3,13 @@
  * can be exceeded. */
 #include "nbd/nbd_uri.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "node/base/err.h"
+#include "node/base/hex.h"
 
 struct span {
     const char *at, *end;
@@ -37,22 +37,14 @@ static const char *span_find(struct span s, char c)
     return p ? p : s.end;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)tolower((unsigned char)c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static int decode(struct span s, const char *what, char *out, size_t size, struct err *err)
 {
     size_t n = 0;
     for (const char *p = s.at; p < s.end; p++) {
         int c = (unsigned char)*p;
         if (c == '%') {
-            int high = s.end - p > 2 ? hex_value(p[1]) : -1;
-            int low = high >= 0 ? hex_value(p[2]) : -1;
+            int high = s.end - p > 2 ? hex_digit(p[1]) : -1;
+            int low = high >= 0 ? hex_digit(p[2]) : -1;
             if (low < 0)
                 return err_set(err, EINVAL, "%s: %% must be followed by two hex digits (write %% as %%25)", what);
             c = high << 4 | low;

@@ -6,10 +6,7 @@
  *     FLUSH         fdatasync by io_uring, shared by all that wait for it
  *     EXTENTS, CACHE, RESIZE   worker
  *
- * A transfer for the worker that is the only request of its stack is done at once, on the loop's thread: waking a
- * thread and being woken again costs more than the call (in a virtual machine 20 us against 4). Should such a call ever
- * take a millisecond, the page cache is full and the system makes writers wait; then the workers have it all for ten
- * seconds.
+ * A transfer for the worker is done at once, on the loop's thread, as long as that is quick: raw_inline.h.
  *
  * Durability is raw_sync.c's. */
 #include "nbd/raw.h"
@@ -25,24 +22,21 @@
 #include "nbd/blk_driver.h"
 #include "nbd/raw_blocking.h"
 #include "nbd/raw_file.h"
+#include "nbd/raw_inline.h"
 #include "nbd/raw_sync.h"
 #include "node/base/clock.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
 #include "node/base/log.h"
 
-enum { INLINE_MAX_BYTES = 64 << 10, INLINE_SLOW_NS = 1000000 };
-
-#define INLINE_PAUSE_NS UINT64_C(10000000000)
-
 struct raw {
     struct blk *blk;
-    uint64_t inline_again_ns;
     struct raw_file file;
     enum { WRITE_NOWAIT_UNKNOWN, WRITE_NOWAIT_YES, WRITE_NOWAIT_NO } write_nowait;
     int discard;
     bool no_punch, no_zero_range; /* the file system said so */
     struct raw_sync sync;
+    struct raw_inline at_once;
 };
 
 static struct raw *raw_of(struct blk_req *req)
@@ -98,19 +92,17 @@ static void transfer_by_worker(struct blk_req *req, uint64_t done_bytes, bool bo
     worker_submit(blk_environment(req->blk)->worker, &req->work);
 }
 
-/* The whole of a transfer that must wait: here if it is alone, else by a worker. */
+/* The whole of a transfer that may wait. */
 static void transfer_waiting(struct raw *raw, struct blk_req *req)
 {
-    if (blk_in_flight(req->blk) > 1 || req->length_bytes > INLINE_MAX_BYTES ||
-        loop_now_ns(blk_environment(req->blk)->loop) < raw->inline_again_ns) {
+    uint64_t now_ns = loop_now_ns(blk_environment(req->blk)->loop);
+    if (!raw_inline_may(&raw->at_once, &raw->sync, req->length_bytes, now_ns)) {
         transfer_by_worker(req, 0, false);
         return;
     }
     uint64_t start_ns = clock_ns();
     int rc = raw_transfer(raw->file.fd, req->op == BLK_WRITE, req->iov, req->iov_count, req->offset, 0);
-    uint64_t end_ns = clock_ns();
-    if (end_ns - start_ns > INLINE_SLOW_NS)
-        raw->inline_again_ns = end_ns + INLINE_PAUSE_NS;
+    raw_inline_done(&raw->at_once, start_ns, clock_ns());
     finish_transfer(req, rc);
 }
 
@@ -283,9 +275,19 @@ static void extents(struct raw *raw, struct blk_req *req)
     worker_submit(blk_environment(req->blk)->worker, &req->work);
 }
 
+static bool changes(enum blk_op op)
+{
+    return op == BLK_WRITE || op == BLK_TRIM || op == BLK_ZERO || op == BLK_RESIZE;
+}
+
 static void raw_submit(struct blk *blk, struct blk_req *req)
 {
     struct raw *raw = blk_state(blk);
+    int rc = raw->file.unclaimed && changes(req->op) ? raw_file_claim(&raw->file) : 0;
+    if (rc) {
+        blk_complete(req, rc);
+        return;
+    }
     switch (req->op) {
     case BLK_READ:
     case BLK_WRITE:
@@ -358,6 +360,12 @@ static const struct blk_option raw_options[] = {
      .type = BLK_OPTION_STRING,
      .field = offsetof(struct raw_config, file),
      .help = "image file or block device"},
+    {.name = "fd",
+     .type = BLK_OPTION_UINT,
+     .field = offsetof(struct raw_config, fd),
+     .min = 3,
+     .max = 65535,
+     .help = "an open file that this process was handed; `file` is its name, for messages"},
     {.name = "direct",
      .type = BLK_OPTION_BOOL,
      .field = offsetof(struct raw_config, direct),
@@ -370,6 +378,11 @@ static const struct blk_option raw_options[] = {
      .type = BLK_OPTION_BOOL,
      .field = offsetof(struct raw_config, no_lock),
      .help = "do not claim the image: another writer is kept out by other means"},
+    {.name = "lock-late",
+     .type = BLK_OPTION_BOOL,
+     .field = offsetof(struct raw_config, lock_late),
+     .help = "claim the image before the first change instead of when it is opened; changes fail with EBUSY while "
+             "somebody else has it"},
     {.name = "discard",
      .type = BLK_OPTION_CHOICE,
      .field = offsetof(struct raw_config, discard),

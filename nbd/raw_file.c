@@ -16,12 +16,12 @@
 
 enum { DIRECT_ALIGN_DEFAULT = 4096 };
 
-static int open_fd(const struct raw_config *c, bool read_only, struct err *err)
+int raw_file_descriptor(const struct raw_config *c, bool read_only, struct err *err)
 {
     int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-    if (c->fd_plus_one) {
-        int fd = fcntl((int)(c->fd_plus_one - 1), F_DUPFD_CLOEXEC, 3);
-        return fd < 0 ? err_set(err, errno, "fd %d: %s", (int)(c->fd_plus_one - 1), strerror(errno)) : fd;
+    if (c->fd) {
+        int fd = fcntl((int)c->fd, F_DUPFD_CLOEXEC, 3);
+        return fd < 0 ? err_set(err, errno, "fd %d: %s", (int)c->fd, strerror(errno)) : fd;
     }
     if (!c->file)
         return err_set(err, EINVAL, "file is missing (the image or device)");
@@ -116,13 +116,16 @@ static int describe(const struct raw_config *c, struct raw_file *f, struct err *
     if (rc)
         return rc;
     f->read_nowait = f->direct || can_read_nowait(f->fd);
-    return c->no_lock || f->block_device ? 0 : raw_lock(f->fd, f->writable, name, err);
+    if (c->no_lock || f->block_device)
+        return 0;
+    f->unclaimed = c->lock_late;
+    return c->lock_late ? 0 : raw_lock(f->fd, f->writable, name, err);
 }
 
 int raw_file_open(const struct raw_config *config, bool read_only, struct raw_file *file, struct err *err)
 {
     struct raw_file f = {.writable = !read_only};
-    f.fd = open_fd(config, read_only, err);
+    f.fd = raw_file_descriptor(config, read_only, err);
     if (f.fd < 0)
         return f.fd;
     int rc = describe(config, &f, err);
@@ -134,8 +137,17 @@ int raw_file_open(const struct raw_config *config, bool read_only, struct raw_fi
     return 0;
 }
 
+int raw_file_claim(struct raw_file *f)
+{
+    int rc = f->unclaimed ? raw_lock_try(f->fd, f->writable) : 0;
+    f->unclaimed = rc;
+    return rc;
+}
+
 void raw_file_close(struct raw_file *file)
 {
+    /* closing is not enough: whoever handed the file has it open, and the ring of the loop may, for a while */
+    raw_unlock(file->fd);
     close(file->fd);
     file->fd = -1;
 }

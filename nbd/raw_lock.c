@@ -46,17 +46,30 @@ static int claim(int fd, uint32_t used, uint32_t denied)
     return rc;
 }
 
-int raw_lock(int fd, bool writer, const char *name, struct err *err)
+void raw_unlock(int fd)
+{
+    struct flock lock = {
+        .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = USED_BASE, .l_len = 2 * (DENIED_BASE - USED_BASE)};
+    fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+int raw_lock_try(int fd, bool writer)
 {
     uint32_t used = 1u << PERM_READ | (writer ? 1u << PERM_WRITE | 1u << PERM_RESIZE : 0);
     uint32_t denied = 1u << PERM_WRITE | 1u << PERM_RESIZE;
     int rc = claim(fd, used, denied);
+    if (rc == -EBUSY)
+        raw_unlock(fd); /* what was taken of it must not keep out whoever has it */
+    return rc == -ENOLCK || rc == -EOPNOTSUPP || rc == -EINVAL ? 0 : rc; /* no locks: nothing to claim */
+}
+
+int raw_lock(int fd, bool writer, const char *name, struct err *err)
+{
+    int rc = raw_lock_try(fd, writer);
     for (unsigned tries = 0; rc == -EBUSY && tries < TRIES_MAX; tries++) {
         nanosleep(&(struct timespec){.tv_nsec = TRY_AGAIN_NS}, NULL);
-        rc = claim(fd, used, denied);
+        rc = raw_lock_try(fd, writer);
     }
-    if (rc == -ENOLCK || rc == -EOPNOTSUPP || rc == -EINVAL)
-        return 0; /* the file system has no locks: nothing to claim */
     if (rc)
         return err_set(err, EBUSY, "'%s' is in use by another %s (\"no-lock\" in the stack overrides this)", name,
                        writer ? "program" : "writer");

@@ -15,5 +15,10 @@ struct err;
  * one that is being given up. Errors: -EBUSY held by another; file systems
  * without locks: 0, nothing claimed. `name` is for the text. */
 int raw_lock(int fd, bool writer, const char *name, struct err *err);
+/* The same without waiting. */
+int raw_lock_try(int fd, bool writer);
+/* Gives the claim up, also where copies of the descriptor stay open: with whoever handed it, or for a moment in the
+ * kernel, which lets go of the file of an io_uring request some time after its completion. */
+void raw_unlock(int fd);
 
 #endif

@@ -85,6 +85,14 @@ void raw_sync_flush(struct raw_sync *sync, struct blk_req *req)
     }
 }
 
+bool raw_sync_running(const struct raw_sync *sync)
+{
+    for (unsigned i = 0; i < sync->lane_count; i++)
+        if (sync->lanes[i].busy)
+            return true;
+    return false;
+}
+
 /* The same file with an error cursor of its own. */
 static int reopen(int fd)
 {

@@ -40,4 +40,7 @@ void raw_sync_changed(struct raw_sync *sync);
 /* Completes req once everything changed so far is durable; with -EIO if any fdatasync has ever failed. */
 void raw_sync_flush(struct raw_sync *sync, struct blk_req *req);
 
+/* Is an fdatasync running? */
+bool raw_sync_running(const struct raw_sync *sync);
+
 #endif
