@@ -1,0 +1,120 @@
+/* See migrate_forecast.h. A round is played in slices: pages that the guest has written again before it is their turn
+ * are left out (migrate_pages.h), so that the part of them grows while the round goes on. */
+#include "hv/migrate_forecast.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { PERIOD_US = 10000, WAKE_US = 80 };
+static const double awake_min = 0.15;
+
+enum { SLICES = 64, PROBE_MS = 20, NS_PER_MS = 1000000, STALLED_PERCENT = 90 };
+#define NS_PER_S UINT64_C(1000000000)
+
+uint64_t migrate_outlook_written(const struct migrate_outlook *o, uint64_t ns)
+{
+    struct migrate_curve_point before = {0, 0};
+    double slope = 0;
+    for (unsigned i = 0; i < o->points; i++) {
+        const struct migrate_curve_point *p = &o->curve[i];
+        slope = p->ns > before.ns ? (double)(p->bytes - before.bytes) / (double)(p->ns - before.ns) : slope;
+        if (ns <= p->ns)
+            break;
+        before = *p;
+    }
+    double bytes = (double)before.bytes + slope * (double)(ns - before.ns);
+    return bytes < (double)o->memory_bytes ? (uint64_t)bytes : o->memory_bytes;
+}
+
+/* vCPUs that are held for a part of the time write less: in periods of 10 ms (guest_throttle.c), and by the time that
+ * they need to wake up in each. */
+static double written(const struct migrate_outlook *o, double ns, unsigned throttle)
+{
+    double share = (100.0 - throttle) / 100, runs_us = share * PERIOD_US, awake = 1 - WAKE_US / runs_us;
+    if (throttle)
+        share *= awake > awake_min ? awake : awake_min;
+    return (double)migrate_outlook_written(o, (uint64_t)(ns * share));
+}
+
+struct round {
+    double sent, ns; /* bytes, and how long they took */
+};
+
+/* `left` bytes are dirty, out of `among` that the guest writes to. */
+static struct round play_round(const struct migrate_outlook *o, double left, double among, unsigned throttle)
+{
+    struct round r = {0};
+    double slice = left / SLICES;
+    for (unsigned i = 0; i < SLICES && slice > 0; i++) {
+        double again = among > 0 ? written(o, r.ns, throttle) / among : 0;
+        double cold = again < 1 ? 1 - again : 0;
+        r.sent += slice * cold;
+        r.ns += slice * cold / (double)o->bandwidth * (double)NS_PER_S;
+    }
+    return r;
+}
+
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t probed(const struct migrate_goal *goal, const struct migrate_sample *s, const struct migrate_outlook *o)
+{
+    if (!migrate_plan_wants_rate(goal, s))
+        return 0;
+    return (uint64_t)(written(o, PROBE_MS * (double)NS_PER_MS, s->throttle) * 1000 / PROBE_MS) + 1;
+}
+
+static void conclude(const struct migrate_goal *goal, const struct migrate_outlook *o, const struct migrate_sample *s,
+                     const struct migrate_plan *plan, struct migrate_forecast *f)
+{
+    double last_ns = (double)s->left_bytes / (double)o->bandwidth * (double)NS_PER_S;
+    f->ends = plan->step == MIGRATE_STEP_STOP;
+    f->downtime_ns = (uint64_t)last_ns + o->fixed_ns;
+    f->total_ns = s->elapsed_ns + (f->ends ? f->downtime_ns : 0);
+    f->bytes += f->ends ? s->left_bytes : 0;
+    f->rounds = s->round + 1 + f->ends;
+    f->holds = f->ends && f->downtime_ns <= goal->downtime_ns && (!goal->within_ns || f->total_ns <= goal->within_ns);
+    if (f->holds)
+        return;
+    if (!f->ends)
+        snprintf(f->text, sizeof f->text, "%s", plan->text);
+    else if (f->downtime_ns > goal->downtime_ns)
+        snprintf(f->text, sizeof f->text,
+                 "a switch-over takes %" PRIu64 " ms, %" PRIu64 " ms of it beside the guest's memory: allow a longer "
+                 "downtime than %" PRIu64 " ms",
+                 f->downtime_ns / NS_PER_MS, o->fixed_ns / NS_PER_MS, goal->downtime_ns / NS_PER_MS);
+    else
+        snprintf(f->text, sizeof f->text, "it takes %" PRIu64 " s at %" PRIu64 " MB/s, and %" PRIu64 " s are allowed",
+                 f->total_ns / NS_PER_S, o->bandwidth / 1000000, goal->within_ns / NS_PER_S);
+}
+
+void migrate_forecast(const struct migrate_goal *goal, const struct migrate_outlook *o, struct migrate_forecast *f)
+{
+    struct migrate_sample s = {.fixed_ns = o->fixed_ns, .bandwidth = o->bandwidth, .elapsed_ns = o->connect_ns};
+    double left = (double)o->present_bytes, ever = 0;
+    struct migrate_plan plan;
+    *f = (struct migrate_forecast){0};
+    for (s.round = 0;; s.round++) {
+        struct round r = play_round(o, left, larger(ever, left), s.throttle);
+        r.ns += (double)o->round_ns;
+        f->bytes += (uint64_t)r.sent;
+        s.before_bytes = s.round ? (uint64_t)left : UINT64_MAX;
+        s.sent_bytes = (uint64_t)r.sent;
+        s.round_ns = (uint64_t)r.ns + 1;
+        s.elapsed_ns += s.round_ns;
+        left = written(o, r.ns, s.throttle);
+        ever = larger(ever, left);
+        s.left_bytes = (uint64_t)left;
+        s.stalled_rounds = s.left_bytes >= s.before_bytes / 100 * STALLED_PERCENT ? s.stalled_rounds + 1 : 0;
+        s.write_rate = probed(goal, &s, o);
+        migrate_plan(goal, &s, &plan);
+        if (plan.step == MIGRATE_STEP_STOP || plan.step == MIGRATE_STEP_GIVE_UP)
+            break;
+        s.throttle = plan.throttle;
+        f->throttle = s.throttle;
+    }
+    conclude(goal, o, &s, &plan, f);
+}

@@ -1,0 +1,200 @@
+#include "hv/migrate_pages.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hv/migrate_link.h"
+#include "nbd/zeroes.h"
+#include "node/base/err.h"
+
+enum { PAGE = MEMORY_PAGE_BYTES, WORD_BITS = 64, FILL_BYTES = 64 << 10 };
+static const uint64_t chunk_bytes = 1ull << MIGRATE_CHUNK_SHIFT;
+
+/* ---- sending ---- */
+
+static int put_pages(struct migrate_sender *s, const struct memory_slot *slot, uint64_t at, uint64_t bytes,
+                     struct err *err)
+{
+    struct migrate_frame f = {MIGRATE_PAGES, (uint32_t)bytes, slot->gpa + at};
+    s->pages += bytes / PAGE;
+    int rc = s->pace ? s->pace(s->context, bytes, err) : 0;
+    return rc ? rc : migrate_link_put(s->link, &f, slot->host + at, err);
+}
+
+static int put_zeroes(struct migrate_sender *s, const struct memory_slot *slot, uint64_t at, uint64_t bytes,
+                      struct err *err)
+{
+    uint32_t count = htole32((uint32_t)(bytes / PAGE));
+    struct migrate_frame f = {MIGRATE_ZEROES, sizeof count, slot->gpa + at};
+    s->zero_pages += bytes / PAGE;
+    return migrate_link_put(s->link, &f, &count, err);
+}
+
+enum kind { PAGE_FULL, PAGE_ZERO, PAGE_HOT };
+
+/* Hot: written again already, so that it follows in a later round whatever is sent now. */
+static enum kind kind_of(const struct migrate_sender *s, const struct memory_slot *slot, unsigned i, uint64_t at)
+{
+    if (memory_log_has(s->memory, i, at / PAGE))
+        return PAGE_HOT;
+    return zeroes(slot->host + at, PAGE) ? PAGE_ZERO : PAGE_FULL;
+}
+
+/* [at, end) of slot i lies within one chunk. first: zeroes need not be told. */
+static int put_run(struct migrate_sender *s, unsigned i, uint64_t at, uint64_t end, bool first, struct err *err)
+{
+    const struct memory_slot *slot = memory_slot(s->memory, i);
+    int rc = 0;
+    while (!rc && at < end) {
+        enum kind kind = kind_of(s, slot, i, at);
+        uint64_t to = at + PAGE;
+        while (to < end && (kind != PAGE_FULL || to - at < MIGRATE_RUN_BYTES) && kind_of(s, slot, i, to) == kind)
+            to += PAGE;
+        if (kind == PAGE_FULL)
+            rc = put_pages(s, slot, at, to - at, err);
+        else if (kind == PAGE_ZERO && !first)
+            rc = put_zeroes(s, slot, at, to - at, err);
+        else if (kind == PAGE_ZERO)
+            s->zero_pages += (to - at) / PAGE;
+        at = to;
+    }
+    return rc;
+}
+
+static uint64_t chunk_end(const struct memory_slot *slot, uint64_t at, uint64_t end)
+{
+    uint64_t stop = ((slot->gpa + at) / chunk_bytes + 1) * chunk_bytes - slot->gpa;
+    return stop < end ? stop : end;
+}
+
+static bool is_ours(const struct migrate_sender *s, const struct memory_slot *slot, uint64_t at)
+{
+    return migrate_stream_of(slot->gpa + at, s->streams) == s->stream;
+}
+
+/* What the file holds of a slot. Reading the rest would make the file hold it. */
+static int put_present(struct migrate_sender *s, unsigned i, struct err *err)
+{
+    const struct memory_slot *slot = memory_slot(s->memory, i);
+    int fd = memory_fd(s->memory), rc = 0;
+    for (uint64_t at = 0; !rc && at < slot->bytes;) {
+        off_t data = lseek(fd, (off_t)(slot->fd_offset + at), SEEK_DATA);
+        if (data < 0 && errno != ENXIO)
+            return err_set(err, errno, "cannot look for the guest's memory: %s", strerror(errno));
+        if (data < 0 || (uint64_t)data >= slot->fd_offset + slot->bytes)
+            return 0;
+        off_t hole = lseek(fd, data, SEEK_HOLE);
+        uint64_t stop = (uint64_t)hole - slot->fd_offset;
+        stop = hole < 0 || stop > slot->bytes ? slot->bytes : stop;
+        at = (uint64_t)data - slot->fd_offset;
+        for (uint64_t end; !rc && at < stop; at = end) {
+            end = chunk_end(slot, at, stop);
+            if (is_ours(s, slot, at))
+                rc = put_run(s, i, at, end, true, err);
+        }
+    }
+    return rc;
+}
+
+static bool has(const uint64_t *bitmap, uint64_t page)
+{
+    return bitmap[page / WORD_BITS] >> page % WORD_BITS & 1;
+}
+
+static int put_marked(struct migrate_sender *s, unsigned i, const uint64_t *bitmap, uint64_t at, uint64_t end,
+                      struct err *err)
+{
+    int rc = 0;
+    for (uint64_t page = at / PAGE; !rc && page < end / PAGE;) {
+        if (page % WORD_BITS == 0 && !bitmap[page / WORD_BITS]) {
+            page += WORD_BITS;
+            continue;
+        }
+        uint64_t to = page;
+        while (to < end / PAGE && has(bitmap, to))
+            to++;
+        if (to > page)
+            rc = put_run(s, i, page * PAGE, to * PAGE, false, err);
+        page = to + 1;
+    }
+    return rc;
+}
+
+int migrate_pages_send(struct migrate_sender *s, uint64_t *const *bitmaps, struct err *err)
+{
+    int rc = 0;
+    for (unsigned i = 0; !rc && i < memory_slot_count(s->memory); i++) {
+        const struct memory_slot *slot = memory_slot(s->memory, i);
+        if (!bitmaps)
+            rc = put_present(s, i, err);
+        for (uint64_t at = 0, end; bitmaps && !rc && at < slot->bytes; at = end) {
+            end = chunk_end(slot, at, slot->bytes);
+            if (is_ours(s, slot, at))
+                rc = put_marked(s, i, bitmaps[i], at, end, err);
+        }
+    }
+    return rc;
+}
+
+/* ---- receiving ---- */
+
+/* ROM, too: the destination has the source's. */
+static const struct memory_slot *slot_of(const struct memory *memory, uint64_t gpa, uint64_t bytes)
+{
+    for (unsigned i = 0; i < memory_slot_count(memory); i++) {
+        const struct memory_slot *slot = memory_slot(memory, i);
+        uint64_t at = gpa - slot->gpa;
+        if (at < slot->bytes && bytes <= slot->bytes - at)
+            return slot;
+    }
+    return NULL;
+}
+
+/* Into the memory's file rather than its mapping: new pages are neither cleared first nor faulted in one by one. */
+static int fill(const struct memory *memory, const struct memory_slot *slot, struct migrate_link *link, uint64_t at,
+                uint64_t bytes, struct err *err)
+{
+    uint8_t part[FILL_BYTES];
+    int rc = 0;
+    while (!rc && bytes) {
+        size_t n = bytes < sizeof part ? (size_t)bytes : sizeof part;
+        rc = migrate_link_get(link, part, n, err);
+        if (!rc && pwrite(memory_fd(memory), part, n, (off_t)(slot->fd_offset + at)) != (ssize_t)n)
+            rc = err_set(err, errno ? errno : ENOMEM, "cannot fill the guest's memory: %s", strerror(errno));
+        at += n;
+        bytes -= n;
+    }
+    return rc;
+}
+
+int migrate_pages_receive(const struct memory *memory, struct migrate_link *link, const struct migrate_frame *frame,
+                          unsigned stream, unsigned streams, struct err *err)
+{
+    uint64_t bytes = frame->bytes;
+    uint32_t count;
+    int rc = 0;
+    if (frame->type == MIGRATE_ZEROES) {
+        rc = migrate_link_get(link, &count, sizeof count, err);
+        bytes = rc ? 0 : (uint64_t)le32toh(count) * PAGE;
+    }
+    if (rc)
+        return rc;
+    bool whole = bytes && frame->number % PAGE == 0;
+    const struct memory_slot *slot = whole ? slot_of(memory, frame->number, bytes) : NULL;
+    if (!slot)
+        return err_set(err, EPROTO, "the other side sent %llu bytes for %#llx, where this guest has no memory",
+                       (unsigned long long)bytes, (unsigned long long)frame->number);
+    if (frame->number >> MIGRATE_CHUNK_SHIFT != (frame->number + bytes - 1) >> MIGRATE_CHUNK_SHIFT ||
+        migrate_stream_of(frame->number, streams) != stream)
+        return err_set(err, EPROTO, "the other side sent memory of %#llx over connection %u, where it does not belong",
+                       (unsigned long long)frame->number, stream);
+    uint64_t at = frame->number - slot->gpa;
+    if (frame->type == MIGRATE_PAGES)
+        return fill(memory, slot, link, at, bytes, err);
+    for (; bytes; at += PAGE, bytes -= PAGE)
+        if (!zeroes(slot->host + at, PAGE))
+            memset(slot->host + at, 0, PAGE);
+    return 0;
+}

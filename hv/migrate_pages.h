@@ -1,0 +1,38 @@
+/* Pages on their way: what one connection sends of a round, and what one receives.
+ *
+ * The first round takes what the memory's file holds; what it does not hold are zeroes, as in new memory. Later rounds
+ * take what is set in the bitmaps. A page may change while it is read: then it is dirty again and follows once more;
+ * one that is dirty again before it was its turn is left out, as it follows anyway.
+ *
+ * Threads: one per connection; the memory is shared. */
+#ifndef HV_MIGRATE_PAGES_H
+#define HV_MIGRATE_PAGES_H
+
+#include <stdint.h>
+
+#include "hv/memory.h"
+#include "hv/migrate_wire.h"
+
+struct err;
+struct migrate_frame;
+struct migrate_link;
+
+struct migrate_sender {
+    const struct memory *memory;
+    struct migrate_link *link;
+    unsigned stream, streams;
+    /* Holds the thread up where a bandwidth is kept to; NULL: no limit. 0 or -ECANCELED. */
+    int (*pace)(void *context, uint64_t bytes, struct err *err);
+    void *context;
+    _Atomic uint64_t pages, zero_pages; /* counted up; any thread may read them */
+};
+
+/* bitmaps: one per slot, a bit per page; NULL: the first round. Errors: the link's. */
+int migrate_pages_send(struct migrate_sender *sender, uint64_t *const *bitmaps, struct err *err);
+
+/* The body of a PAGES or ZEROES frame into memory. -EPROTO with a text: not memory of this guest, or not of this
+ * stream. */
+int migrate_pages_receive(const struct memory *memory, struct migrate_link *link, const struct migrate_frame *frame,
+                          unsigned stream, unsigned streams, struct err *err);
+
+#endif

@@ -1,0 +1,237 @@
+/* See migrate_source.h: the life of a migration as the main loop sees it, its phases and what is told of it. */
+#include "hv/migrate_source.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "hv/migrate_crew.h"
+#include "hv/migrate_source_inside.h"
+#include "node/base/clock.h"
+
+static const char *const phase_names[MIGRATE_PHASE_COUNT] = {
+    [MIGRATE_PHASE_NONE] = "none",   [MIGRATE_PHASE_CONNECT] = "connect",
+    [MIGRATE_PHASE_COPY] = "copy",   [MIGRATE_PHASE_STOP] = "stop",
+    [MIGRATE_PHASE_HELD] = "ready",  [MIGRATE_PHASE_GONE] = "gone",
+    [MIGRATE_PHASE_DONE] = "done",   [MIGRATE_PHASE_UNCONFIRMED] = "unconfirmed",
+    [MIGRATE_PHASE_BACK] = "failed",
+};
+
+const char *migrate_phase_name(enum migrate_phase phase)
+{
+    return phase_names[phase];
+}
+
+/* ---- phases ---- */
+
+struct telling {
+    struct migrate_source *m;
+    enum migrate_phase phase;
+};
+
+static void tell(void *context)
+{
+    struct telling *t = context;
+    t->m->host->changed(t->m->host, t->phase);
+}
+
+bool migrate_source_enter(struct migrate_source *m, enum migrate_phase phase)
+{
+    struct telling t = {m, phase};
+    pthread_mutex_lock(&m->lock);
+    bool may = !m->cancelled;
+    if (may)
+        m->phase = phase;
+    pthread_mutex_unlock(&m->lock);
+    if (may && phase != MIGRATE_PHASE_STOP && phase != MIGRATE_PHASE_GONE) /* those hurry */
+        migrate_crew_on_main(m->crew, tell, &t);
+    return may;
+}
+
+static enum migrate_phase phase_of(struct migrate_source *m)
+{
+    pthread_mutex_lock(&m->lock);
+    enum migrate_phase phase = m->phase;
+    pthread_mutex_unlock(&m->lock);
+    return phase;
+}
+
+bool migrate_source_is_over(const struct migrate_source *m)
+{
+    return m->over;
+}
+
+static void work(void *context, unsigned number)
+{
+    struct migrate_source *m = context;
+    if (number == 0)
+        migrate_lead(m);
+    else
+        migrate_round_work(m, number);
+}
+
+static void ended(void *context)
+{
+    struct migrate_source *m = context;
+    enum migrate_phase before = phase_of(m), phase;
+    for (unsigned i = 0; i < m->request.streams; i++)
+        migrate_link_close(&m->links[i]);
+    if (before == MIGRATE_PHASE_GONE)
+        phase = m->rc && !m->request.hold ? MIGRATE_PHASE_UNCONFIRMED : MIGRATE_PHASE_DONE;
+    else
+        phase = MIGRATE_PHASE_BACK;
+    pthread_mutex_lock(&m->lock);
+    m->phase = phase;
+    if (!m->figures.over_ns)
+        m->figures.over_ns = clock_ns();
+    pthread_mutex_unlock(&m->lock);
+    if (phase == MIGRATE_PHASE_BACK && m->logging) {
+        m->host->throttle(m->host, 0);
+        m->host->log_stop(m->host);
+    }
+    if (phase == MIGRATE_PHASE_BACK && m->stopped)
+        m->host->go_on(m->host);
+    m->over = true;
+    m->host->ended(m->host, phase, m->rc ? &m->why : NULL);
+}
+
+/* ---- from outside ---- */
+
+int migrate_source_go(struct migrate_source *m, struct err *err)
+{
+    pthread_mutex_lock(&m->lock);
+    bool held = m->phase == MIGRATE_PHASE_HELD && !m->cancelled;
+    m->go |= held;
+    pthread_mutex_unlock(&m->lock);
+    if (!held)
+        return err_set(err, EBUSY, "the migration is not held ready for it");
+    migrate_crew_nudge(m->nudge);
+    return 0;
+}
+
+int migrate_source_cancel(struct migrate_source *m, struct err *err)
+{
+    pthread_mutex_lock(&m->lock);
+    bool may = !m->go && m->phase != MIGRATE_PHASE_GONE && m->phase != MIGRATE_PHASE_DONE &&
+               m->phase != MIGRATE_PHASE_UNCONFIRMED;
+    m->cancelled |= may;
+    pthread_mutex_unlock(&m->lock);
+    if (!may)
+        return err_set(err, EBUSY, "too late, the guest has been handed over");
+    migrate_crew_nudge(m->wake);
+    return 0;
+}
+
+/* The part of a downtime that is not the guest's pages. */
+static double fixed_ms(const struct migrate_figures *f)
+{
+    double took = (double)f->last_ns, by_link = f->bandwidth ? (double)f->last_bytes * 1e9 / (double)f->bandwidth : 0;
+    return ((double)f->downtime_ns - (took < by_link ? took : by_link)) / 1e6;
+}
+
+json_t *migrate_source_report(struct migrate_source *m)
+{
+    uint64_t sent = 0, pages = 0, zero_pages = 0, now = clock_ns();
+    for (unsigned i = 0; i < m->request.streams; i++) {
+        sent += atomic_load(&m->links[i].sent_bytes);
+        pages += m->senders[i].pages;
+        zero_pages += m->senders[i].zero_pages;
+    }
+    pthread_mutex_lock(&m->lock);
+    struct migrate_figures f = m->figures;
+    const char *phase = migrate_phase_name(m->phase);
+    bool back = m->phase == MIGRATE_PHASE_BACK; /* and why it is stays as it is */
+    pthread_mutex_unlock(&m->lock);
+    json_t *all = json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:f}", "phase", phase, "round", (int)f.round,
+                            "bytes-sent", (json_int_t)sent, "bytes-left", (json_int_t)f.left_bytes, "pages",
+                            (json_int_t)pages, "zero-pages", (json_int_t)zero_pages, "dirty-rate",
+                            (json_int_t)f.plan.dirty_rate, "bandwidth", (json_int_t)f.bandwidth, "throttle",
+                            (int)f.throttle, "seconds", (double)((f.over_ns ? f.over_ns : now) - f.began_ns) / 1e9);
+    if (all && f.plan.ends)
+        json_object_update_new(all, json_pack("{s:f, s:f}", "predicted-seconds", (double)f.plan.remaining_ns / 1e9,
+                                              "predicted-downtime-ms", (double)f.plan.downtime_ns / 1e6));
+    if (all && f.first)
+        json_object_update_new(all,
+                               json_pack("{s:f, s:f}", "first-predicted-seconds", (double)f.first_remaining_ns / 1e9,
+                                         "first-predicted-downtime-ms", (double)f.first_downtime_ns / 1e6));
+    if (all && back && m->rc)
+        json_object_set_new(all, "reason", json_string(m->why.text));
+    if (all && f.downtime_ns)
+        json_object_update_new(
+            all, json_pack("{s:f, s:f}", "downtime-ms", (double)f.downtime_ns / 1e6, "fixed-ms", fixed_ms(&f)));
+    if (all && f.connect_ns)
+        json_object_set_new(all, "connect-ms", json_real((double)f.connect_ns / 1e6));
+    return all;
+}
+
+/* ---- beginning and end ---- */
+
+static int prepare(struct migrate_source *m, struct err *err)
+{
+    m->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    m->nudge = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (m->wake < 0 || m->nudge < 0)
+        return err_set(err, errno, "cannot begin: %s", strerror(errno));
+    for (unsigned i = 0; i < m->request.streams; i++) {
+        m->contexts[i] = migrate_key_client(&m->request.key, i, err);
+        if (!m->contexts[i])
+            return -ENOMEM;
+    }
+    for (unsigned i = 0; i < memory_slot_count(m->memory); i++) {
+        m->bitmaps[i] = calloc((memory_slot(m->memory, i)->bytes / MEMORY_PAGE_BYTES + 63) / 64, sizeof(uint64_t));
+        if (!m->bitmaps[i])
+            return err_set(err, ENOMEM, "no memory for a dirty log");
+    }
+    return 0;
+}
+
+struct migrate_source *migrate_source_start(struct migrate_crew *crew, struct memory *memory,
+                                            struct migrate_source_host *host, struct migrate_request *request,
+                                            struct err *err)
+{
+    struct migrate_source *m = calloc(1, sizeof *m);
+    if (!m) {
+        for (unsigned i = 0; i < request->streams; i++)
+            close(request->fds[i]);
+        err_set(err, ENOMEM, "no memory for a migration");
+        return NULL;
+    }
+    *m = (struct migrate_source){
+        .crew = crew, .memory = memory, .host = host, .request = *request, .wake = -1, .nudge = -1};
+    pthread_mutex_init(&m->lock, NULL);
+    pthread_cond_init(&m->turn, NULL);
+    m->phase = MIGRATE_PHASE_CONNECT;
+    m->figures.began_ns = clock_ns();
+    int rc = prepare(m, err);
+    migrate_key_wipe(&m->request.key);
+    if (rc) {
+        migrate_source_free(m);
+        return NULL;
+    }
+    migrate_crew_start(crew, request->streams, work, ended, m);
+    return m;
+}
+
+void migrate_source_free(struct migrate_source *m)
+{
+    if (!m)
+        return;
+    for (unsigned i = 0; i < m->request.streams; i++) {
+        tls_context_free(m->contexts[i]);
+        if (m->request.fds[i] >= 0)
+            close(m->request.fds[i]);
+    }
+    for (unsigned i = 0; i < MEMORY_SLOT_MAX; i++)
+        free(m->bitmaps[i]);
+    if (m->wake >= 0)
+        close(m->wake);
+    if (m->nudge >= 0)
+        close(m->nudge);
+    json_decref(m->last);
+    pthread_mutex_destroy(&m->lock);
+    pthread_cond_destroy(&m->turn);
+    free(m);
+}
