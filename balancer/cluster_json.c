@@ -1,0 +1,419 @@
+#include "balancer/cluster_json.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "balancer/cost.h"
+#include "balancer/json_text.h"
+#include "balancer/model.h"
+#include "balancer/policy.h"
+#include "node/base/err.h"
+
+static const double RATE_LARGEST = 1e15, CORES_LARGEST = 1e6;
+static const char *const resource_names[RESOURCE_COUNT] = {"cpu", "memory", "disk", "network"};
+
+struct reading {
+    struct json_text text;
+    struct cluster_json *cluster;
+    struct model *model;
+    const struct policy *policy;
+    int *at;
+};
+
+__attribute__((format(printf, 2, 3))) static void warn(struct reading *r, const char *format, ...)
+{
+    char *to = r->cluster->warnings;
+    size_t used = strlen(to), size = sizeof r->cluster->warnings;
+    va_list list;
+    va_start(list, format);
+    if (used + 200 < size) {
+        int n = vsnprintf(to + used, size - used - 1, format, list);
+        if (n > 0 && used + (size_t)n + 1 < size)
+            memcpy(to + used + n, "\n", 2);
+    }
+    va_end(list);
+}
+
+/* ["a", "b"] as a set of numbers. */
+static int read_set(struct reading *r, json_t *object, const char *key, struct names *names, struct bits *set)
+{
+    json_t *list = json_object_get(object, key);
+    if (!list)
+        return 0;
+    if (!json_is_array(list))
+        return json_text_refuse(&r->text, key, "a list of names is needed: [\"a\", \"b\"]");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *item = json_array_get(list, i);
+        if (!json_is_string(item) || !json_string_length(item))
+            return json_text_refuse(&r->text, key, "a list of names is needed: [\"a\", \"b\"]");
+        int bit = names_intern(names, json_string_value(item), json_string_length(item));
+        if (bit < 0)
+            return json_text_refuse(&r->text, key, "more than %d different names", BITS_MAX);
+        bits_add(set, bit);
+    }
+    return 0;
+}
+
+static int read_place(struct reading *r, json_t *object, const char *key, int *place)
+{
+    const char *name = NULL;
+    int rc = json_text_string(&r->text, object, key, &name);
+    if (rc == 0 && name)
+        *place = names_intern(&r->model->places, name, strlen(name));
+    return rc;
+}
+
+/* {"cpu": 0.1, ...} into four numbers. */
+static int read_four(struct reading *r, json_t *object, const char *key, double max, double *four)
+{
+    json_t *inner = json_object_get(object, key);
+    if (!inner)
+        return 0;
+    if (!json_is_object(inner))
+        return json_text_refuse(&r->text, key, "an object with cpu, memory, disk and network is needed");
+    for (int i = 0; i < RESOURCE_COUNT; i++) {
+        int rc = i == RESOURCE_MEMORY && max > 1
+                     ? json_text_size(&r->text, inner, resource_names[i], false, &four[i])
+                     : json_text_number(&r->text, inner, resource_names[i], 0, max, &four[i]);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int read_node(struct reading *r, json_t *object)
+{
+    static const char *const keys[] = {"name",       "site",        "rack",  "state",      "cpus",       "memory",
+                                       "memory_own", "memory_free", "disk",  "disk_free",  "disk_rate",  "network_rate",
+                                       "link",       "networks",    "pools", "cpu_models", "vcpu_ratio", "pressure",
+                                       "stalled",    "age",         NULL};
+    const struct json_text *t = &r->text;
+    struct model_node n = {.rack = -1, .site = -1, .speed = 1};
+    const char *name = NULL, *state = "ready";
+    double age = -1, disk_rate = 0, network_rate = 0;
+    n.memory_free = n.disk_free = -1;
+    if (json_text_string(t, object, "name", &name) < 0)
+        return -EINVAL;
+    if (!name)
+        return json_text_refuse(t, "name", "every node needs one");
+    r->text.path[1] = name;
+    r->text.depth = 2;
+    if (json_text_known(t, object, keys) < 0 || read_place(r, object, "site", &n.site) < 0 ||
+        read_place(r, object, "rack", &n.rack) < 0 || json_text_string(t, object, "state", &state) < 0 ||
+        json_text_number(t, object, "cpus", 0.01, CORES_LARGEST, &n.vcpus) < 0 ||
+        json_text_size(t, object, "memory", true, &n.memory) < 0 ||
+        json_text_size(t, object, "memory_own", true, &n.memory_own) < 0 ||
+        json_text_size(t, object, "memory_free", true, &n.memory_free) < 0 ||
+        json_text_size(t, object, "disk", true, &n.disk) < 0 ||
+        json_text_size(t, object, "disk_free", true, &n.disk_free) < 0 ||
+        json_text_size(t, object, "disk_rate", false, &disk_rate) < 0 ||
+        json_text_size(t, object, "network_rate", false, &network_rate) < 0 ||
+        json_text_size(t, object, "link", false, &n.link_bytes_per_s) < 0 ||
+        json_text_number(t, object, "vcpu_ratio", 0.1, 1000, &n.vcpu_ratio) < 0 ||
+        read_set(r, object, "networks", &r->model->networks, &n.networks) < 0 ||
+        read_set(r, object, "pools", &r->model->pools, &n.pools) < 0 ||
+        read_set(r, object, "cpu_models", &r->model->cpu_models, &n.cpu_models) < 0 ||
+        read_four(r, object, "pressure", 1, n.pressure) < 0 || read_four(r, object, "stalled", 1, n.stalled) < 0 ||
+        json_text_duration(t, object, "age", &age) < 0)
+        return -EINVAL;
+    bool ready = !strcmp(state, "ready"), drains = !strcmp(state, "draining");
+    if (!ready && !drains && strcmp(state, "offline") != 0)
+        return json_text_refuse(t, "state", "'%s': ready, draining or offline is needed", state);
+    n.offline = !ready;
+    if (ready && (n.vcpus <= 0 || n.memory <= 0))
+        return json_text_refuse(t, n.vcpus <= 0 ? "cpus" : "memory", "a node that is ready has some");
+    n.stale = ready && (age < 0 || age > r->policy->stale_s);
+    if (n.stale)
+        warn(r, "node %s: its measurements are %s: nothing is moved to or from it", name,
+             age < 0 ? "missing" : "too old");
+    n.load_capacity[RESOURCE_CPU] = n.vcpus;
+    n.load_capacity[RESOURCE_MEMORY] = n.memory * 1048576;
+    n.load_capacity[RESOURCE_DISK] = disk_rate;
+    n.load_capacity[RESOURCE_NETWORK] = network_rate;
+    int added = model_add_node(r->model, name, &n, r->text.err);
+    return added < 0 ? err_prefix(r->text.err, "%s", r->text.name) : 0;
+}
+
+static int read_state(struct reading *r, json_t *object, struct model_guest *g)
+{
+    const char *state = "running";
+    if (json_text_string(&r->text, object, "state", &state) < 0)
+        return -EINVAL;
+    if (strcmp(state, "running") != 0 && strcmp(state, "stopped") != 0)
+        return json_text_refuse(&r->text, "state", "'%s': running or stopped is needed", state);
+    g->state = !strcmp(state, "running") ? GUEST_RUNNING : GUEST_DOWN;
+    return 0;
+}
+
+static int find_node(struct reading *r, json_t *object, const char *key, int *node)
+{
+    const char *name = NULL;
+    if (json_text_string(&r->text, object, key, &name) < 0)
+        return -EINVAL;
+    *node = name ? names_find(&r->model->node_names, name, strlen(name)) : -1;
+    return name && *node < 0 ? json_text_refuse(&r->text, key, "there is no node '%s'", name) : 0;
+}
+
+/* "pinned": only these nodes, or "avoid": all but these. */
+static int read_pins(struct reading *r, json_t *object, struct model_guest *g)
+{
+    json_t *pinned = json_object_get(object, "pinned"), *avoid = json_object_get(object, "avoid");
+    json_t *list = pinned ? pinned : avoid;
+    const char *key = pinned ? "pinned" : "avoid";
+    if (!list)
+        return 0;
+    if (pinned && avoid)
+        return json_text_refuse(&r->text, "avoid", "pinned says already where it may be");
+    if (!json_is_array(list) || !json_array_size(list) || json_array_size(list) > MODEL_NODES_MAX)
+        return json_text_refuse(&r->text, key, "a list of nodes is needed");
+    g->avoids = !pinned;
+    g->pins = malloc(json_array_size(list) * sizeof *g->pins);
+    for (size_t i = 0; g->pins && i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        int node = name ? names_find(&r->model->node_names, name, strlen(name)) : -1;
+        if (node < 0)
+            return json_text_refuse(&r->text, key, "there is no node '%s'", name ? name : "?");
+        g->pins[g->pin_count++] = node;
+    }
+    return g->pins ? 0 : err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
+}
+
+/* What is asked of a node: what was used, what was wanted but not given (steal), more under pressure, more again where
+ * all had to wait, and the error. */
+static void demand(const struct reading *r, struct model_guest *g, int at, double steal)
+{
+    g->load[RESOURCE_CPU] += steal;
+    for (int i = 0; i < RESOURCE_COUNT; i++) {
+        const struct model_node *n = at >= 0 ? &r->model->nodes[at] : NULL;
+        double pressure = n ? n->pressure[i] + n->stalled[i] : 0; /* of networks the kernel tells none */
+        g->load[i] = g->load[i] * (1 + pressure) + r->policy->error_factor * g->load_std[i];
+    }
+}
+
+static int read_guest_numbers(struct reading *r, json_t *object, struct model_guest *g, double *age, double *steal)
+{
+    const struct json_text *t = &r->text;
+    bool movable = true;
+    if (json_text_number(t, object, "vcpus", 0, CORES_LARGEST, &g->vcpus) < 0 ||
+        json_text_size(t, object, "memory", true, &g->memory) < 0 ||
+        json_text_size(t, object, "local_disk", true, &g->disk) < 0 || read_state(r, object, g) < 0 ||
+        json_text_bool(t, object, "movable", &movable) < 0 || read_four(r, object, "load", RATE_LARGEST, g->load) < 0 ||
+        read_four(r, object, "error", RATE_LARGEST, g->load_std) < 0 ||
+        json_text_number(t, object, "steal", 0, CORES_LARGEST, steal) < 0 ||
+        json_text_size(t, object, "dirty_rate", false, &g->dirty_bytes_per_s) < 0 ||
+        json_text_duration(t, object, "moved_ago", &g->moved_ago_s) < 0 ||
+        json_text_duration(t, object, "age", age) < 0 ||
+        read_set(r, object, "networks", &r->model->networks, &g->networks) < 0 ||
+        read_set(r, object, "pools", &r->model->pools, &g->pools) < 0 ||
+        read_set(r, object, "cpu_models", &r->model->cpu_models, &g->cpu_models) < 0)
+        return -EINVAL;
+    g->movable = movable;
+    g->local = g->disk > 0;
+    return 0;
+}
+
+static int read_guest(struct reading *r, json_t *object)
+{
+    static const char *const keys[] = {"name",       "node",       "state",     "vcpus",     "memory",
+                                       "local_disk", "load",       "error",     "steal",     "age",
+                                       "dirty_rate", "movable",    "pinned",    "avoid",     "networks",
+                                       "pools",      "cpu_models", "moved_ago", "came_from", NULL};
+    struct model_guest g = {.balanced = true, .moved_ago_s = -1, .came_from = -1};
+    const char *name = NULL;
+    double age = -1, steal = 0;
+    int at = -1;
+    if (json_text_string(&r->text, object, "name", &name) < 0)
+        return -EINVAL;
+    if (!name)
+        return json_text_refuse(&r->text, "name", "every guest needs one");
+    r->text.path[1] = name;
+    r->text.depth = 2;
+    if (json_text_known(&r->text, object, keys) < 0 || find_node(r, object, "node", &at) < 0 ||
+        find_node(r, object, "came_from", &g.came_from) < 0 || read_guest_numbers(r, object, &g, &age, &steal) < 0 ||
+        read_pins(r, object, &g) < 0) {
+        free(g.pins);
+        return -EINVAL;
+    }
+    if (g.state == GUEST_RUNNING && g.memory <= 0) {
+        free(g.pins);
+        return json_text_refuse(&r->text, "memory", "a guest that runs has some");
+    }
+    g.measured = g.state != GUEST_RUNNING || (age >= 0 && age <= r->policy->stale_s);
+    if (!g.measured)
+        warn(r, "guest %s: its measurements are %s: it is not moved", name, age < 0 ? "missing" : "too old");
+    demand(r, &g, at, steal);
+    int added = model_add_guest(r->model, name, &g, r->text.err);
+    if (added < 0) {
+        free(g.pins);
+        return err_prefix(r->text.err, "%s", r->text.name);
+    }
+    r->at[added] = at;
+    return 0;
+}
+
+static int read_group(struct reading *r, json_t *object)
+{
+    static const char *const keys[] = {"name", "keep", "scope", "hard", "weight", "guests", NULL};
+    struct model_group g = {.hard = true, .scope = SCOPE_NODE};
+    const char *name = NULL, *keep = "apart", *scope = "node";
+    json_t *members = json_object_get(object, "guests");
+    if (json_text_string(&r->text, object, "name", &name) < 0)
+        return -EINVAL;
+    if (!name)
+        return json_text_refuse(&r->text, "name", "every group needs one");
+    r->text.path[1] = name;
+    r->text.depth = 2;
+    g.weight = r->policy->group_weight;
+    if (json_text_known(&r->text, object, keys) < 0 || json_text_string(&r->text, object, "keep", &keep) < 0 ||
+        json_text_string(&r->text, object, "scope", &scope) < 0 ||
+        json_text_bool(&r->text, object, "hard", &g.hard) < 0 ||
+        json_text_number(&r->text, object, "weight", 0, 1000, &g.weight) < 0)
+        return -EINVAL;
+    g.together = !strcmp(keep, "together");
+    if (!g.together && strcmp(keep, "apart") != 0)
+        return json_text_refuse(&r->text, "keep", "'%s': apart or together is needed", keep);
+    if (strcmp(scope, "node") && strcmp(scope, "rack") && strcmp(scope, "site"))
+        return json_text_refuse(&r->text, "scope", "'%s': node, rack or site is needed", scope);
+    g.scope = !strcmp(scope, "node") ? SCOPE_NODE : !strcmp(scope, "rack") ? SCOPE_RACK : SCOPE_SITE;
+    if (!json_is_array(members))
+        return json_text_refuse(&r->text, "guests", "a list of guests is needed");
+    int group = model_add_group(r->model, name, &g, r->text.err), rc = group < 0 ? group : 0;
+    for (size_t i = 0; rc == 0 && i < json_array_size(members); i++) {
+        const char *guest = json_string_value(json_array_get(members, i));
+        int number = guest ? names_find(&r->model->guest_names, guest, strlen(guest)) : -1;
+        if (number < 0)
+            return json_text_refuse(&r->text, "guests", "there is no guest '%s'", guest ? guest : "?");
+        rc = model_add_member(r->model, group, number, r->text.err);
+    }
+    return rc;
+}
+
+/* {"bytes": B, "seconds": S}: what a migration really took. */
+static int learn(struct reading *r, json_t *list)
+{
+    size_t count = json_is_array(list) ? json_array_size(list) : 0;
+    double *speeds = malloc((count + 1) * sizeof *speeds);
+    int good = 0, rc = speeds ? 0 : -ENOMEM;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        double bytes = 0, seconds = 0;
+        json_t *item = json_array_get(list, i);
+        if (json_text_size(&r->text, item, "bytes", false, &bytes) < 0 ||
+            json_text_duration(&r->text, item, "seconds", &seconds) < 0)
+            rc = -EINVAL;
+        else if (bytes > 0 && seconds > 0)
+            speeds[good++] = bytes / seconds;
+    }
+    if (rc == 0)
+        r->cluster->link_learned = cost_learn_speed(speeds, good);
+    free(speeds);
+    return rc;
+}
+
+static int read_list(struct reading *r, json_t *root, const char *key, int (*read)(struct reading *, json_t *))
+{
+    json_t *list = json_object_get(root, key);
+    if (list && !json_is_array(list))
+        return json_text_refuse(&r->text, key, "a list is needed: [ ... ]");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        r->text.path[0] = key;
+        r->text.depth = 1;
+        json_t *item = json_array_get(list, i);
+        int rc =
+            json_is_object(item) ? read(r, item) : json_text_refuse(&r->text, NULL, "entry %zu is not an object", i);
+        if (rc < 0)
+            return rc;
+    }
+    r->text.depth = 0;
+    return 0;
+}
+
+/* What was not said: free is what nobody uses. */
+static int complete_nodes(struct model *m, const int *at)
+{
+    double(*used)[2] = calloc((size_t)m->node_count + 1, sizeof *used);
+    if (!used)
+        return -ENOMEM;
+    for (int g = 0; g < m->guest_count; g++)
+        if (at[g] >= 0) {
+            used[at[g]][0] += m->guests[g].memory;
+            used[at[g]][1] += m->guests[g].disk;
+        }
+    for (int n = 0; n < m->node_count; n++) {
+        if (m->nodes[n].memory_free < 0)
+            m->nodes[n].memory_free = m->nodes[n].memory - m->nodes[n].memory_own - used[n][0];
+        if (m->nodes[n].disk_free < 0)
+            m->nodes[n].disk_free = m->nodes[n].disk - used[n][1];
+    }
+    free(used);
+    return 0;
+}
+
+static int read_all(struct reading *r, json_t *root)
+{
+    static const char *const keys[] = {"nodes", "guests", "groups", "migrations", NULL};
+    json_t *guests = json_object_get(root, "guests");
+    r->at = malloc((json_array_size(guests) + 1) * sizeof *r->at);
+    if (!r->at)
+        return err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
+    int rc = json_text_known(&r->text, root, keys);
+    rc = rc == 0 ? read_list(r, root, "nodes", read_node) : rc;
+    rc = rc == 0 ? read_list(r, root, "guests", read_guest) : rc;
+    rc = rc == 0 ? read_list(r, root, "groups", read_group) : rc;
+    rc = rc == 0 ? learn(r, json_object_get(root, "migrations")) : rc;
+    if (rc < 0)
+        return rc;
+    if (complete_nodes(r->model, r->at) < 0)
+        return err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
+    return model_ready(r->model, r->at, NULL, r->text.err);
+}
+
+static int read_into(struct reading *r, struct cluster_json *cluster, json_t *root)
+{
+    *cluster = (struct cluster_json){.model = root ? model_new(MODEL_DROVER) : NULL};
+    if (!root)
+        return -EINVAL;
+    if (!cluster->model)
+        return err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
+    r->cluster = cluster;
+    r->model = cluster->model;
+    int rc = read_all(r, root);
+    free(r->at);
+    if (rc < 0) {
+        model_free(cluster->model);
+        cluster->model = NULL;
+    }
+    return rc;
+}
+
+int cluster_json_read(struct cluster_json *cluster, const char *name, const char *text, size_t len,
+                      const struct policy *policy, struct err *err)
+{
+    struct reading r = {.text = {.name = name, .text = text, .len = len, .err = err}, .policy = policy};
+    json_t *root = json_text_parse(&r.text);
+    int rc = read_into(&r, cluster, root);
+    json_decref(root);
+    return rc;
+}
+
+int cluster_json_take(struct cluster_json *cluster, const char *name, json_t *root, const struct policy *policy,
+                      struct err *err)
+{
+    struct reading r = {.text = {.name = name, .text = "", .err = err}, .policy = policy};
+    return read_into(&r, cluster, root);
+}
+
+char *cluster_json_write(const char *text, size_t len, const struct model *m)
+{
+    json_t *root = json_loadb(text, len, 0, NULL), *guests = json_object_get(root, "guests");
+    for (int g = 0; g < m->guest_count; g++) {
+        json_t *guest = json_array_get(guests, (size_t)g);
+        if (m->at[g] >= 0)
+            json_object_set_new(guest, "node", json_string(model_node_name(m, m->at[g])));
+    }
+    char *written = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+    json_decref(root);
+    return written;
+}

@@ -1,0 +1,146 @@
+/* drover-balancer answer: one question of droverd, read from a file that is open already, answered on standard output.
+ *
+ *     {"verb": "policy", "text": TEXT, "shadow": TEXT}                                   {} or {"error": SENTENCE}
+ *     {"verb": "export", "objects": {...}, "clock": S, "wall": S}         the cluster in Drover's JSON
+ *     {"verb": "capacity", "objects", "clock", "wall", "lose": K, "shape": "4:16G:100G" or ""}
+ *
+ * droverd runs as root and is to read none of this itself: here all privilege is gone before the first byte is. */
+#include <argp.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "balancer/capacity.h"
+#include "balancer/cluster_json.h"
+#include "balancer/command.h"
+#include "balancer/conductor.h"
+#include "balancer/rules.h"
+#include "node/base/err.h"
+#include "node/base/sandbox.h"
+
+enum key { KEY_QUESTION = 256 };
+enum { FD_MAX = 1 << 20, LOSE_MAX = 16 };
+
+struct arguments {
+    int question;
+};
+
+static const struct argp_option options[] = {
+    {"question", KEY_QUESTION, "FD", 0, "the open file that the question is in (0)", 0},
+    {0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct arguments *a = state->input;
+    if (key != KEY_QUESTION)
+        return ARGP_ERR_UNKNOWN;
+    a->question = (int)command_number(arg, state, "question", FD_MAX);
+    return 0;
+}
+
+static json_t *answer_policy(json_t *question)
+{
+    struct policy policy = policy_default();
+    struct err err = {0};
+    static const char *const keys[][2] = {{"text", "policy"}, {"shadow", "shadow"}};
+    for (unsigned i = 0; i < 2; i++) {
+        const char *text = json_string_value(json_object_get(question, keys[i][0]));
+        if (text && policy_read(&policy, keys[i][1], text, strlen(text), &err))
+            return json_pack("{s:s}", "error", err.text);
+    }
+    return json_object();
+}
+
+static struct snapshot_time time_of(const json_t *question)
+{
+    return (struct snapshot_time){.clock_s = json_number_value(json_object_get(question, "clock")),
+                                  .wall_s = json_integer_value(json_object_get(question, "wall"))};
+}
+
+static json_t *answer_export(json_t *question)
+{
+    const struct snapshot_time now = time_of(question);
+    return snapshot_make(json_object_get(question, "objects"), &now);
+}
+
+static json_t *capacity_of(json_t *question, const struct model *m, const struct policy *policy, struct err *err)
+{
+    int lose = (int)json_integer_value(json_object_get(question, "lose"));
+    const char *text = snapshot_text(question, "shape");
+    struct capacity_fit fit = {0};
+    struct model_guest shape;
+    if (lose < 0 || lose > LOSE_MAX) {
+        err_set(err, EINVAL, "lose: 0 to %d nodes", LOSE_MAX);
+        return NULL;
+    }
+    json_t *answer =
+        json_pack("{s:i, s:i}", "nodes_to_lose", capacity_tolerates(m, policy, lose > 0 ? lose + 1 : 1), "asked", lose);
+    if (!*text)
+        return answer;
+    if (command_parse_shape(text, &shape, err) || capacity_fits(m, policy, &shape, lose, &fit, err)) {
+        json_decref(answer);
+        return NULL;
+    }
+    json_object_set_new(answer, "shape", json_string(text));
+    json_object_set_new(answer, "fit", json_integer(fit.count));
+    json_object_set_new(answer, "fit_and_lose", json_integer(fit.with_loss));
+    json_object_set_new(answer, "limited_by", json_string(rules_text((enum rule)fit.limited_by)));
+    return answer;
+}
+
+static json_t *answer_capacity(json_t *question)
+{
+    const struct snapshot_time now = time_of(question);
+    struct cluster_json cluster = {0};
+    struct policy policy;
+    struct err err = {0};
+    char trouble[256];
+    json_t *answer = NULL;
+    conductor_policy(json_object_get(question, "objects"), &policy, trouble, sizeof trouble);
+    if (!conductor_model(json_object_get(question, "objects"), &policy, &now, &cluster, &err))
+        answer = capacity_of(question, cluster.model, &policy, &err);
+    model_free(cluster.model);
+    return answer ? answer : json_pack("{s:s}", "error", err.text);
+}
+
+static json_t *answer(json_t *question)
+{
+    const char *verb = snapshot_text(question, "verb");
+    return !strcmp(verb, "policy")     ? answer_policy(question)
+           : !strcmp(verb, "export")   ? answer_export(question)
+           : !strcmp(verb, "capacity") ? answer_capacity(question)
+                                       : json_pack("{s:s}", "error", "there is no such verb");
+}
+
+int command_answer(int argc, char **argv)
+{
+    struct arguments a = {0};
+    const struct sandbox sandbox = {0};
+    const struct argp argp = {.options = options, .parser = parse, .doc = "Answers one question of droverd, in JSON."};
+    struct err err;
+    argp_parse(&argp, argc, argv, 0, NULL, &a);
+    FILE *file = fdopen(a.question, "r"); /* nothing of it is read yet */
+    if (!file) {
+        fprintf(stderr, "drover-balancer: there is no open file %d\n", a.question);
+        return EXIT_WRONG;
+    }
+    if (sandbox_enter(&sandbox, &err)) {
+        fprintf(stderr, "drover-balancer: %s\n", err.text);
+        return EXIT_WRONG;
+    }
+    lseek(a.question, 0, SEEK_SET); /* who wrote it has left it at its end */
+    json_t *question = json_loadf(file, 0, NULL);
+    json_t *said = json_is_object(question) ? answer(question) : json_pack("{s:s}", "error", "that is no question");
+    char *text = json_dumps(said, JSON_COMPACT);
+    json_decref(question);
+    json_decref(said);
+    if (text)
+        puts(text);
+    int rc = text && !fflush(stdout) ? EXIT_OK : EXIT_WRONG;
+    free(text);
+    _exit(rc); /* nobody may trace us any more, which a search for leaks at exit would have to */
+}

@@ -1,0 +1,535 @@
+#include "balancer/conductor.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "balancer/cluster_json.h"
+#include "balancer/conductor_job.h"
+#include "balancer/explain.h"
+#include "balancer/model.h"
+#include "balancer/plan.h"
+#include "balancer/plan_record.h"
+#include "node/base/err.h"
+
+enum { HOUR_S = 3600 };
+
+static const double KEEP_GAIN = 0.7; /* a proposal stays if it brings so much of what another one would */
+static const char policy_id[] = "balance";
+
+/* ---- writing ---- */
+
+static void put(struct conductor_step *step, const char *kind, const char *id, json_t *value, int64_t expected)
+{
+    if (step->count == CONDUCTOR_PUTS_MAX) {
+        json_decref(value);
+        return; /* the next look says it again */
+    }
+    struct conductor_put *p = &step->puts[step->count++];
+    *p = (struct conductor_put){.value = value, .expected = expected};
+    snprintf(p->key, sizeof p->key, "/drover/%s/%.40s", kind, id);
+}
+
+static int64_t revision_of(const json_t *entry)
+{
+    return json_integer_value(json_object_get(entry, "revision"));
+}
+
+static const char *id_of(const json_t *entry)
+{
+    return snapshot_text(json_object_get(entry, "value"), "id");
+}
+
+/* The plan in another phase, and when that began or ended. */
+static void put_plan(struct conductor_step *step, const json_t *entry, const char *phase, const char *reason,
+                     const char *when, const char *at)
+{
+    json_t *value = json_deep_copy(json_object_get(entry, "value")), *spec = json_object_get(value, "spec");
+    json_object_set_new(spec, "phase", json_string(phase));
+    json_object_set_new(spec, "reason", json_string(reason));
+    json_object_set_new(spec, when, json_string(at));
+    put(step, "plan", id_of(entry), value, revision_of(entry));
+}
+
+static void put_wave(struct conductor_step *step, const json_t *entry, int wave)
+{
+    json_t *value = json_deep_copy(json_object_get(entry, "value"));
+    json_object_set_new(json_object_get(value, "spec"), "wave", json_integer(wave));
+    put(step, "plan", id_of(entry), value, revision_of(entry));
+}
+
+void conductor_step_fini(struct conductor_step *step)
+{
+    for (int i = 0; i < step->count; i++)
+        json_decref(step->puts[i].value);
+    step->count = 0;
+}
+
+/* ---- policy and model ---- */
+
+enum conductor_mode conductor_policy(json_t *objects, struct policy *policy, char *trouble, size_t len)
+{
+    const json_t *entry = json_object_get(json_object_get(objects, "policy"), policy_id);
+    const char *mode = json_string_value(snapshot_spec(entry, "mode"));
+    const char *text = json_string_value(snapshot_spec(entry, "text"));
+    struct err err = {0};
+    *policy = policy_default();
+    snprintf(trouble, len, "%s", "");
+    if (text && *text && policy_read(policy, "policy", text, strlen(text), &err) < 0) {
+        snprintf(trouble, len, "%s", err.text);
+        return CONDUCTOR_OFF; /* rather nothing than what nobody wants */
+    }
+    return !mode                        ? CONDUCTOR_OFF
+           : !strcmp(mode, "automatic") ? CONDUCTOR_AUTOMATIC
+           : !strcmp(mode, "advise")    ? CONDUCTOR_ADVISE
+                                        : CONDUCTOR_OFF;
+}
+
+int conductor_shadow(json_t *objects, struct policy *policy, struct err *err)
+{
+    const json_t *entry = json_object_get(json_object_get(objects, "policy"), policy_id);
+    const char *text = json_string_value(snapshot_spec(entry, "shadow"));
+    *policy = policy_default();
+    if (!text || !*text)
+        return 0;
+    int rc = policy_read(policy, "shadow", text, strlen(text), err);
+    return rc < 0 ? rc : 1;
+}
+
+int conductor_model(json_t *objects, const struct policy *policy, const struct snapshot_time *now,
+                    struct cluster_json *cluster, struct err *err)
+{
+    json_t *json = snapshot_make(objects, now);
+    if (!json)
+        return err_set(err, ENOMEM, "no memory for the cluster");
+    int rc = cluster_json_take(cluster, "the cluster", json, policy, err);
+    json_decref(json);
+    return rc;
+}
+
+/* ---- the plan that is carried out ---- */
+
+static json_t *find_plan(json_t *objects, const char *phase, bool applied)
+{
+    json_t *entry, *newest = NULL;
+    const char *id;
+    json_object_foreach (json_object_get(objects, "plan"), id, entry) {
+        const json_t *value = json_object_get(entry, "value");
+        if (!value || strcmp(plan_record_phase(value), phase) != 0 || (applied && !json_object_get(value, "apply")))
+            continue;
+        if (!newest ||
+            strcmp(snapshot_text(value, "name"), snapshot_text(json_object_get(newest, "value"), "name")) > 0)
+            newest = entry;
+    }
+    return newest;
+}
+
+/* The plan's migrations by the number of their move. */
+static json_t *begun_of(json_t *objects, const char *plan)
+{
+    json_t *begun = json_object(), *migration;
+    const char *id;
+    json_object_foreach (json_object_get(objects, "migration"), id, migration) {
+        const char *of = json_string_value(snapshot_spec(migration, "plan"));
+        char number[16];
+        if (!of || strcmp(of, plan) != 0)
+            continue;
+        snprintf(number, sizeof number, "%d", (int)json_integer_value(snapshot_spec(migration, "move")));
+        json_object_set(begun, number, migration);
+    }
+    return begun;
+}
+
+struct progress {
+    int done, running, waiting;
+    const json_t *failed, *migration; /* the move, and its migration */
+};
+
+static struct progress progress_of(const json_t *record, int wave, json_t *begun)
+{
+    struct progress p = {0};
+    json_t *move;
+    size_t i;
+    json_array_foreach (plan_record_moves(record, wave), i, move) {
+        char number[16];
+        snprintf(number, sizeof number, "%d", (int)json_integer_value(json_object_get(move, "move")));
+        const json_t *migration = json_object_get(begun, number), *state = json_object_get(migration, "state");
+        bool ended = *snapshot_text(state, "ended");
+        if (!migration) {
+            p.waiting++;
+        } else if (!ended) {
+            p.running++;
+        } else if (!strcmp(snapshot_text(state, "phase"), "done")) {
+            p.done++;
+        } else {
+            p.failed = move;
+            p.migration = migration;
+        }
+    }
+    return p;
+}
+
+static void make_void(struct conductor_step *step, const json_t *entry, const char *reason, const char *wall)
+{
+    put_plan(step, entry, "void", reason, "ended", wall);
+}
+
+/* Does what is left of it fit the cluster as it is now? */
+static bool still_fits(struct conductor *c, json_t *objects, const json_t *record, int wave, json_t *begun,
+                       const struct snapshot_time *now, struct err *err)
+{
+    struct cluster_json cluster;
+    if (conductor_model(objects, &c->policy, now, &cluster, err))
+        return false;
+    int rc = plan_record_check(record, wave, begun, cluster.model, &c->policy, err);
+    model_free(cluster.model);
+    return !rc;
+}
+
+static void began_wave(struct conductor *c, const char *plan, int wave, double clock_s)
+{
+    if (!strcmp(c->wave_of, plan) && c->wave == wave)
+        return;
+    snprintf(c->wave_of, sizeof c->wave_of, "%s", plan);
+    c->wave = wave;
+    c->wave_s = clock_s;
+}
+
+static bool may_go_on(const struct conductor *c, const json_t *record)
+{
+    bool own = !json_object_get(record, "apply");
+    return c->mode == CONDUCTOR_AUTOMATIC || (c->mode == CONDUCTOR_ADVISE && !own);
+}
+
+static void carry_on(struct conductor *c, json_t *objects, const json_t *entry, const struct snapshot_time *now,
+                     const char *wall, struct conductor_step *step)
+{
+    const json_t *record = json_object_get(entry, "value");
+    int wave = plan_record_wave(record);
+    struct err err = {0};
+    char why[300];
+    json_t *begun = begun_of(objects, id_of(entry));
+    struct progress p = progress_of(record, wave, begun);
+    began_wave(c, id_of(entry), wave, now->clock_s);
+    if (p.failed) {
+        const json_t *state = json_object_get(p.migration, "state");
+        snprintf(why, sizeof why, "the move of guest %.80s %s: %.160s", snapshot_text(p.failed, "guest"),
+                 snapshot_text(state, "phase"), snapshot_text(state, "reason"));
+        make_void(step, entry, why, wall);
+    } else if (!may_go_on(c, record)) {
+        make_void(step, entry, *c->trouble ? c->trouble : "the mode was changed", wall);
+    } else if (p.waiting && now->clock_s - c->wave_s > CONDUCTOR_BEGIN_S) {
+        make_void(step, entry, "a node has not begun its move in time", wall);
+    } else if (p.waiting && !still_fits(c, objects, record, wave, begun, now, &err)) {
+        make_void(step, entry, err.text, wall);
+    } else if (!p.waiting && !p.running && wave + 1 >= plan_record_waves(record)) {
+        put_plan(step, entry, "done", "", "ended", wall);
+    } else if (!p.waiting && !p.running) {
+        if (still_fits(c, objects, record, wave + 1, begun, now, &err))
+            put_wave(step, entry, wave + 1);
+        else
+            make_void(step, entry, err.text, wall);
+    }
+    json_decref(begun);
+}
+
+/* Somebody wants this proposal: it becomes the active plan, or says why not. */
+static void begin(struct conductor *c, json_t *objects, const json_t *entry, const struct snapshot_time *now,
+                  const char *wall, struct conductor_step *step)
+{
+    struct err err = {0};
+    json_t *nothing = json_object();
+    if (c->mode == CONDUCTOR_OFF)
+        make_void(step, entry, *c->trouble ? c->trouble : "balancing is off", wall);
+    else if (still_fits(c, objects, json_object_get(entry, "value"), 0, nothing, now, &err))
+        put_plan(step, entry, "active", "", "began", wall);
+    else
+        make_void(step, entry, err.text, wall);
+    json_decref(nothing);
+}
+
+/* ---- a new plan ---- */
+
+/* Moves that were begun by plans of ours within the last hour. */
+static int moves_lately(json_t *objects, int64_t wall_s)
+{
+    json_t *migration;
+    const char *id;
+    int count = 0;
+    json_object_foreach (json_object_get(objects, "migration"), id, migration) {
+        const char *began = json_string_value(snapshot_spec(migration, "began"));
+        count += snapshot_spec(migration, "plan") && began && wall_s - snapshot_seconds(began) < HOUR_S;
+    }
+    return count;
+}
+
+static json_t *ids_of(json_t *objects)
+{
+    json_t *ids = json_object(), *guest;
+    const char *id;
+    json_object_foreach (json_object_get(objects, "guest"), id, guest) {
+        const char *name = snapshot_text(json_object_get(guest, "value"), "name");
+        if (*name)
+            json_object_set_new(ids, name, json_string(id));
+    }
+    return ids;
+}
+
+static double gain_of(const json_t *record)
+{
+    const json_t *spec = json_object_get(record, "spec");
+    return json_number_value(json_object_get(spec, "score_before")) -
+           json_number_value(json_object_get(spec, "score_after"));
+}
+
+/* The proposal that is there may stay: who has read it can still apply it. */
+static bool may_stay(const struct conductor *c, const json_t *old, const json_t *fresh, const struct model *model,
+                     const struct snapshot_time *now)
+{
+    struct err err;
+    const json_t *record = json_object_get(old, "value");
+    json_t *nothing = json_object();
+    bool fits = fresh && !plan_record_check(record, 0, nothing, model, &c->policy, &err);
+    json_decref(nothing);
+    if (!fits || plan_record_same_moves(record, fresh))
+        return fits;
+    return now->clock_s - c->proposed_s < CONDUCTOR_KEEP_S && gain_of(record) >= KEEP_GAIN * gain_of(fresh);
+}
+
+static void propose(struct conductor *c, json_t *objects, json_t *fresh, bool active, const struct model *model,
+                    const struct snapshot_time *now, struct conductor_step *step)
+{
+    const json_t *old = find_plan(objects, "proposed", false);
+    if (old && !active && may_stay(c, old, fresh, model, now)) {
+        json_decref(fresh);
+        return;
+    }
+    if (old)
+        put(step, "plan", id_of(old), NULL, revision_of(old));
+    if (!fresh)
+        return;
+    c->proposed_s = now->clock_s;
+    put(step, "plan", snapshot_text(fresh, "id"), fresh, 0);
+}
+
+static double rounded(double value)
+{
+    return round(value * 10000) / 10000;
+}
+
+static json_t *spreads_of(const struct plan *plan)
+{
+    json_t *spreads = json_object();
+    for (int r = 0; r < RESOURCE_COUNT; r++)
+        json_object_set_new(spreads, score_reason_word((enum score_reason)r), json_real(rounded(plan->spreads[r])));
+    return spreads;
+}
+
+static json_t *lines_of(const char *text)
+{
+    json_t *lines = json_array();
+    while (*text && json_array_size(lines) < CONDUCTOR_WARNINGS_MAX) {
+        size_t n = strcspn(text, "\n");
+        json_array_append_new(lines, json_stringn(text, n));
+        text += n + (text[n] == '\n');
+    }
+    return lines;
+}
+
+/* job NULL: the cluster cannot be read, `trouble` says why. */
+static void put_status(struct conductor *c, const struct conductor_job *job, const char *summary, int lately,
+                       const char *wall, struct conductor_step *step)
+{
+    static const struct plan none;
+    const struct plan *plan = job ? &job->plan : &none;
+    static const char *const modes[] = {"off", "advise", "automatic"};
+    json_t *status = json_pack("{s:s, s:s, s:f, s:f, s:o, s:f, s:i, s:i, s:s, s:s, s:o}", "node", c->node, "mode",
+                               modes[c->mode], "score", rounded(plan->before), "spread", rounded(plan->spread),
+                               "spreads", spreads_of(plan), "spread_after", rounded(plan->spread_after),
+                               "nodes_to_lose", job ? c->nodes_to_lose : 0, "moves_last_hour", lately, "summary",
+                               summary, "trouble", c->trouble, "left_out", lines_of(job ? job->cluster.warnings : ""));
+    if (status && c->shadow)
+        json_object_set_new(status, "shadow",
+                            json_pack("{s:O, s:i}", "summary", json_object_get(c->shadow, "summary"), "moves",
+                                      (int)json_array_size(json_object_get(c->shadow, "moves"))));
+    if (!status || json_equal(status, c->status)) {
+        json_decref(status);
+        return;
+    }
+    json_decref(c->status);
+    c->status = json_deep_copy(status);
+    json_object_set_new(status, "at", json_string(wall));
+    put(step, "state/balancer", "status", status, -1);
+}
+
+/* Only what the mode, the hour and the number of moves allow; "" if that is everything. */
+static int moves_allowed(const struct conductor *c, int lately, bool *active, const struct snapshot_time *now,
+                         char *why, size_t len)
+{
+    int most = c->policy.moves_max < PLAN_RECORD_MOVES_MAX ? c->policy.moves_max : PLAN_RECORD_MOVES_MAX;
+    *active = c->mode == CONDUCTOR_AUTOMATIC;
+    snprintf(why, len, "%s", "");
+    if (*active && policy_is_quiet(&c->policy, now->wall_s)) {
+        *active = false;
+        snprintf(why, len, "quiet hours: ");
+    } else if (*active && c->policy.per_hour && lately >= c->policy.per_hour) {
+        *active = false;
+        snprintf(why, len, "%d moves in the last hour, which is the limit: ", lately);
+    } else if (*active && c->policy.per_hour && most > c->policy.per_hour - lately) {
+        most = c->policy.per_hour - lately;
+    }
+    return most;
+}
+
+/* What a plan is made from; NULL: no memory. */
+static struct conductor_job *begin_plan(struct conductor *c, json_t *objects, const struct snapshot_time *now,
+                                        const char *wall)
+{
+    struct conductor_job *job = calloc(1, sizeof *job);
+    if (!job || !(job->snapshot = snapshot_make(objects, now))) {
+        snprintf(c->trouble, sizeof c->trouble, "no memory for a plan");
+        conductor_job_free(job);
+        return NULL;
+    }
+    job->lately = moves_lately(objects, now->wall_s);
+    job->policy = c->policy;
+    job->policy.moves_max = moves_allowed(c, job->lately, &job->active, now, job->why_not, sizeof job->why_not);
+    job->options =
+        (struct plan_options){.seed = 1, .active = c->active, .budget = {.stop = c->stop, .data = c->stop_data}};
+    job->guest_ids = ids_of(objects);
+    job->shadow_wanted = conductor_shadow(objects, &job->shadow_policy, NULL) > 0;
+    job->record_wanted = c->mode != CONDUCTOR_OFF;
+    job->losses_wanted = !c->status || now->clock_s - c->counted_s >= CONDUCTOR_LOSE_S;
+    snprintf(job->wall, sizeof job->wall, "%s", wall);
+    return job;
+}
+
+/* The record is taken. What has changed since it was begun, the check before each wave finds. */
+static void end_plan(struct conductor *c, json_t *objects, struct conductor_job *job, const struct snapshot_time *now,
+                     const char *wall, struct conductor_step *step)
+{
+    char text[300], summary[400];
+    json_decref(c->shadow);
+    c->shadow = json_incref(job->shadow);
+    if (job->losses_wanted && job->cluster.model) {
+        c->nodes_to_lose = job->nodes_to_lose;
+        c->counted_s = now->clock_s;
+    }
+    if (job->rc) {
+        snprintf(c->trouble, sizeof c->trouble, "%.200s", job->err.text);
+        put_status(c, job->cluster.model ? job : NULL, "", job->lately, wall, step);
+        return;
+    }
+    c->active = job->plan.why == PLAN_MOVES;
+    propose(c, objects, job->record, job->active, job->cluster.model, now, step);
+    job->record = NULL;
+    snprintf(summary, sizeof summary, "%s%s", job->why_not, explain_plan(&job->plan, &job->policy, text, sizeof text));
+    put_status(c, job, summary, job->lately, wall, step);
+}
+
+static void plan_anew(struct conductor *c, json_t *objects, const struct snapshot_time *now, const char *wall,
+                      struct conductor_step *step)
+{
+    struct conductor_job *job = begin_plan(c, objects, now, wall);
+    c->job_mode = c->mode;
+    c->job_is_void = c->job_is_done = false;
+    if (!job) {
+        put_status(c, NULL, "", moves_lately(objects, now->wall_s), wall, step);
+    } else if (c->hand_over) {
+        c->job = job;
+        c->hand_over(c->stop_data, job);
+    } else {
+        conductor_job_run(job);
+        end_plan(c, objects, job, now, wall, step);
+        conductor_job_free(job);
+    }
+}
+
+/* What was handed over is there: it counts unless something came in between. */
+static void take_plan(struct conductor *c, json_t *objects, const struct snapshot_time *now, const char *wall,
+                      struct conductor_step *step)
+{
+    struct conductor_job *job = c->job;
+    c->job = NULL;
+    if (c->job_is_void || c->job_mode != c->mode)
+        c->has_planned = false; /* at once, then */
+    else
+        end_plan(c, objects, job, now, wall, step);
+    conductor_job_free(job);
+}
+
+void conductor_job_done(struct conductor *c)
+{
+    c->job_is_done = true;
+}
+
+/* ---- all of it ---- */
+
+/* The oldest plan that has ended, if there are more than are kept. */
+static void forget_oldest(json_t *objects, struct conductor_step *step)
+{
+    json_t *entry, *oldest = NULL;
+    const char *id;
+    int count = 0;
+    json_object_foreach (json_object_get(objects, "plan"), id, entry) {
+        const json_t *value = json_object_get(entry, "value");
+        const char *phase = plan_record_phase(value);
+        if (strcmp(phase, "done") != 0 && strcmp(phase, "void") != 0)
+            continue;
+        count++;
+        if (!oldest ||
+            strcmp(snapshot_text(value, "name"), snapshot_text(json_object_get(oldest, "value"), "name")) < 0)
+            oldest = entry;
+    }
+    if (count > CONDUCTOR_HISTORY)
+        put(step, "plan", id_of(oldest), NULL, revision_of(oldest));
+}
+
+void conductor_look(struct conductor *c, json_t *objects, const struct snapshot_time *now, const char *wall,
+                    struct conductor_step *step)
+{
+    *step = (struct conductor_step){0};
+    c->mode = conductor_policy(objects, &c->policy, c->trouble, sizeof c->trouble);
+    const json_t *running = find_plan(objects, "active", false);
+    const json_t *applied = running ? NULL : find_plan(objects, "proposed", true);
+    c->job_is_void |= running || applied;
+    if (running) {
+        carry_on(c, objects, running, now, wall, step);
+        return;
+    }
+    if (applied) {
+        begin(c, objects, applied, now, wall, step);
+        return;
+    }
+    if (c->job) {
+        if (c->job_is_done)
+            take_plan(c, objects, now, wall, step);
+        forget_oldest(objects, step);
+        return;
+    }
+    if (c->has_planned && now->clock_s - c->planned_s < CONDUCTOR_PLAN_EVERY_S)
+        return;
+    c->has_planned = true;
+    c->planned_s = now->clock_s;
+    plan_anew(c, objects, now, wall, step);
+    forget_oldest(objects, step);
+}
+
+void conductor_forget(struct conductor *c)
+{
+    json_decref(c->status);
+    c->status = NULL;
+    c->has_planned = false;
+    c->job_is_void = true;
+}
+
+void conductor_fini(struct conductor *c)
+{
+    conductor_forget(c);
+    conductor_job_free(c->job);
+    json_decref(c->shadow);
+    c->job = NULL;
+    c->shadow = NULL;
+}

@@ -1,0 +1,39 @@
+#include "balancer/forecast.h"
+
+#include <math.h>
+
+static double blend(double old, double new, double rate)
+{
+    return old + rate * (new - old);
+}
+
+void forecast_add(struct forecast *f, double value, double day_ago)
+{
+    if (!f->seen++) {
+        f->level = value;
+        return;
+    }
+    double miss = value - f->level;
+    double mean = 1.0 / f->seen; /* of all that was, until there is more than the moving average remembers */
+    f->recent_error =
+        f->seen == 2 ? miss * miss
+                     : blend(f->recent_error, miss * miss, mean > FORECAST_ERROR_RATE ? mean : FORECAST_ERROR_RATE);
+    if (day_ago >= 0) {
+        double other = value - day_ago;
+        f->season_error =
+            f->season_error > 0 ? blend(f->season_error, other * other, FORECAST_ERROR_RATE) : other * other;
+    }
+    f->level = blend(f->level, value, mean > FORECAST_LEVEL_RATE ? mean : FORECAST_LEVEL_RATE);
+}
+
+double forecast_next(const struct forecast *f, double day_ago, double *error)
+{
+    if (day_ago < 0 || f->season_error <= 0) {
+        *error = sqrt(f->recent_error);
+        return f->level;
+    }
+    double recent = 1 / (f->recent_error + 1e-12), season = 1 / (f->season_error + 1e-12);
+    double best = f->recent_error < f->season_error ? f->recent_error : f->season_error;
+    *error = sqrt(best);
+    return (f->level * recent + day_ago * season) / (recent + season);
+}

@@ -1,0 +1,19 @@
+/* A plan for people and for programs. Threads: any. */
+#ifndef BALANCER_PLAN_FILE_H
+#define BALANCER_PLAN_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "balancer/plan.h"
+
+/* Lines for a person; explain: a sentence for every guest. */
+void plan_print(FILE *out, const struct plan *plan, const struct model *model, const struct policy *policy,
+                bool explain);
+
+/* One JSON object: score, waves of moves with their costs, the frontier, and the reasons of so many guests (0: none).
+ * A string to free(), NULL: no memory. */
+char *plan_json(const struct plan *plan, const struct model *model, const struct policy *policy, size_t reasons);
+
+#endif

@@ -1,0 +1,52 @@
+/* The hard rules: may this guest be there? Asked of every step of a plan, in the state in which the step is taken.
+ *
+ * Two families: Drover's own (rules.c) and Ganeti's, whose order of checks and whose steps of a replicated instance
+ * (ganeti_rules.c) hbal's author wrote down in hbal(1). A node that breaks a rule already may break it less, never
+ * more. Threads: any, on a model that nobody changes meanwhile. */
+#ifndef BALANCER_RULES_H
+#define BALANCER_RULES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct model;
+struct policy;
+
+enum rule {
+    RULE_NONE, /* allowed */
+    RULE_MEMORY,
+    RULE_DISK,
+    RULE_VCPUS,
+    RULE_SPINDLES,
+    RULE_RESERVE,  /* no room left for a node's failure */
+    RULE_APART,    /* another member of a group that keeps its members apart */
+    RULE_TOGETHER, /* a group that stays together is elsewhere */
+    RULE_CPU_MODEL,
+    RULE_NETWORK,
+    RULE_POOL,
+    RULE_PIN,
+    RULE_NODE_CLOSED, /* offline, draining or not of this part */
+    RULE_NODE_STALE,  /* nothing is known of it */
+    RULE_MIGRATION,   /* nodes between which nothing may move */
+    RULE_FIXED,       /* the guest may not move at all */
+    RULE_SAME,        /* it is there */
+    RULE_COUNT
+};
+
+/* May the guest run on `at`, with its mirror on `mirror` (-1: none), if everybody else stays? */
+enum rule rules_check(const struct model *model, const struct policy *policy, int guest, int at, int mirror);
+
+/* The same after `other` has gone to other_at: the second half of a swap. Only for guests without mirrors. */
+enum rule rules_check_after(const struct model *model, const struct policy *policy, int guest, int at, int other,
+                            int other_at);
+
+/* May it move at all? RULE_FIXED, RULE_NODE_STALE or RULE_NONE. */
+enum rule rules_movable(const struct model *model, int guest);
+
+/* Hard rules that are broken as things stand: 0 in a healthy cluster. For tests and reports. */
+int rules_broken(const struct model *model, const struct policy *policy);
+
+/* "not enough memory"; a piece of a sentence. */
+const char *rules_text(enum rule rule);
+
+#endif

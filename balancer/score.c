@@ -1,0 +1,466 @@
+#include "balancer/score.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "balancer/groups.h"
+#include "balancer/policy.h"
+#include "balancer/score_columns.h"
+#include "node/base/err.h"
+
+/* A node as it would be; a move touches four at most. */
+struct touch {
+    int node;
+    double sum[SUM_COUNT];
+    double reserved;
+    int count, mirrors;
+};
+
+enum { TOUCH_MAX = 4 };
+
+int score_init(struct score *s, struct model *model, const struct policy *policy, struct err *err)
+{
+    *s = (struct score){.model = model, .policy = policy};
+    s->part = calloc((size_t)model->node_count + 1, sizeof *s->part);
+    if (!s->part || score_columns_make(s) < 0) {
+        score_fini(s);
+        return err_set(err, ENOMEM, "no memory for the score of %d nodes", model->node_count);
+    }
+    score_refresh(s);
+    return 0;
+}
+
+void score_fini(struct score *s)
+{
+    free(s->unit);
+    free(s->base);
+    free(s->x);
+    free(s->take);
+    free(s->part);
+    *s = (struct score){0};
+}
+
+static bool counts(const struct score *s, int node)
+{
+    const struct model_node *n = &s->model->nodes[node];
+    return !n->offline && !n->outside;
+}
+
+/* ---- what only looks at one node ---- */
+
+static double part_ganeti(const struct score *s, int node, double memory_sum, double reserved, int count, int mirrors)
+{
+    const struct model_node *n = &s->model->nodes[node];
+    if (n->outside)
+        return 0;
+    if (n->offline)
+        return 16.0 * count + 4.0 * (count + mirrors);
+    double failing = n->free_at_load - memory_sum < reserved ? count + mirrors : 0;
+    return failing + 0.25 * reserved / n->memory;
+}
+
+/* What lies over the limit, per node of the cluster. */
+double score_over(const struct score *s, int k, double x)
+{
+    return x > s->limit[k] ? s->policy->overload_weight * s->weight[k] * (x - s->limit[k]) / s->up : 0;
+}
+
+static double part_drover(const struct score *s, int node, const double *x, int count)
+{
+    const struct model_node *n = &s->model->nodes[node];
+    if (n->outside)
+        return 0;
+    if (n->offline)
+        return s->policy->drain_weight * count;
+    double sum = 0;
+    for (int k = 0; k < s->columns; k++)
+        sum += score_over(s, k, x[k]);
+    return sum;
+}
+
+static double part_of(const struct score *s, int node, const double *x, double memory, double reserved, int count,
+                      int mirrors)
+{
+    return s->model->family == MODEL_GANETI ? part_ganeti(s, node, memory, reserved, count, mirrors)
+                                            : part_drover(s, node, x, count);
+}
+
+/* ---- places: what a guest's own node, or two, say of it ---- */
+
+/* It is where its pins do not want it: a reason to go, as a broken group is. */
+static double pin_cost(const struct score *s, int guest, int at)
+{
+    const struct model *m = s->model;
+    const struct model_guest *g = &m->guests[guest];
+    bool away = g->pins && at >= 0 && !m->nodes[at].offline && !m->nodes[at].outside && model_is_pinned_away(g, at);
+    return away ? s->policy->group_weight : 0;
+}
+
+static double place_cost(const struct score *s, int guest, int at, int mirror)
+{
+    const struct model *m = s->model;
+    const struct model_guest *g = &m->guests[guest];
+    if (!m->tags.count || at < 0 || m->nodes[at].offline || m->nodes[at].outside || g->planned)
+        return pin_cost(s, guest, at);
+    const struct bits *here = &m->nodes[at].locations;
+    int shared = mirror >= 0 ? bits_shared(here, &m->nodes[mirror].locations) : 0;
+    return shared + bits_count(&g->desired) - bits_shared(&g->desired, here) + pin_cost(s, guest, at);
+}
+
+/* ---- everything anew ---- */
+
+static void row_of(const struct score *s, int node, const double *sum, double reserved, double *x)
+{
+    const double *unit = s->unit + (size_t)node * (size_t)s->columns,
+                 *base = s->base + (size_t)node * (size_t)s->columns;
+    for (int k = 0; k < s->columns; k++)
+        x[k] = base[k] + unit[k] * (s->sum_of[k] == SCORE_RESERVED ? reserved : sum[s->sum_of[k]]);
+}
+
+static double homeless(const struct score *s)
+{
+    double sum = 0;
+    for (int g = 0; g < s->model->guest_count; g++)
+        sum += s->model->at[g] < 0 ? s->policy->drain_weight : 0;
+    return sum;
+}
+
+void score_refresh(struct score *s)
+{
+    struct model *m = s->model;
+    int columns = s->columns;
+    s->parts = 0;
+    for (int k = 0; k < columns; k++)
+        s->shift[k] = s->s1[k] = s->s2[k] = 0;
+    for (int n = 0; n < m->node_count; n++) {
+        double *x = s->x + (size_t)n * (size_t)columns;
+        row_of(s, n, m->sum[n], m->reserved[n], x);
+        s->part[n] = part_of(s, n, x, m->sum[n][SUM_MEMORY], m->reserved[n], m->count[n], m->mirrors[n]);
+        s->parts += s->part[n];
+        for (int k = 0; k < columns && counts(s, n); k++)
+            s->shift[k] += x[k] / s->up;
+    }
+    for (int n = 0; n < m->node_count; n++)
+        for (int k = 0; k < columns && counts(s, n); k++) {
+            double d = s->x[(size_t)n * (size_t)columns + (size_t)k] - s->shift[k];
+            s->s1[k] += d;
+            s->s2[k] += d * d;
+        }
+    for (int k = 0; k < columns; k++)
+        s->scaled[k] = s->up > 0 ? s->weight[k] / s->up : 0;
+    s->parts += homeless(s);
+    s->groups = groups_total(m);
+    for (int g = 0; g < m->guest_count; g++)
+        s->groups += place_cost(s, g, m->at[g], m->mirror[g]);
+    s->changes = 0;
+}
+
+static double spread(const struct score *s, int k, double s1, double s2)
+{
+    double variance = (s2 - s1 * s1 / s->up) / s->up;
+    return variance > 0 ? s->weight[k] * sqrt(variance) : 0;
+}
+
+static double value_of(const struct score *s, const double *s1, const double *s2, double rest)
+{
+    double sum = rest + s->constant;
+    for (int k = 0; k < s->columns && s->up > 0; k++)
+        sum += spread(s, k, s1[k], s2[k]);
+    return sum;
+}
+
+double score_value(const struct score *s)
+{
+    return value_of(s, s->s1, s->s2, s->parts + s->groups);
+}
+
+double score_exact(const struct score *s)
+{
+    struct score fresh = *s;
+    size_t cells = (size_t)s->model->node_count * (size_t)s->columns + 1;
+    fresh.x = malloc(cells * sizeof *fresh.x);
+    fresh.part = malloc(((size_t)s->model->node_count + 1) * sizeof *fresh.part);
+    double value = score_value(s);
+    if (fresh.x && fresh.part) {
+        score_refresh(&fresh);
+        value = score_value(&fresh);
+    }
+    free(fresh.x);
+    free(fresh.part);
+    return value;
+}
+
+/* ---- a move, the short way: nobody has a mirror ---- */
+
+/* The columns' sums if `take` went from node p (may be -1) to q, plus back[] the other way round (may be NULL). */
+static double shifted(const struct score *s, int p, int q, const double *take, const double *back, double rest)
+{
+    int columns = s->columns;
+    const double *xp = s->x + (size_t)p * (size_t)columns, *up = s->unit + (size_t)p * (size_t)columns;
+    const double *xq = s->x + (size_t)q * (size_t)columns, *uq = s->unit + (size_t)q * (size_t)columns;
+    bool with_p = p >= 0 && counts(s, p), with_q = counts(s, q);
+    double sum = rest + s->constant;
+    for (int k = 0; k < columns; k++) {
+        double v = back ? take[k] - back[k] : take[k], s1 = s->s1[k], s2 = s->s2[k];
+        if (with_p) {
+            double d = -v * up[k], x = xp[k] - s->shift[k];
+            s1 += d;
+            s2 += d * (2 * x + d);
+            if (s->limit[k] < INFINITY)
+                sum += score_over(s, k, xp[k] + d) - score_over(s, k, xp[k]);
+        }
+        if (with_q) {
+            double d = v * uq[k], x = xq[k] - s->shift[k];
+            s1 += d;
+            s2 += d * (2 * x + d);
+            if (s->limit[k] < INFINITY)
+                sum += score_over(s, k, xq[k] + d) - score_over(s, k, xq[k]);
+        }
+        sum += spread(s, k, s1, s2);
+    }
+    return sum;
+}
+
+/* How a node's part changes by what has no column: guests that count where they should not be. */
+static double part_change(const struct score *s, int node, int guest, int sign)
+{
+    const struct model *m = s->model;
+    const struct model_node *n = &m->nodes[node];
+    int one = m->guests[guest].planned ? 0 : sign;
+    if (n->outside)
+        return 0;
+    if (n->offline)
+        return m->family == MODEL_GANETI ? 20.0 * one : s->policy->drain_weight * one;
+    if (m->family != MODEL_GANETI || m->reserved[node] <= 0)
+        return 0;
+    double memory = m->sum[node][SUM_MEMORY] + sign * m->use[guest][SUM_MEMORY];
+    return part_ganeti(s, node, memory, m->reserved[node], m->count[node] + one, m->mirrors[node]) - s->part[node];
+}
+
+void score_leave(const struct score *s, int guest, struct score_away *away)
+{
+    const struct model *m = s->model;
+    int p = m->at[guest], columns = s->columns;
+    const double *take = s->take + (size_t)guest * (size_t)columns;
+    away->guest = guest;
+    away->columns = columns;
+    away->rest = s->parts + s->groups + s->constant;
+    away->simple = m->group_start[guest] == m->group_start[guest + 1] && !m->tags.count && !m->has_mirrors &&
+                   !m->guests[guest].pins;
+    memcpy(away->s1, s->s1, sizeof away->s1);
+    memcpy(away->s2, s->s2, sizeof away->s2);
+    for (int k = 0; k < columns; k++)
+        away->take[k] = take[k];
+    if (p < 0) {
+        away->rest -= s->policy->drain_weight;
+        return;
+    }
+    away->rest += part_change(s, p, guest, -1) - place_cost(s, guest, p, -1);
+    if (m->group_start[guest] != m->group_start[guest + 1])
+        away->rest -= groups_leave(m, guest, p, -1, -1);
+    const double *x = s->x + (size_t)p * (size_t)columns, *unit = s->unit + (size_t)p * (size_t)columns;
+    for (int k = 0; k < columns && counts(s, p); k++) {
+        double d = -take[k] * unit[k];
+        away->s1[k] += d;
+        away->s2[k] += d * (2 * (x[k] - s->shift[k]) + d);
+        if (s->limit[k] < INFINITY)
+            away->rest += score_over(s, k, x[k] + d) - score_over(s, k, x[k]);
+    }
+}
+
+double score_arrive(const struct score *s, const struct score_away *away, int at)
+{
+    const struct model *m = s->model;
+    double sum = away->rest;
+    bool up = counts(s, at);
+    if (!away->simple || !up) {
+        sum += part_change(s, at, away->guest, 1);
+        if (m->group_start[away->guest] != m->group_start[away->guest + 1])
+            sum += groups_enter(m, away->guest, at, -1, -1);
+        sum += place_cost(s, away->guest, at, -1);
+    }
+    const double *x = s->x + (size_t)at * (size_t)away->columns, *unit = s->unit + (size_t)at * (size_t)away->columns;
+    for (int k = 0; k < away->columns; k++) {
+        double d = up ? away->take[k] * unit[k] : 0;
+        double s1 = away->s1[k] + d, s2 = away->s2[k] + d * (2 * (x[k] - s->shift[k]) + d);
+        double squares = s2 * s->up - s1 * s1;
+        sum += s->scaled[k] * sqrt(squares > 0 ? squares : 0);
+        if (up && s->limit[k] < INFINITY)
+            sum += score_over(s, k, x[k] + d) - score_over(s, k, x[k]);
+    }
+    return sum;
+}
+
+static double after_plain(const struct score *s, int guest, int at)
+{
+    struct score_away away;
+    score_leave(s, guest, &away);
+    return score_arrive(s, &away, at);
+}
+
+double score_after_swap(const struct score *s, int a, int b)
+{
+    const struct model *m = s->model;
+    int p = m->at[a], q = m->at[b];
+    double rest = s->parts + s->groups;
+    bool grouped = m->group_start[a] != m->group_start[a + 1] || m->group_start[b] != m->group_start[b + 1];
+    if (grouped)
+        rest += groups_enter(m, a, q, -1, -1) - groups_leave(m, a, p, -1, -1) + groups_enter(m, b, p, a, q) -
+                groups_leave(m, b, q, a, q);
+    if (m->tags.count || m->guests[a].pins || m->guests[b].pins)
+        rest += place_cost(s, a, q, -1) + place_cost(s, b, p, -1) - place_cost(s, a, p, -1) - place_cost(s, b, q, -1);
+    return shifted(s, p, q, s->take + (size_t)a * (size_t)s->columns, s->take + (size_t)b * (size_t)s->columns, rest);
+}
+
+/* ---- a move, the long way: mirrors ---- */
+
+static struct touch *touch(const struct score *s, struct touch *touches, int *count, int node)
+{
+    const struct model *m = s->model;
+    for (int i = 0; i < *count; i++)
+        if (touches[i].node == node)
+            return &touches[i];
+    struct touch *t = &touches[(*count)++];
+    t->node = node;
+    memcpy(t->sum, m->sum[node], sizeof t->sum);
+    t->reserved = m->reserved[node];
+    t->count = m->count[node];
+    t->mirrors = m->mirrors[node];
+    return t;
+}
+
+static void add_row(double *sum, const double *row, double sign)
+{
+    for (int k = 0; k < SUM_COUNT; k++)
+        sum[k] += sign * row[k];
+}
+
+/* The largest reserve of a node with one entry less and another more; either primary may be -1. */
+static double reserved_after(const struct model *m, int node, int less, int more, double memory)
+{
+    const double *row = m->peers + (size_t)node * (size_t)m->node_count;
+    double largest = m->reserved[node];
+    if (less >= 0 && less != more && row[less] >= largest) {
+        largest = row[less] - memory;
+        for (int i = 0; i < m->node_count; i++)
+            if (i != less && row[i] > largest)
+                largest = row[i];
+    }
+    double grown = more >= 0 ? row[more] + (less == more ? 0 : memory) : 0;
+    return grown > largest ? grown : largest;
+}
+
+static double after_mirrored(const struct score *s, int guest, int at, int mirror)
+{
+    const struct model *m = s->model;
+    const struct model_guest *g = &m->guests[guest];
+    int p = m->at[guest], old = m->mirror[guest], one = !g->planned, touched = 0;
+    struct touch touches[TOUCH_MAX];
+    struct touch *t = touch(s, touches, &touched, p);
+    add_row(t->sum, m->use[guest], -1);
+    t->count -= one;
+    t = touch(s, touches, &touched, old);
+    add_row(t->sum, m->copy[guest], -1);
+    t->mirrors -= one;
+    t = touch(s, touches, &touched, at);
+    add_row(t->sum, m->use[guest], 1);
+    t->count += one;
+    t = touch(s, touches, &touched, mirror);
+    add_row(t->sum, m->copy[guest], 1);
+    t->mirrors += one;
+    if (g->state != GUEST_OFFLINE && g->balanced && !g->planned) {
+        touch(s, touches, &touched, old)->reserved = reserved_after(m, old, p, mirror == old ? at : -1, g->memory);
+        if (mirror != old)
+            t->reserved = reserved_after(m, mirror, -1, at, g->memory);
+    }
+    double s1[SCORE_COLUMNS_MAX], s2[SCORE_COLUMNS_MAX], x[SCORE_COLUMNS_MAX], rest = s->parts + s->groups;
+    memcpy(s1, s->s1, sizeof s1);
+    memcpy(s2, s->s2, sizeof s2);
+    for (int i = 0; i < touched; i++) {
+        t = &touches[i];
+        row_of(s, t->node, t->sum, t->reserved, x);
+        rest += part_of(s, t->node, x, t->sum[SUM_MEMORY], t->reserved, t->count, t->mirrors) - s->part[t->node];
+        const double *was = s->x + (size_t)t->node * (size_t)s->columns;
+        for (int k = 0; k < s->columns && counts(s, t->node); k++) {
+            double d = x[k] - was[k];
+            s1[k] += d;
+            s2[k] += d * (x[k] + was[k] - 2 * s->shift[k]);
+        }
+    }
+    if (at != p)
+        rest += groups_enter(m, guest, at, -1, -1) - groups_leave(m, guest, p, -1, -1);
+    rest += place_cost(s, guest, at, mirror) - place_cost(s, guest, p, old);
+    return value_of(s, s1, s2, rest);
+}
+
+double score_after(const struct score *s, int guest, int at, int mirror)
+{
+    return s->model->mirror[guest] >= 0 ? after_mirrored(s, guest, at, mirror) : after_plain(s, guest, at);
+}
+
+/* ---- doing it ---- */
+
+static void update_node(struct score *s, int n)
+{
+    if (n < 0)
+        return;
+    const struct model *m = s->model;
+    double x[SCORE_COLUMNS_MAX], *was = s->x + (size_t)n * (size_t)s->columns;
+    row_of(s, n, m->sum[n], m->reserved[n], x);
+    for (int k = 0; k < s->columns; k++) {
+        if (counts(s, n)) {
+            s->s1[k] += x[k] - was[k];
+            s->s2[k] += (x[k] - was[k]) * (x[k] + was[k] - 2 * s->shift[k]);
+        }
+        was[k] = x[k];
+    }
+    double part = part_of(s, n, x, m->sum[n][SUM_MEMORY], m->reserved[n], m->count[n], m->mirrors[n]);
+    s->parts += part - s->part[n];
+    s->part[n] = part;
+}
+
+void score_commit(struct score *s, int guest, int at, int mirror)
+{
+    struct model *m = s->model;
+    int p = m->at[guest], old = m->mirror[guest];
+    if (at != p)
+        s->groups +=
+            (at >= 0 ? groups_enter(m, guest, at, -1, -1) : 0) - (p >= 0 ? groups_leave(m, guest, p, -1, -1) : 0);
+    s->groups += place_cost(s, guest, at, mirror) - place_cost(s, guest, p, old);
+    s->parts += ((at < 0) - (p < 0)) * s->policy->drain_weight;
+    model_place(m, guest, at, mirror);
+    update_node(s, p);
+    update_node(s, old);
+    update_node(s, at);
+    update_node(s, mirror);
+    if (++s->changes >= MODEL_RECOUNT_EVERY)
+        score_refresh(s);
+}
+
+/* ---- views ---- */
+
+double score_heat(const struct score *s, int node)
+{
+    double heat = 0;
+    const double *x = s->x + (size_t)node * (size_t)s->columns, *unit = s->unit + (size_t)node * (size_t)s->columns;
+    for (int k = 0; k < s->columns; k++) {
+        double mean = s->s1[k] / s->up, deviation = spread(s, k, s->s1[k], s->s2[k]) / s->weight[k];
+        double slope = deviation > 1e-12 ? s->weight[k] * (x[k] - s->shift[k] - mean) / deviation : 0;
+        heat += (unit[k] < 0 ? -slope : slope) + (x[k] > s->limit[k] ? s->policy->overload_weight * s->weight[k] : 0);
+    }
+    return heat;
+}
+
+double score_spread(const struct score *s)
+{
+    double largest = 0;
+    for (int k = 0; k < s->columns; k++) {
+        if (s->sum_of[k] < SUM_LOAD_CPU || s->sum_of[k] > SUM_LOAD_NETWORK)
+            continue;
+        double deviation = spread(s, k, s->s1[k], s->s2[k]) / s->weight[k];
+        largest = deviation > largest ? deviation : largest;
+    }
+    return largest;
+}

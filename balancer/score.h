@@ -1,0 +1,74 @@
+/* How far a cluster is from well spread, as one number; and what it would be after a move, in a few operations.
+ *
+ * A score is   sum of weight * standard deviation over the nodes that are up, of a column
+ *            + sum over nodes of a part that only looks at the node (overload, guests on a node to be emptied, ...)
+ *            + sum over groups and locations of violations (groups.h).
+ * A column is a number per node that a guest's coming and going changes by a fixed amount (model.h's sums, scaled).
+ * Kept are the columns, their sums and their sums of squares, all shifted by the mean so that nothing cancels;
+ * score_refresh() makes them anew and score_commit() does so every MODEL_RECOUNT_EVERY changes.
+ *
+ * Two families, by the model's: Ganeti's components and weights are those that `hbal -v -v -v -v` prints; Drover's own
+ * come from the policy (docs/balancer.md). Threads: one at a time. */
+#ifndef BALANCER_SCORE_H
+#define BALANCER_SCORE_H
+
+#include "balancer/model.h"
+
+struct err;
+struct policy;
+
+enum { SCORE_COLUMNS_MAX = 14 };
+
+struct score {
+    struct model *model;
+    const struct policy *policy;
+    int columns;
+    int sum_of[SCORE_COLUMNS_MAX]; /* enum model_sum, or SCORE_RESERVED */
+    double weight[SCORE_COLUMNS_MAX];
+    double limit[SCORE_COLUMNS_MAX];  /* of the overload, infinite: none */
+    double scaled[SCORE_COLUMNS_MAX]; /* weight / up */
+    double shift[SCORE_COLUMNS_MAX], s1[SCORE_COLUMNS_MAX], s2[SCORE_COLUMNS_MAX];
+    double *unit, *base, *x; /* [nodes * columns] */
+    double *take;            /* [guests * columns] what a guest adds where it runs */
+    double *part;            /* [nodes] */
+    double parts, groups, constant;
+    int up; /* nodes that count */
+    int changes;
+};
+
+enum { SCORE_RESERVED = -1 };
+
+int score_init(struct score *score, struct model *model, const struct policy *policy, struct err *err);
+void score_fini(struct score *score);
+void score_refresh(struct score *score);
+
+double score_value(const struct score *score);
+/* From nothing, in two passes: what is printed and compared. */
+double score_exact(const struct score *score);
+
+/* The value if the guest were there. No rule is asked. */
+double score_after(const struct score *score, int guest, int at, int mirror);
+/* The same for many places of one guest without a mirror: what stays is worked out once. */
+struct score_away {
+    int columns, guest;
+    double s1[SCORE_COLUMNS_MAX], s2[SCORE_COLUMNS_MAX], take[SCORE_COLUMNS_MAX];
+    double rest;
+    bool simple; /* no groups, pins or locations: only columns and parts of nodes tell places apart */
+};
+void score_leave(const struct score *score, int guest, struct score_away *away);
+double score_arrive(const struct score *score, const struct score_away *away, int at);
+/* If two guests without mirrors changed places. */
+double score_after_swap(const struct score *score, int guest, int other);
+
+void score_commit(struct score *score, int guest, int at, int mirror);
+
+/* How much load on this node costs: the slope of the score, over the columns' own units. */
+double score_heat(const struct score *score, int node);
+
+/* What the part of a column's value above its limit costs on one node. */
+double score_over(const struct score *score, int column, double x);
+
+/* The largest spread of the weighted load columns: what thresholds of a policy are compared with. */
+double score_spread(const struct score *score);
+
+#endif

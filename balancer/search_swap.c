@@ -1,0 +1,163 @@
+/* Steps of two guests: they change places, or one makes room for the other. */
+#include <stdlib.h>
+
+#include "balancer/policy.h"
+#include "balancer/rules.h"
+#include "balancer/search.h"
+
+enum { SWAP_HOT_MAX = 200, SWAP_HOT_OF_MANY = 128, CHAIN_HOT_MAX = 32 };
+
+struct pair {
+    double gain;
+    int a, b;
+};
+
+/* Somewhere to wait while the other one moves. */
+static bool can_park(const struct search *s, int guest)
+{
+    for (int i = 0; i < s->target_count; i++)
+        if (rules_check(s->model, s->policy, guest, s->targets[i], -1) == RULE_NONE)
+            return true;
+    return false;
+}
+
+static bool may_swap(const struct search *s, int a, int b)
+{
+    const struct model *m = s->model;
+    int p = m->at[a], q = m->at[b];
+    if (search_forbidden(s, a, q) || search_forbidden(s, b, p))
+        return false;
+    if (rules_check_after(m, s->policy, a, q, b, p) != RULE_NONE ||
+        rules_check_after(m, s->policy, b, p, a, q) != RULE_NONE)
+        return false;
+    return rules_check(m, s->policy, a, q, -1) == RULE_NONE || rules_check(m, s->policy, b, p, -1) == RULE_NONE ||
+           can_park(s, a) || can_park(s, b);
+}
+
+static bool may_pair(const struct search *s, int guest)
+{
+    return !s->stays[guest] && s->model->mirror[guest] < 0;
+}
+
+static void best_swap(struct search *s, int hot, int cold, struct pair *best)
+{
+    const struct model *m = s->model;
+    double value = score_value(&s->score);
+    for (int a = m->first[hot]; a >= 0; a = m->next[a]) {
+        if (!may_pair(s, a))
+            continue;
+        double price_a = search_price(s, a, cold, -1);
+        for (int b = m->first[cold]; b >= 0; b = m->next[b]) {
+            if (!may_pair(s, b))
+                continue;
+            s->evaluations++;
+            double gain = value - score_after_swap(&s->score, a, b) - price_a - search_price(s, b, hot, -1);
+            if (gain > best->gain + s->least_gain && may_swap(s, a, b))
+                *best = (struct pair){gain, a, b};
+        }
+    }
+}
+
+/* Nodes that are up, hottest first, at most `max`. */
+static int hottest(struct search *s, int max)
+{
+    const struct model *m = s->model;
+    int count = 0;
+    for (int n = 0; n < m->node_count; n++) {
+        if (m->nodes[n].offline || m->nodes[n].outside || m->nodes[n].stale)
+            continue;
+        double heat = score_heat(&s->score, n);
+        if (count == max && heat <= s->heat[count - 1])
+            continue;
+        int i = count < max ? count++ : count - 1;
+        for (; i > 0 && s->heat[i - 1] < heat; i--) {
+            s->heat[i] = s->heat[i - 1];
+            s->order[i] = s->order[i - 1];
+        }
+        s->heat[i] = heat;
+        s->order[i] = n;
+    }
+    return count;
+}
+
+bool search_swaps(struct search *s)
+{
+    bool any = false;
+    search_pick_targets(s);
+    int count = hottest(s, s->model->node_count <= SWAP_HOT_MAX ? SWAP_HOT_MAX : SWAP_HOT_OF_MANY);
+    for (int i = 0; i < count && !search_over(s); i++) {
+        struct pair best = {.a = -1};
+        for (int j = 0; j < s->target_count; j++)
+            if (s->targets[j] != s->order[i])
+                best_swap(s, s->order[i], s->targets[j], &best);
+        if (best.a < 0)
+            continue;
+        int p = s->model->at[best.a], q = s->model->at[best.b];
+        search_commit(s, best.a, q, -1);
+        search_commit(s, best.b, p, -1);
+        any = true;
+    }
+    return any;
+}
+
+/* ---- chains ---- */
+
+/* `second` leaves node q for r so that `first` may come to q; all three places are different. */
+static bool try_chain(struct search *s, int first, int second)
+{
+    struct model *m = s->model;
+    int p = m->at[first], q = m->at[second];
+    double before = score_value(&s->score);
+    for (int i = 0; i < s->target_count; i++) {
+        int r = s->targets[i];
+        if (r == q || r == p || search_forbidden(s, second, r) || rules_check(m, s->policy, second, r, -1) != RULE_NONE)
+            continue;
+        double price = search_price(s, second, r, -1);
+        score_commit(&s->score, second, r, -1);
+        s->evaluations += 2;
+        double gain = before - score_after(&s->score, first, q, -1) - price - search_price(s, first, q, -1);
+        if (gain > s->least_gain && rules_check(m, s->policy, first, q, -1) == RULE_NONE) {
+            score_commit(&s->score, first, q, -1);
+            return true;
+        }
+        score_commit(&s->score, second, q, -1);
+    }
+    return false;
+}
+
+static bool chain_from(struct search *s, int hot)
+{
+    const struct model *m = s->model;
+    for (int a = m->first[hot]; a >= 0; a = m->next[a]) {
+        for (int j = 0; j < s->target_count && may_pair(s, a); j++) {
+            int q = s->targets[j];
+            if (q == hot || search_forbidden(s, a, q))
+                continue;
+            enum rule rule = rules_check(m, s->policy, a, q, -1);
+            bool room = rule == RULE_MEMORY || rule == RULE_DISK || rule == RULE_VCPUS || rule == RULE_APART;
+            double gain = score_value(&s->score) - score_after(&s->score, a, q, -1) - search_price(s, a, q, -1);
+            s->evaluations++;
+            if (!room || gain <= s->least_gain) /* what is free to go there went long ago */
+                continue;
+            for (int b = m->first[q], next; b >= 0; b = next) {
+                next = m->next[b];
+                if (may_pair(s, b) && try_chain(s, a, b))
+                    return true;
+                if (search_over(s))
+                    return false;
+            }
+        }
+    }
+    return false;
+}
+
+/* A chain that failed put its guest back at the head of its node's list; what was planned next is still valid. */
+bool search_chains(struct search *s)
+{
+    bool any = false;
+    search_pick_targets(s);
+    int count = hottest(s, CHAIN_HOT_MAX);
+    for (int i = 0; i < count && !search_over(s); i++)
+        any |= chain_from(s, s->order[i]);
+    return any;
+}

@@ -1,0 +1,249 @@
+#include "balancer/snapshot.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "balancer/snapshot_load.h"
+#include "balancer/snapshot_rules.h"
+
+const char *snapshot_text(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+json_t *snapshot_spec(const json_t *entry, const char *key)
+{
+    return json_object_get(json_object_get(json_object_get(entry, "value"), "spec"), key);
+}
+
+static const char *spec_text(const json_t *entry, const char *key)
+{
+    const char *text = json_string_value(snapshot_spec(entry, key));
+    return text ? text : "";
+}
+
+int64_t snapshot_seconds(const char *timestamp)
+{
+    struct tm tm = {0};
+    const char *end = strptime(timestamp, "%Y-%m-%dT%H:%M:%S", &tm);
+    return end && (*end == '.' || *end == 'Z') ? (int64_t)timegm(&tm) : -1;
+}
+
+/* ---- nodes ---- */
+
+static bool is_alive(const json_t *node)
+{
+    const json_t *state = json_object_get(node, "state");
+    return json_is_true(json_object_get(state, "alive")) && snapshot_number(state, "cpus") > 0 &&
+           snapshot_number(state, "memory_bytes") > 0;
+}
+
+static const char *condition(const json_t *node)
+{
+    return !is_alive(node) ? "offline" : json_is_true(snapshot_spec(node, "drained")) ? "draining" : "ready";
+}
+
+static void put_label(json_t *to, const json_t *node, const char *key)
+{
+    json_t *text = json_object_get(snapshot_spec(node, "labels"), key);
+    if (json_string_length(text))
+        json_object_set_new(to, key, json_copy(text));
+}
+
+static double age_of(const json_t *load, const struct snapshot_time *now)
+{
+    double age = now->clock_s - json_number_value(json_object_get(load, "seen"));
+    return age > 0 ? age : 0;
+}
+
+static json_t *make_node(const json_t *node, const json_t *load, const struct snapshot_time *now)
+{
+    const json_t *state = json_object_get(node, "state");
+    double memory = snapshot_number(state, "memory_bytes");
+    json_t *to = json_pack("{s:s, s:s}", "name", snapshot_text(json_object_get(node, "value"), "name"), "state",
+                           condition(node));
+    if (!to || !is_alive(node))
+        return to;
+    json_object_set_new(to, "cpus", json_real(snapshot_number(state, "cpus")));
+    json_object_set_new(to, "memory", json_real(memory));
+    json_object_set_new(to, "memory_own", json_real(floor(memory / SNAPSHOT_MEMORY_PARTS)));
+    put_label(to, node, "rack");
+    put_label(to, node, "site");
+    json_t *models = json_object_get(state, "cpu_models");
+    if (json_array_size(models))
+        json_object_set_new(to, "cpu_models", json_deep_copy(models));
+    snapshot_load_node(to, json_object_get(load, "state"), snapshot_spec(node, "labels"));
+    if (json_is_object(json_object_get(load, "state")))
+        json_object_set_new(to, "age", json_real(age_of(load, now)));
+    return to;
+}
+
+/* ---- guests ---- */
+
+struct making {
+    json_t *objects, *nodes_by_name; /* name to entry */
+    json_t *ready;                   /* names of nodes that guests may leave: true */
+    json_t *last_ended, *last_done;  /* guest's id to its migration's spec and state */
+    const struct snapshot_time *now;
+};
+
+static void put_load(json_t *to, const json_t *load, const char *id, double vcpus, const struct snapshot_time *now)
+{
+    if (snapshot_load_guest(to, json_object_get(load, "state"), id, vcpus))
+        json_object_set_new(to, "age", json_real(age_of(load, now)));
+}
+
+/* What moved, or failed to, a while ago: it rests. How fast it wrote then is how fast it will. */
+static void put_past(const struct making *m, json_t *to, const char *id)
+{
+    const json_t *ended = json_object_get(m->last_ended, id), *done = json_object_get(m->last_done, id);
+    double dirty = snapshot_number(json_object_get(ended, "state"), "dirty_rate");
+    if (dirty <= 0)
+        dirty = snapshot_number(json_object_get(done, "state"), "dirty_rate");
+    if (dirty > 0)
+        json_object_set_new(to, "dirty_rate", json_real(dirty));
+    int64_t at = snapshot_seconds(snapshot_text(json_object_get(ended, "state"), "ended"));
+    const char *from = spec_text(done, "from");
+    if (at < 0)
+        return;
+    json_object_set_new(to, "moved_ago", json_integer(m->now->wall_s > at ? m->now->wall_s - at : 0));
+    if (done && json_object_get(m->nodes_by_name, from))
+        json_object_set_new(to, "came_from", json_string(from));
+}
+
+static bool may_move(const json_t *guest)
+{
+    const json_t *value = json_object_get(guest, "value");
+    return !json_object_get(value, "migration") && !json_is_true(json_object_get(value, "deleting")) &&
+           !strcmp(snapshot_text(json_object_get(guest, "state"), "phase"), "running");
+}
+
+/* NULL: it has no node that is known, or no memory. */
+static json_t *make_guest(const struct making *m, const char *id, json_t *guest)
+{
+    const json_t *value = json_object_get(guest, "value"), *spec = json_object_get(value, "spec");
+    const char *node_name = snapshot_text(spec, "node");
+    const json_t *node = json_object_get(m->nodes_by_name, node_name);
+    double memory = snapshot_number(spec, "memory"), vcpus = snapshot_number(spec, "vcpus");
+    if (!node || memory <= 0)
+        return NULL;
+    bool runs = json_is_true(json_object_get(spec, "running"));
+    bool moves = runs && json_object_get(m->ready, node_name) && may_move(guest);
+    json_t *to = json_object();
+    json_object_set_new_nocheck(to, "name", json_string(snapshot_text(value, "name")));
+    json_object_set_new_nocheck(to, "node", json_string(node_name));
+    json_object_set_new_nocheck(to, "state", json_string(runs ? "running" : "stopped"));
+    json_object_set_new_nocheck(to, "vcpus", json_real(vcpus));
+    json_object_set_new_nocheck(to, "memory", json_real(memory));
+    json_object_set_new_nocheck(to, "movable", json_boolean(moves));
+    if (to)
+        snapshot_rules_guest(to, spec, node, m->nodes_by_name);
+    if (to && runs) {
+        const char *node_id = snapshot_text(json_object_get(node, "value"), "id");
+        put_load(to, json_object_get(json_object_get(m->objects, "load"), node_id), id, vcpus, m->now);
+        put_past(m, to, id);
+    }
+    return to;
+}
+
+/* ---- past migrations ---- */
+
+static void keep_later(json_t *map, const char *guest, json_t *migration)
+{
+    const char *ended = snapshot_text(json_object_get(migration, "state"), "ended");
+    const json_t *known = json_object_get(map, guest);
+    if (!known || strcmp(snapshot_text(json_object_get(known, "state"), "ended"), ended) < 0)
+        json_object_set(map, guest, migration);
+}
+
+static json_t *look_back(struct making *m)
+{
+    json_t *list = json_array(), *migration;
+    const char *id;
+    json_object_foreach (json_object_get(m->objects, "migration"), id, migration) {
+        const json_t *state = json_object_get(migration, "state");
+        const char *guest = spec_text(migration, "guest_id");
+        if (!*snapshot_text(state, "ended") || !*guest)
+            continue;
+        keep_later(m->last_ended, guest, migration);
+        if (strcmp(snapshot_text(state, "phase"), "done") != 0)
+            continue;
+        keep_later(m->last_done, guest, migration);
+        if (snapshot_number(state, "done_bytes") > 0 && snapshot_number(state, "total_ms") > 0)
+            json_array_append_new(list, json_pack("{s:f, s:f}", "bytes", snapshot_number(state, "done_bytes"),
+                                                  "seconds", snapshot_number(state, "total_ms") / 1000));
+    }
+    return list;
+}
+
+/* ---- all of it ---- */
+
+static json_t *make_nodes(struct making *m)
+{
+    json_t *list = json_array(), *node;
+    const char *id;
+    json_object_foreach (json_object_get(m->objects, "node"), id, node) {
+        const char *name = snapshot_text(json_object_get(node, "value"), "name");
+        if (!*name)
+            continue;
+        json_t *load = json_object_get(json_object_get(m->objects, "load"), id);
+        snapshot_load_digest(json_object_get(load, "state")); /* unless it was when it came */
+        json_object_set(m->nodes_by_name, name, node);
+        if (!strcmp(condition(node), "ready"))
+            json_object_set_new(m->ready, name, json_true());
+        json_array_append_new(list, make_node(node, load, m->now));
+    }
+    return list;
+}
+
+/* A guest on its way takes room on both of its nodes: this stands for it where it goes to. NULL: it is not. */
+static json_t *make_arrival(const struct making *m, const json_t *guest)
+{
+    const json_t *value = json_object_get(guest, "value"), *spec = json_object_get(value, "spec");
+    const char *going = snapshot_text(value, "migration");
+    const json_t *migration = *going ? json_object_get(json_object_get(m->objects, "migration"), going) : NULL;
+    const char *to = spec_text(migration, "to");
+    if (!json_object_get(m->nodes_by_name, to) || !strcmp(to, spec_text(guest, "node")))
+        return NULL;
+    return json_pack("{s:s+, s:s, s:f, s:f, s:b, s:i}", "name", snapshot_text(value, "name"), " on its way", "node", to,
+                     "vcpus", snapshot_number(spec, "vcpus"), "memory", snapshot_number(spec, "memory"), "movable", 0,
+                     "age", 0);
+}
+
+static json_t *make_guests(const struct making *m)
+{
+    json_t *list = json_array(), *guest;
+    const char *id;
+    json_object_foreach (json_object_get(m->objects, "guest"), id, guest) {
+        json_t *made = json_object_get(guest, "value") ? make_guest(m, id, guest) : NULL;
+        if (!made)
+            continue;
+        json_array_append_new(list, made);
+        made = make_arrival(m, guest);
+        if (made)
+            json_array_append_new(list, made);
+    }
+    return list;
+}
+
+json_t *snapshot_make(json_t *objects, const struct snapshot_time *now)
+{
+    struct making m = {.objects = objects,
+                       .nodes_by_name = json_object(),
+                       .ready = json_object(),
+                       .last_ended = json_object(),
+                       .last_done = json_object(),
+                       .now = now};
+    json_t *nodes = make_nodes(&m), *migrations = look_back(&m), *guests = make_guests(&m);
+    json_t *groups = snapshot_rules_groups(json_object_get(objects, "guest"), m.nodes_by_name);
+    json_decref(m.nodes_by_name);
+    json_decref(m.ready);
+    json_decref(m.last_ended);
+    json_decref(m.last_done);
+    return json_pack("{s:o, s:o, s:o, s:o}", "nodes", nodes, "guests", guests, "groups", groups, "migrations",
+                     migrations);
+}

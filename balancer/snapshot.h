@@ -1,0 +1,35 @@
+/* The cluster as the balancer reads it (cluster_json.h), made from the objects of the cluster's store.
+ *
+ *     {"node": {ID: {"value": {...}, "state": {...}}}, "guest": ..., "load": ..., "migration": ..., ...}
+ *
+ * by kind and id, as the store has them (docs/balancer.md, "In the cluster"). An entry of "load" has "seen" beside its
+ * state: when it last changed, in seconds of the same clock as `clock_s`. No other clock is compared with that of
+ * another node but for `wall_s`, from which it follows how long ago a migration ended.
+ *
+ * What nothing is to happen to is left in, and cannot be moved: guests that do not run, that migrate, that are being
+ * deleted, or whose node drains, is away or has not been measured lately. A guest on its way is there twice, once on
+ * each of its nodes ("web1", "web1 on its way"). Pure. Threads: any. */
+#ifndef BALANCER_SNAPSHOT_H
+#define BALANCER_SNAPSHOT_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+enum { SNAPSHOT_MEMORY_PARTS = 16 /* one of them is the node's own */ };
+
+struct snapshot_time {
+    double clock_s;
+    int64_t wall_s; /* UTC, since 1970 */
+};
+
+/* A new reference that shares nothing with the objects; NULL: no memory. */
+json_t *snapshot_make(json_t *objects, const struct snapshot_time *now);
+
+/* "2026-11-26T08:58:23.125Z" as seconds since 1970; -1: it is none. */
+int64_t snapshot_seconds(const char *timestamp);
+
+/* A member of an object as text, "" if there is none; of a nested one. */
+const char *snapshot_text(const json_t *object, const char *key);
+json_t *snapshot_spec(const json_t *entry, const char *key);
+
+#endif
