@@ -1,0 +1,20 @@
+/* Moves of the balancer's active plan that leave this node: those of the wave that is under way are begun here, each
+ * once, and only if the guest is still as the plan takes it to be. What becomes of them, the balancer sees.
+ *
+ * Thread: the loop's. */
+#ifndef NODE_AGENT_BALANCE_MOVES_H
+#define NODE_AGENT_BALANCE_MOVES_H
+
+#include <stdint.h>
+
+struct balance_moves;
+struct cluster;
+struct err;
+struct loop;
+
+/* state: the node's folder, where the cluster's volume key is; lent. */
+struct balance_moves *balance_moves_new(struct loop *loop, struct cluster *cluster, const char *state, struct err *err);
+void balance_moves_free(struct balance_moves *moves);
+uint64_t balance_moves_begun(const struct balance_moves *moves); /* since the agent began */
+
+#endif

@@ -1,0 +1,140 @@
+#include "node/agent/balance_question.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "node/agent/mirror.h"
+#include "node/agent/process.h"
+#include "node/agent/process_file.h"
+#include "node/base/clock.h"
+#include "node/base/container.h"
+#include "node/base/err.h"
+#include "node/base/loop.h"
+
+struct asking {
+    struct balance_place *place;
+    struct process process;
+    struct loop_timer timer;
+    int output;
+    void (*done)(void *context, const json_t *answer, const struct err *err);
+    void *context;
+};
+
+/* ---- the question ---- */
+
+static void add_objects(json_t *objects, const struct mirror *m, enum object_kind kind)
+{
+    json_t *all = json_object();
+    for (const struct object *o = mirror_next(m, kind, NULL); o; o = mirror_next(m, kind, o->name)) {
+        json_t *entry = json_pack("{s:O}", "value", o->value);
+        if (o->state)
+            json_object_set(entry, "state", o->state);
+        json_object_set_new(all, o->id, entry);
+    }
+    json_object_set_new(objects, object_kind_name(kind), all);
+}
+
+/* They have no value: they are found by their nodes. What is there is of a node that lives. */
+static void add_loads(json_t *objects, const struct mirror *m, double clock_s)
+{
+    json_t *all = json_object();
+    for (const struct object *o = mirror_next(m, OBJECT_NODE, NULL); o; o = mirror_next(m, OBJECT_NODE, o->name)) {
+        const struct object *load = mirror_find(m, OBJECT_LOAD, o->id);
+        if (load && load->state)
+            json_object_set_new(all, o->id, json_pack("{s:O, s:f}", "state", load->state, "seen", clock_s));
+    }
+    json_object_set_new(objects, object_kind_name(OBJECT_LOAD), all);
+}
+
+json_t *balance_question(const struct mirror *m, const char *verb)
+{
+    static const enum object_kind kinds[] = {OBJECT_NODE, OBJECT_GUEST, OBJECT_MIGRATION, OBJECT_POLICY};
+    double clock_s = (double)clock_ms() / 1000;
+    json_t *objects = json_object();
+    for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        add_objects(objects, m, kinds[i]);
+    add_loads(objects, m, clock_s);
+    return json_pack("{s:s, s:o, s:f, s:I}", "verb", verb, "objects", objects, "clock", clock_s, "wall",
+                     (json_int_t)time(NULL));
+}
+
+/* ---- the answer ---- */
+
+static json_t *read_answer(int fd)
+{
+    struct stat st;
+    json_t *answer = NULL;
+    if (fstat(fd, &st) || st.st_size <= 0 || st.st_size > BALANCE_ANSWER_MAX)
+        return NULL;
+    char *text = malloc((size_t)st.st_size);
+    if (text && pread(fd, text, (size_t)st.st_size, 0) == st.st_size)
+        answer = json_loadb(text, (size_t)st.st_size, JSON_REJECT_DUPLICATES, NULL);
+    free(text);
+    return answer;
+}
+
+static void ended(struct process *process, int status)
+{
+    struct asking *a = CONTAINER_OF(process, struct asking, process);
+    char how[64], words[256];
+    struct err err = {0};
+    json_t *answer = status ? NULL : read_answer(a->output);
+    loop_timer_clear(process->loop, &a->timer);
+    if (!answer)
+        err_set(&err, EIO, "drover-balancer %s without an answer: %s", process_describe(status, how, sizeof how),
+                process_file_last_words(a->output, words, sizeof words));
+    a->done(a->context, answer, &err);
+    json_decref(answer);
+    a->place->under_way--;
+    close(a->output);
+    free(a);
+}
+
+static void too_late(struct loop_timer *timer)
+{
+    process_signal(&CONTAINER_OF(timer, struct asking, timer)->process, SIGKILL);
+}
+
+int balance_ask(struct balance_place *place, json_t *question,
+                void (*done)(void *context, const json_t *answer, const struct err *err), void *context,
+                struct err *err)
+{
+    static const char *const argv[] = {"drover-balancer", "answer", "--question", "3", NULL};
+    bool many = place->under_way == BALANCE_QUESTIONS_MAX;
+    struct asking *a = many ? NULL : calloc(1, sizeof *a);
+    int fd = a      ? process_file_json(question, err)
+             : many ? err_set(err, EAGAIN, "%u such questions are being answered already", place->under_way)
+                    : err_set(err, ENOMEM, "out of memory");
+    int output = fd < 0 ? fd : process_file_output(err);
+    json_decref(question);
+    int rc = output < 0 ? output : 0;
+    if (!rc) {
+        struct process_start s = {.program = place->program,
+                                  .argv = (char *const *)(uintptr_t)argv,
+                                  .fds = &fd,
+                                  .fd_count = 1,
+                                  .output = output};
+        *a =
+            (struct asking){.place = place, .output = output, .done = done, .context = context, .timer.fire = too_late};
+        process_init(&a->process, place->loop, ended);
+        rc = process_start(&a->process, &s, err);
+    }
+    if (fd >= 0)
+        close(fd);
+    if (!rc) {
+        place->under_way++;
+        loop_timer_set(place->loop, &a->timer, clock_ns() + BALANCE_ANSWER_S * UINT64_C(1000000000));
+        return 0;
+    }
+    if (output >= 0)
+        close(output);
+    free(a);
+    return rc;
+}

@@ -1,0 +1,221 @@
+#include "node/agent/drain.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "node/agent/cluster.h"
+#include "node/agent/member.h"
+#include "node/agent/migration.h"
+#include "node/agent/migration_start.h"
+#include "node/agent/placement.h"
+#include "node/base/clock.h"
+#include "node/base/container.h"
+#include "node/base/err.h"
+#include "node/base/log.h"
+#include "node/base/loop.h"
+
+enum { AT_ONCE = 2, AGAIN_MS = 30000, LOOK_MS = 2000, MAX_DOWNTIME_MS = 300, WITHIN_S = 3600 };
+
+/* A guest that was sent away; it is not sent again before that. */
+struct sent {
+    struct drain *drain;
+    char *guest; /* its id */
+    uint64_t again_ms;
+    bool starting;
+    LIST_ENTRY(sent) link;
+};
+
+struct drain {
+    struct loop *loop;
+    struct cluster *cluster;
+    const char *state;
+    struct mirror_listener listener;
+    struct loop_job job;
+    struct loop_timer timer;
+    struct log_limit limit;
+    LIST_HEAD(, sent) all;
+};
+
+static struct sent *find(struct drain *d, const char *guest)
+{
+    struct sent *s;
+    LIST_FOREACH (s, &d->all, link)
+        if (!strcmp(s->guest, guest))
+            return s;
+    return NULL;
+}
+
+static void forget(struct sent *s)
+{
+    LIST_REMOVE(s, link);
+    free(s->guest);
+    free(s);
+}
+
+static struct sent *remember(struct drain *d, const char *guest)
+{
+    struct sent *s = find(d, guest);
+    if (s)
+        return s;
+    s = calloc(1, sizeof *s);
+    if (!s || !(s->guest = strdup(guest))) {
+        free(s);
+        return NULL;
+    }
+    s->drain = d;
+    LIST_INSERT_HEAD(&d->all, s, link);
+    return s;
+}
+
+static void started(void *context, int rc, const struct migration_started *what, const struct err *err)
+{
+    struct sent *s = context;
+    (void)what;
+    s->starting = false;
+    if (rc)
+        log_warn("guest %s is to leave this drained node: %s", s->guest, err->text);
+    if (s->drain) {
+        loop_defer(s->drain->loop, &s->drain->job);
+        return;
+    }
+    free(s->guest); /* the agent ends */
+    free(s);
+}
+
+static void send_away(struct drain *d, const struct object *guest)
+{
+    static const struct migration_goals goals = {.max_downtime_ms = MAX_DOWNTIME_MS, .within_s = WITHIN_S};
+    const struct placement_guest rules = placement_guest_of(guest, true);
+    char by[80], why[PLACEMENT_WHY_MAX] = "";
+    const struct object *to = placement_choose(cluster_mirror(d->cluster), &rules, cluster_node(d->cluster), why);
+    struct err err = {0};
+    struct sent *s = to ? remember(d, guest->id) : NULL;
+    if (!to)
+        log_limited(&d->limit, LOG_LEVEL_WARN, "guest %s stays on this drained node: %s", guest->name, why);
+    if (!s)
+        return; /* a node may come */
+    s->again_ms = clock_ms() + AGAIN_MS;
+    s->starting = true;
+    snprintf(by, sizeof by, "node:%.60s", cluster_node(d->cluster));
+    if (!migration_start(d->cluster, d->state, guest, to->name, &goals, by, NULL, started, s, &err))
+        return;
+    s->starting = false;
+    log_warn("guest %s is to leave this drained node: %s", guest->name, err.text);
+}
+
+static bool is_ours(const struct drain *d, const struct object *guest)
+{
+    return !strcmp(object_spec_text(guest, "node"), cluster_node(d->cluster));
+}
+
+static bool may_go(struct drain *d, const struct object *guest)
+{
+    struct sent *s = find(d, guest->id);
+    return migration_may_begin(cluster_mirror(d->cluster), guest) &&
+           (!s || (!s->starting && clock_ms() >= s->again_ms));
+}
+
+static unsigned under_way(struct drain *d)
+{
+    const struct mirror *m = cluster_mirror(d->cluster);
+    unsigned n = 0;
+    struct sent *s;
+    for (const struct object *g = mirror_next(m, OBJECT_GUEST, NULL); g; g = mirror_next(m, OBJECT_GUEST, g->name))
+        n += is_ours(d, g) && migration_of(m, g);
+    LIST_FOREACH (s, &d->all, link)
+        n += s->starting;
+    return n;
+}
+
+/* Those that have arrived, or are gone. */
+static void forget_others(struct drain *d, bool drained)
+{
+    const struct mirror *m = cluster_mirror(d->cluster);
+    struct sent *s, *next;
+    for (s = LIST_FIRST(&d->all); s; s = next) {
+        next = LIST_NEXT(s, link);
+        const struct object *g = mirror_find(m, OBJECT_GUEST, s->guest);
+        if (!s->starting && (!drained || !g || !g->value || !is_ours(d, g)))
+            forget(s);
+    }
+}
+
+static void evaluate(struct loop_job *job)
+{
+    struct drain *d = CONTAINER_OF(job, struct drain, job);
+    const struct mirror *m = cluster_mirror(d->cluster);
+    const struct object *node = mirror_named(m, OBJECT_NODE, cluster_node(d->cluster));
+    bool drained = node && json_is_true(object_spec(node, "drained"));
+    if (!cluster_is_current(d->cluster))
+        return;
+    forget_others(d, drained);
+    if (!drained)
+        return;
+    unsigned n = under_way(d);
+    for (const struct object *g = mirror_next(m, OBJECT_GUEST, NULL); g && n < AT_ONCE;
+         g = mirror_next(m, OBJECT_GUEST, g->name))
+        if (is_ours(d, g) && may_go(d, g)) {
+            send_away(d, g);
+            n++;
+        }
+    loop_timer_set(d->loop, &d->timer, clock_ns() + LOOK_MS * 1000000ull);
+}
+
+static void timer_fired(struct loop_timer *timer)
+{
+    struct drain *d = CONTAINER_OF(timer, struct drain, timer);
+    loop_defer(d->loop, &d->job);
+}
+
+static void object_changed(struct mirror_listener *listener, const struct object *object, enum object_part part)
+{
+    struct drain *d = CONTAINER_OF(listener, struct drain, listener);
+    (void)part;
+    if (object->kind == OBJECT_GUEST || object->kind == OBJECT_NODE)
+        loop_defer(d->loop, &d->job);
+}
+
+struct drain *drain_new(struct loop *loop, struct cluster *cluster, const char *state, struct err *err)
+{
+    struct drain *d = calloc(1, sizeof *d);
+    if (!d) {
+        err_set(err, ENOMEM, "out of memory");
+        return NULL;
+    }
+    d->loop = loop;
+    d->cluster = cluster;
+    d->state = state;
+    d->listener.changed = object_changed;
+    d->job.run = evaluate;
+    d->timer.fire = timer_fired;
+    d->limit = (struct log_limit){.burst = 3, .interval_ms = 60000};
+    LIST_INIT(&d->all);
+    mirror_listen(cluster_mirror(cluster), &d->listener);
+    loop_defer(loop, &d->job);
+    return d;
+}
+
+void drain_free(struct drain *d)
+{
+    struct sent *s, *next;
+    if (!d)
+        return;
+    mirror_unlisten(&d->listener);
+    loop_timer_clear(d->loop, &d->timer);
+    for (s = LIST_FIRST(&d->all); s; s = next) {
+        next = LIST_NEXT(s, link);
+        if (!s->starting) {
+            forget(s);
+            continue;
+        }
+        LIST_REMOVE(s, link);
+        s->drain = NULL; /* started() frees it */
+    }
+    free(d);
+}

@@ -1,0 +1,17 @@
+/* A node that is drained sends its running guests to others, a few at a time; those that cannot move are tried again
+ * after a while. Guests that are stopped stay.
+ *
+ * Thread: the loop's. */
+#ifndef NODE_AGENT_DRAIN_H
+#define NODE_AGENT_DRAIN_H
+
+struct cluster;
+struct drain;
+struct err;
+struct loop;
+
+/* state: the node's folder; lent. */
+struct drain *drain_new(struct loop *loop, struct cluster *cluster, const char *state, struct err *err);
+void drain_free(struct drain *drain);
+
+#endif

@@ -1,0 +1,302 @@
+#include "node/agent/load.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "node/agent/cgroup.h"
+#include "node/agent/change.h"
+#include "node/agent/cluster.h"
+#include "node/agent/guest_link.h"
+#include "node/agent/guest_unit.h"
+#include "node/agent/guests.h"
+#include "node/agent/kind.h"
+#include "node/agent/load_kernel.h"
+#include "node/agent/load_meter.h"
+#include "node/agent/mirror.h"
+#include "node/agent/presence.h"
+#include "node/base/clock.h"
+#include "node/base/container.h"
+#include "node/base/err.h"
+#include "node/base/log.h"
+#include "node/base/loop.h"
+
+enum { DISKS_MAX = 64 };
+
+/* A guest that runs here; freed by forget(), or by answered() if a question of it is under way. */
+struct track {
+    struct load *load; /* NULL: forgotten */
+    char *id;
+    int pid;
+    uint64_t memory_bytes, disk_bytes, disk_ops;
+    struct load_meter cpu, steal, disk, network;
+    struct guest_call call;
+    bool seen, asking;
+    LIST_ENTRY(track) link;
+};
+
+struct load {
+    struct load_place place;
+    struct loop_timer timer;
+    struct load_taps taps;
+    LIST_HEAD(, track) tracks;
+    unsigned count;
+    bool busy, freed;
+};
+
+static struct track *find(struct load *l, const char *id)
+{
+    struct track *t;
+    LIST_FOREACH (t, &l->tracks, link)
+        if (!strcmp(t->id, id))
+            return t;
+    return NULL;
+}
+
+static void forget(struct load *l, struct track *t)
+{
+    LIST_REMOVE(t, link);
+    l->count--;
+    free(t->id);
+    t->load = NULL;
+    if (!t->asking)
+        free(t);
+}
+
+static struct track *remember(struct load *l, const char *id)
+{
+    struct track *t = l->count < LOAD_GUESTS_MAX ? calloc(1, sizeof *t) : NULL;
+    if (!t || !(t->id = strdup(id))) {
+        free(t);
+        return NULL;
+    }
+    t->load = l;
+    LIST_INSERT_HEAD(&l->tracks, t, link);
+    l->count++;
+    return t;
+}
+
+/* ---- what a guest says of its disks ---- */
+
+static uint64_t counted(const json_t *disk, const char *operation, const char *what)
+{
+    json_int_t n = json_integer_value(json_object_get(json_object_get(disk, operation), what));
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+/* Of each disk by itself what is larger: its bytes, or so many operations. */
+static uint64_t add_disk(struct track *t, const json_t *disk)
+{
+    static const char *const operations[] = {"read", "write"};
+    uint64_t bytes = 0, ops = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        bytes += counted(disk, operations[i], "bytes");
+        ops += counted(disk, operations[i], "ops");
+    }
+    t->disk_bytes += bytes;
+    t->disk_ops += ops;
+    return bytes / LOAD_OPERATION_BYTES > ops ? bytes : ops * LOAD_OPERATION_BYTES;
+}
+
+static void answered(struct guest_call *call, int rc, const json_t *answer, const char *text)
+{
+    struct track *t = CONTAINER_OF(call, struct track, call);
+    const json_t *disks = json_object_get(answer, "disks");
+    uint64_t work = 0;
+    (void)text; /* one that does not answer has no disk load for a while */
+    t->asking = false;
+    if (!t->load) {
+        free(t);
+        return;
+    }
+    if (rc)
+        return;
+    t->disk_bytes = t->disk_ops = 0;
+    for (size_t i = 0; i < json_array_size(disks) && i < DISKS_MAX; i++)
+        work += add_disk(t, json_array_get(disks, i));
+    load_meter_add(&t->disk, work, clock_ns() / 1000, LOAD_UNIT_BYTES);
+}
+
+static void ask(struct track *t, struct guest_unit *unit)
+{
+    if (t->asking)
+        return;
+    t->call = (struct guest_call){.done = answered, .type = CONTROL_STATS};
+    t->asking = !guest_unit_call(unit, &t->call);
+}
+
+/* ---- sampling ---- */
+
+static uint64_t network_bytes(const struct load *l, const char *id)
+{
+    const struct object *guest = mirror_find(cluster_mirror(l->place.cluster), OBJECT_GUEST, id);
+    size_t count = guest && guest->value ? json_array_size(object_spec(guest, "networks")) : 0;
+    uint64_t sum = 0;
+    char name[TAP_NAME_MAX];
+    for (unsigned i = 0; i < count && i < TAP_NICS_MAX; i++)
+        sum += load_taps_bytes(&l->taps, tap_name(id, i, name));
+    return sum;
+}
+
+static void begin_anew(struct track *t, int pid)
+{
+    t->pid = pid;
+    t->cpu = t->steal = t->disk = t->network = (struct load_meter){0};
+    t->disk_bytes = t->disk_ops = 0;
+}
+
+static void sample(struct load *l, struct guest_unit *unit)
+{
+    const char *id = guest_unit_id(unit);
+    struct cgroup_usage usage;
+    uint64_t now_us = clock_ns() / 1000;
+    struct track *t = find(l, id);
+    if (cgroup_usage(l->place.cgroups, id, &usage, NULL) || (!t && !(t = remember(l, id))))
+        return;
+    if (t->pid != guest_unit_pid(unit)) /* another process of it */
+        begin_anew(t, guest_unit_pid(unit));
+    t->seen = true;
+    t->memory_bytes = usage.memory_bytes;
+    load_meter_add(&t->cpu, usage.cpu_us, now_us, 1e4);
+    load_meter_add(&t->steal, load_run_delay_ns("/proc", t->pid), now_us, 1e7);
+    load_meter_add(&t->network, network_bytes(l, id), now_us, LOAD_UNIT_BYTES);
+    ask(t, unit);
+}
+
+static void sample_all(struct load *l)
+{
+    struct track *t, *next;
+    LIST_FOREACH (t, &l->tracks, link)
+        t->seen = false;
+    load_taps_read(&l->taps);
+    if (l->place.cgroups->count)
+        for (struct guest_unit *u = guests_next(l->place.guests, NULL); u; u = guests_next(l->place.guests, u))
+            if (guest_unit_phase(u) == GUEST_PHASE_RUNNING)
+                sample(l, u);
+    for (t = LIST_FIRST(&l->tracks); t; t = next) {
+        next = LIST_NEXT(t, link);
+        if (!t->seen)
+            forget(l, t);
+    }
+}
+
+/* ---- saying it ---- */
+
+/* Part of the last ten seconds; 0 where the kernel does not say. */
+static void put_pressure(json_t *state)
+{
+    static const char *const resources[] = {"cpu", "memory", "io"};
+    json_t *some = json_object(), *full = json_object();
+    for (unsigned i = 0; i < 3; i++) {
+        struct cgroup_pressure p = cgroup_node_pressure(resources[i]);
+        json_object_set_new(some, resources[i], json_real(p.some > 0 ? p.some / 1e4 : 0));
+        json_object_set_new(full, resources[i], json_real(p.full > 0 ? p.full / 1e4 : 0));
+    }
+    json_object_set_new(state, "pressure", some);
+    json_object_set_new(state, "stalled", full);
+}
+
+static void put_window(json_t *to, const char *name, const struct load_meter *meter)
+{
+    json_t *window = load_meter_window(meter);
+    if (window)
+        json_object_set_new(to, name, window);
+}
+
+static json_t *guest_of(const struct track *t)
+{
+    json_t *guest = json_pack("{s:I}", "memory", (json_int_t)t->memory_bytes), *cpu = json_array();
+    for (unsigned i = 0; i < t->cpu.count; i++)
+        json_array_append_new(cpu, json_integer(t->cpu.window[i]));
+    json_object_set_new(guest, "cpu", cpu); /* its length says for how long the guest has been looked at */
+    put_window(guest, "steal", &t->steal);
+    put_window(guest, "disk", &t->disk);
+    put_window(guest, "network", &t->network);
+    if (t->disk_ops) {
+        json_object_set_new(guest, "disk_bytes", json_integer((json_int_t)t->disk_bytes));
+        json_object_set_new(guest, "disk_ops", json_integer((json_int_t)t->disk_ops));
+    }
+    return guest;
+}
+
+static json_t *state_of(struct load *l)
+{
+    json_t *guests = json_object();
+    struct track *t;
+    LIST_FOREACH (t, &l->tracks, link)
+        json_object_set_new(guests, t->id, guest_of(t));
+    json_t *state = json_pack("{s:s, s:i, s:i, s:o}", "node", cluster_node(l->place.cluster), "sample_ms",
+                              LOAD_SAMPLE_MS, "unit", LOAD_UNIT_BYTES, "guests", guests);
+    if (state)
+        put_pressure(state);
+    return state;
+}
+
+static void written(void *context, int rc, uint64_t revision, const struct err *err)
+{
+    struct load *l = context;
+    (void)revision;
+    l->busy = false;
+    if (l->freed) {
+        free(l);
+        return;
+    }
+    if (rc)
+        log_debug("what this node uses was not written: %s", err->text); /* the next sample is */
+}
+
+static void tell(struct load *l)
+{
+    int64_t lease = presence_lease(l->place.presence);
+    struct change *change = lease && !l->busy ? change_new(l->place.cluster) : NULL;
+    json_t *state = change ? state_of(l) : NULL;
+    if (!state) {
+        change_drop(change);
+        return;
+    }
+    change_put_state_leased(change, OBJECT_LOAD, l->place.node_id, state, lease);
+    l->busy = true;
+    change_commit(change, written, l);
+}
+
+static void fired(struct loop_timer *timer)
+{
+    struct load *l = CONTAINER_OF(timer, struct load, timer);
+    sample_all(l);
+    tell(l);
+    loop_timer_set(l->place.loop, timer, clock_ns() + LOAD_SAMPLE_MS * UINT64_C(1000000));
+}
+
+/* ---- life ---- */
+
+struct load *load_new(const struct load_place *place, struct err *err)
+{
+    struct load *l = calloc(1, sizeof *l);
+    if (!l) {
+        err_set(err, ENOMEM, "out of memory");
+        return NULL;
+    }
+    l->place = *place;
+    l->timer.fire = fired;
+    LIST_INIT(&l->tracks);
+    loop_timer_set(place->loop, &l->timer, clock_ns() + LOAD_SAMPLE_MS / 10 * UINT64_C(1000000));
+    return l;
+}
+
+void load_free(struct load *l)
+{
+    if (!l)
+        return;
+    loop_timer_clear(l->place.loop, &l->timer);
+    while (!LIST_EMPTY(&l->tracks))
+        forget(l, LIST_FIRST(&l->tracks));
+    load_taps_fini(&l->taps);
+    l->freed = true;
+    if (!l->busy)
+        free(l);
+}

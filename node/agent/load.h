@@ -1,0 +1,50 @@
+/* What this node and its guests used lately, for the balancer: a sample every LOAD_SAMPLE_MS, and windows of them in
+ * one key of the store, which goes with the node's lease.
+ *
+ *     /drover/state/load/NODE-ID
+ *     {"node": NAME, "sample_ms": N, "unit": LOAD_UNIT_BYTES,
+ *      "pressure": {"cpu", "memory", "io": 0 to 1, the part of time in which some waited},
+ *      "stalled": {the same, in which all did},
+ *      "guests": {ID: {"cpu": [hundredths of a processor], "memory": bytes,
+ *                      "steal": [hundredths of a processor that vCPUs waited for],
+ *                      "disk", "network": [units a second], "disk_bytes", "disk_ops": of all disks, as counted}}}
+ *
+ * Windows have the oldest sample first. One that is all zero, or what cannot be measured here, is left out; "cpu" is
+ * always there. An operation of a disk counts as LOAD_OPERATION_BYTES at least, so that small ones weigh what they
+ * cost. A guest has windows from its second sample on this node on; they begin anew when the guest or the agent does.
+ * At most seven digits and commas a sample: 1024 guests fit into a value of the store.
+ *
+ * What a guest says of its disks is the word of a process that runs foreign code; a lie moves it, or not, and nothing
+ * else. Thread: the loop's. */
+#ifndef NODE_AGENT_LOAD_H
+#define NODE_AGENT_LOAD_H
+
+struct cgroups;
+struct cluster;
+struct err;
+struct guests;
+struct load;
+struct loop;
+struct presence;
+
+enum {
+    LOAD_SAMPLE_MS = 10000,
+    LOAD_GUESTS_MAX = 1024, /* beyond them nothing is said */
+    LOAD_UNIT_BYTES = 4096,
+    LOAD_OPERATION_BYTES = 16384,
+};
+
+struct load_place {
+    struct loop *loop;
+    struct cluster *cluster;
+    const struct cgroups *cgroups;
+    struct guests *guests;
+    const struct presence *presence;
+    const char *node_id;
+};
+
+struct load *load_new(const struct load_place *place, struct err *err);
+/* What is on its way to the store frees it when it comes back. */
+void load_free(struct load *load);
+
+#endif

@@ -1,0 +1,41 @@
+/* See load_meter.h. A window of thirty is moved by one place at each sample: 120 bytes, every ten seconds. */
+#include "node/agent/load_meter.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <string.h>
+
+static void push(struct load_meter *m, int rate)
+{
+    if (m->count == LOAD_SAMPLES) {
+        memmove(m->window, m->window + 1, (LOAD_SAMPLES - 1) * sizeof *m->window);
+        m->count--;
+    }
+    m->window[m->count++] = rate;
+}
+
+void load_meter_add(struct load_meter *m, uint64_t value, uint64_t now_us, double unit)
+{
+    bool begins = !m->at_us || value < m->value;
+    if (!begins && now_us <= m->at_us)
+        return;
+    if (begins) {
+        m->count = 0;
+    } else {
+        double rate = (double)(value - m->value) / unit * 1e6 / (double)(now_us - m->at_us);
+        push(m, rate < LOAD_RATE_MAX ? (int)rate : LOAD_RATE_MAX);
+    }
+    m->value = value;
+    m->at_us = now_us;
+}
+
+json_t *load_meter_window(const struct load_meter *m)
+{
+    bool any = false;
+    for (unsigned i = 0; i < m->count; i++)
+        any |= m->window[i] != 0;
+    json_t *window = any ? json_array() : NULL;
+    for (unsigned i = 0; window && i < m->count; i++)
+        json_array_append_new(window, json_integer(m->window[i]));
+    return window;
+}

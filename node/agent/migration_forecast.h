@@ -1,0 +1,24 @@
+/* What a migration would cost: what the guest's process is asked (FORECAST, node/base/guest_message.h), what of earlier
+ * migrations it is told, and how its answer reads in a migration's state:
+ *
+ *     "predicted_bytes", "predicted_s", "predicted_downtime_ms", "goals_hold", "goals_reason", "predicted_from"
+ *
+ * Of the link is known what migrations that are done have shown: between these two nodes, either way; else of any two;
+ * else 1 Gbit/s is assumed. Medians of the newest. Pure functions. Threads: any. */
+#ifndef NODE_AGENT_MIGRATION_FORECAST_H
+#define NODE_AGENT_MIGRATION_FORECAST_H
+
+#include "node/agent/mirror.h"
+
+struct json_t;
+struct migration_goals;
+
+enum { MIGRATION_FORECAST_FROM_MAX = 96 };
+
+/* A new object, the request's body. from: what the link's speed is taken from, in words. */
+struct json_t *migration_forecast_wish(const struct mirror *mirror, const char *here, const char *to,
+                                       const struct migration_goals *goals, char from[MIGRATION_FORECAST_FROM_MAX]);
+/* A new object with the keys above, of the process's answer. */
+struct json_t *migration_forecast_state(const struct json_t *answer, const char *from);
+
+#endif

@@ -1,0 +1,189 @@
+#include "node/agent/migration_request.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/agent/api.h"
+#include "node/agent/cluster.h"
+#include "node/agent/forecasts.h"
+#include "node/agent/kind.h"
+#include "node/agent/member.h"
+#include "node/agent/migration.h"
+#include "node/agent/migration_start.h"
+#include "node/agent/objects.h"
+#include "node/agent/placement.h"
+#include "node/agent/presence.h"
+#include "node/base/err.h"
+#include "node/base/uuid.h"
+
+struct migration_requests {
+    struct cluster *cluster;
+    struct forecasts *forecasts;
+    const char *state; /* folder */
+};
+
+/* One that is on its way to the store. */
+struct request {
+    struct api_call *call;
+    struct cluster *cluster;
+};
+
+/* NULL: answered. */
+static const struct object *find_destination(struct api_call *call, const struct mirror *m, const struct object *guest)
+{
+    const char *name = member_text(call->body, "to"), *from = object_spec_text(guest, "node");
+    const struct placement_guest rules = placement_guest_of(guest, true);
+    char why[PLACEMENT_WHY_MAX] = "";
+    bool forced = json_is_true(json_object_get(call->body, "force"));
+    const struct object *to = *name ? mirror_named(m, OBJECT_NODE, name) : placement_choose(m, &rules, from, why);
+    if (!to && *name)
+        api_error(call, 422, "reference-not-found", "to", "there is no node '%s'", name);
+    else if (!to)
+        api_error(call, 409, "no-node", "to", "%s", why);
+    else if (!strcmp(to->name, from))
+        api_error(call, 409, "is-there", "to", "guest %s is on node %s already", guest->name, from);
+    else if (!presence_is_alive(to))
+        api_error(call, 409, "node-away", "to", "node %s is not there at the moment", to->name);
+    else if (json_is_true(object_spec(to, "drained")))
+        api_error(call, 409, "drained", "to", "node %s is drained: `drover node undrain %s` or take another", to->name,
+                  to->name);
+    else if (*name && !forced && !placement_allows(m, &rules, to, why))
+        api_error(call, 409, "placement", "to", "not to node %s: %s (--force does it nevertheless)", to->name, why);
+    else
+        return to;
+    return NULL;
+}
+
+static bool can_move(struct api_call *call, const struct mirror *m, const struct object *guest)
+{
+    const struct object *going = migration_of(m, guest);
+    if (json_is_true(json_object_get(guest->value, "deleting")))
+        api_error(call, 409, "being-deleted", NULL, "guest %s is being deleted", guest->name);
+    else if (going)
+        api_error(call, 409, "migrates-already", NULL, "guest %s is on its way to node %s", guest->name,
+                  object_spec_text(going, "to"));
+    else if (!json_is_true(object_spec(guest, "running")) || strcmp(member_text(guest->state, "phase"), "running"))
+        api_error(call, 409, "not-running", NULL, "guest %s does not run: only what runs can migrate", guest->name);
+    else
+        return true;
+    return false;
+}
+
+static void made(void *context, int rc, const struct migration_started *started, const struct err *err)
+{
+    struct request *r = context;
+    const struct object *m = mirror_find(cluster_mirror(r->cluster), OBJECT_MIGRATION, started->id);
+    if (rc) {
+        objects_refuse(r->call, rc, err);
+    } else if (!m || !m->value) {
+        api_error(r->call, 409, "changed-meanwhile", NULL, "the migration is gone again");
+    } else {
+        json_t *view = objects_view(m);
+        json_object_set_new(view, "task", json_string(started->task));
+        api_reply(r->call, 200, view);
+    }
+    free(r);
+}
+
+/* What would be made, and what it would cost. */
+static void show(const struct migration_requests *requests, struct api_call *call, const struct object *guest,
+                 const char *to, const struct migration_goals *goals)
+{
+    char id[UUID_TEXT_BYTES];
+    uuid_make(id);
+    json_t *migration = migration_make(guest, id, to, "", goals, call->who.name);
+    json_object_del(migration, "key");
+    json_object_set_new(migration, "revision", json_integer(0));
+    forecasts_answer(requests->forecasts, call, guest, migration, goals);
+}
+
+static void make(const struct migration_requests *requests, struct api_call *call, const struct object *guest,
+                 const char *to, const struct migration_goals *goals)
+{
+    struct err err = {0};
+    struct request *r = calloc(1, sizeof *r);
+    if (!r) {
+        api_error(call, 500, "out-of-memory", NULL, "out of memory");
+        return;
+    }
+    *r = (struct request){call, requests->cluster};
+    if (!migration_start(requests->cluster, requests->state, guest, to, goals, call->who.name, NULL, made, r, &err))
+        return;
+    api_error_err(call, "no-migration", &err);
+    free(r);
+}
+
+static void migrate(void *context, struct api_call *call)
+{
+    const struct migration_requests *requests = context;
+    const struct mirror *m = cluster_mirror(requests->cluster);
+    const struct object *guest = objects_wanted(call, m);
+    const struct object *to = guest && can_move(call, m, guest) ? find_destination(call, m, guest) : NULL;
+    if (!to)
+        return;
+    struct migration_goals goals = {
+        .max_downtime_ms = (uint64_t)json_integer_value(json_object_get(call->body, "max_downtime_ms")),
+        .within_s = (uint64_t)json_integer_value(json_object_get(call->body, "within_s")),
+    };
+    if (call->dry_run)
+        show(requests, call, guest, to->name, &goals);
+    else
+        make(requests, call, guest, to->name, &goals);
+}
+
+static const struct schema_field fields[] = {
+    {.name = "to", .type = SCHEMA_REF, .description = "node; chosen if left out"},
+    {.name = "force",
+     .type = SCHEMA_BOOL,
+     .default_json = "false",
+     .description = "to that node although a placement rule forbids it"},
+    {.name = "max_downtime_ms",
+     .type = SCHEMA_INT,
+     .min = 1,
+     .max = 60000,
+     .default_json = "300",
+     .description = "how long the guest may stand still"},
+    {.name = "within_s",
+     .type = SCHEMA_INT,
+     .min = 1,
+     .max = 86400,
+     .default_json = "600",
+     .description = "it is given up if it takes longer"},
+    {.name = NULL},
+};
+static const struct schema wish = {"Migrate", "Where a guest is to move, and what that may cost.", fields};
+
+struct migration_requests *migration_requests_new(struct cluster *cluster, struct forecasts *forecasts,
+                                                  const char *state, struct api *api, struct err *err)
+{
+    static struct route route = {
+        .method = HTTP_POST,
+        .path = "/v1/guests/{name}/migrate",
+        .role = ROLE_OPERATOR,
+        .flags = ROUTE_DRY_RUN,
+        .id = "guest_migrate",
+        .tag = "guest",
+        .summary = "Moves the running guest to another node.",
+        .request = &wish,
+        .handle = migrate,
+    };
+    struct migration_requests *r = calloc(1, sizeof *r);
+    if (!r) {
+        err_set(err, ENOMEM, "out of memory");
+        return NULL;
+    }
+    *r = (struct migration_requests){cluster, forecasts, state};
+    route.response = kind_of(OBJECT_MIGRATION)->answer;
+    if (api_add_routes(api, &route, 1, r, err)) {
+        free(r);
+        return NULL;
+    }
+    return r;
+}
+
+void migration_requests_free(struct migration_requests *r)
+{
+    free(r);
+}

@@ -1,0 +1,71 @@
+#include "node/agent/migration_start.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "node/agent/change.h"
+#include "node/agent/member.h"
+#include "node/agent/migration.h"
+#include "node/agent/task.h"
+#include "node/agent/volume_key.h"
+#include "node/base/err.h"
+
+struct start {
+    struct migration_started started;
+    void (*done)(void *context, int rc, const struct migration_started *started, const struct err *err);
+    void *context;
+};
+
+static void made(void *context, int rc, uint64_t revision, const struct err *err)
+{
+    struct start *s = context;
+    (void)revision;
+    s->done(s->context, rc, &s->started, err);
+    free(s);
+}
+
+static void put_all(struct change *change, const struct object *guest, json_t *migration, json_t *task,
+                    const struct migration_origin *origin)
+{
+    json_t *value = json_deep_copy(guest->value), *spec = json_object_get(migration, "spec");
+    if (origin) {
+        json_object_set_new(spec, "plan", json_string(origin->plan));
+        json_object_set_new(spec, "move", json_integer(origin->move));
+        change_check(change, OBJECT_PLAN, origin->plan, origin->revision);
+    }
+    json_object_set_new(value, "migration", json_string(member_text(migration, "id")));
+    change_put(change, OBJECT_TASK, member_text(task, "id"), task, 0);
+    change_put(change, OBJECT_MIGRATION, member_text(migration, "id"), migration, 0);
+    change_put(change, OBJECT_GUEST, guest->id, value, guest->revision);
+}
+
+int migration_start(struct cluster *cluster, const char *state, const struct object *guest, const char *to,
+                    const struct migration_goals *goals, const char *by, const struct migration_origin *origin,
+                    void (*done)(void *context, int rc, const struct migration_started *started, const struct err *err),
+                    void *context, struct err *err)
+{
+    char id[UUID_TEXT_BYTES], key[VOLUME_KEY_WRAPPED_TEXT];
+    uuid_make(id);
+    int rc = volume_key_new(state, id, key, err);
+    if (rc)
+        return rc;
+    json_t *migration = migration_make(guest, id, to, key, goals, by);
+    json_t *task = migration ? task_make(TASK_MIGRATE, migration, object_spec_text(guest, "node"), by) : NULL;
+    struct start *s = task ? calloc(1, sizeof *s) : NULL;
+    struct change *change = s ? change_new(cluster) : NULL;
+    if (!change) {
+        json_decref(migration);
+        json_decref(task);
+        free(s);
+        return err_set(err, ENOMEM, "out of memory");
+    }
+    *s = (struct start){.done = done, .context = context};
+    snprintf(s->started.id, sizeof s->started.id, "%s", id);
+    snprintf(s->started.task, sizeof s->started.task, "%s", member_text(task, "name"));
+    put_all(change, guest, migration, task, origin);
+    change_commit(change, made, s);
+    return 0;
+}

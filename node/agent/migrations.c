@@ -1,0 +1,690 @@
+/* See migrations.h. What each guest's process says is asked for a few times a second, and whenever it calls. */
+#include "node/agent/migrations.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+#include "node/agent/change.h"
+#include "node/agent/cluster.h"
+#include "node/agent/dial.h"
+#include "node/agent/guest_link.h"
+#include "node/agent/guest_unit.h"
+#include "node/agent/guests.h"
+#include "node/agent/member.h"
+#include "node/agent/migration.h"
+#include "node/agent/migration_forecast.h"
+#include "node/agent/owner.h"
+#include "node/agent/report.h"
+#include "node/agent/volume_key.h"
+#include "node/agent/volume_member.h"
+#include "node/base/clock.h"
+#include "node/base/container.h"
+#include "node/base/err.h"
+#include "node/base/log.h"
+#include "node/base/loop.h"
+#include "node/base/timestamp.h"
+
+enum { STREAMS = 2, LOOK_MS = 200, READY_MS = 30000, ARRIVE_MS = 10000, ENDED_MAX = 200 /* a node */ };
+
+/* A guest that leaves this node. */
+struct leaving {
+    struct migrations *all;
+    char *id;
+    bool seen, gone; /* gone: freed as soon as nothing is under way */
+    enum migration_process process;
+    bool fresh;                         /* the process has said where it is since something called for it */
+    bool asked, dialling, asking;       /* to move */
+    bool querying, committing, closing; /* under way */
+    bool restored;                      /* a guest that stays has been told how to open its volumes */
+    bool told;                          /* how it ended; what is left to do is to see it in the mirror */
+    bool store_away, unknown;           /* unknown: a switch-over was asked for that may be made yet */
+    uint64_t since_ms, switched_ms, commit_after_ms;
+    json_t *progress; /* what the process said last */
+    json_t *forecast; /* for the state: what was predicted before it began; NULL: nothing */
+    bool foretold;    /* the process was asked */
+    char forecast_from[MIGRATION_FORECAST_FROM_MAX];
+    struct err why;
+    struct guest_call ask_call, query_call, back_call, forecast_call;
+    struct owner_claim *claim; /* on its way, before the guest is taken back */
+    struct dial dial;
+    struct loop_timer timer;
+    LIST_ENTRY(leaving) link;
+};
+
+struct migrations {
+    struct cluster *cluster;
+    const struct migrations_place *place;
+    struct mirror_listener listener;
+    struct loop_job job;
+    LIST_HEAD(, leaving) all;
+};
+
+static const struct mirror *mirror_of(const struct leaving *l)
+{
+    return cluster_mirror(l->all->cluster);
+}
+
+static const struct object *migration_object(const struct leaving *l)
+{
+    const struct object *m = mirror_find(mirror_of(l), OBJECT_MIGRATION, l->id);
+    return m && m->value ? m : NULL;
+}
+
+static const struct object *guest_of(const struct mirror *mirror, const struct object *migration)
+{
+    const struct object *g = mirror_find(mirror, OBJECT_GUEST, object_spec_text(migration, "guest_id"));
+    return g && g->value ? g : NULL;
+}
+
+static struct guest_unit *unit_of(const struct leaving *l, const struct object *migration)
+{
+    struct guest_unit *u = guests_find(l->all->place->guests, object_spec_text(migration, "guest_id"));
+    return u && guest_unit_phase(u) == GUEST_PHASE_RUNNING ? u : NULL;
+}
+
+static bool is_busy(const struct leaving *l)
+{
+    return l->dialling || l->asking || l->querying || l->committing || l->closing || l->back_call.done ||
+           l->forecast_call.done || l->claim;
+}
+
+static void free_if_idle(struct leaving *l)
+{
+    if (!l->gone || is_busy(l))
+        return;
+    json_decref(l->progress);
+    json_decref(l->forecast);
+    free(l->id);
+    free(l);
+}
+
+/* Something of it has changed. */
+static void go_on(struct leaving *l)
+{
+    if (l->gone)
+        free_if_idle(l);
+    else
+        loop_defer(l->all->place->loop, &l->all->job);
+}
+
+/* ---- what is told ---- */
+
+static enum migration_phase phase_now(const struct leaving *l)
+{
+    if (l->committing || l->switched_ms || l->process == MIGRATION_PROCESS_READY)
+        return MIGRATION_SWITCHING;
+    return l->process == MIGRATION_PROCESS_MOVING ? MIGRATION_COPYING : MIGRATION_WAITING;
+}
+
+static json_int_t said(const struct leaving *l, const char *key)
+{
+    return json_integer_value(json_object_get(l->progress, key));
+}
+
+/* How far it is, or how it went. */
+static json_t *state_of(const struct leaving *l, enum migration_phase phase, const char *reason)
+{
+    static const char *const figures[][2] = {{"round", "rounds"},
+                                             {"dirty-rate", "dirty_rate"},
+                                             {"bandwidth", "bandwidth"},
+                                             {"throttle", "throttle_percent"},
+                                             {"first-predicted-seconds", "predicted_s"},
+                                             {"first-predicted-downtime-ms", "predicted_downtime_ms"},
+                                             {"connect-ms", "connect_ms"},
+                                             {"seconds", "seconds"}};
+    json_int_t sent = said(l, "bytes-sent");
+    json_t *state = json_pack("{s:s, s:s, s:I, s:I}", "phase", migration_phase_name(phase), "reason", reason,
+                              "done_bytes", sent, "total_bytes", sent + said(l, "bytes-left"));
+    for (unsigned i = 0; i < sizeof figures / sizeof *figures; i++)
+        if (json_object_get(l->progress, figures[i][0]))
+            json_object_set(state, figures[i][1], json_object_get(l->progress, figures[i][0]));
+    json_object_update(state, l->forecast);
+    return state;
+}
+
+static void tell(const struct leaving *l)
+{
+    report_state(l->all->place->report, OBJECT_MIGRATION, l->id, state_of(l, phase_now(l), ""));
+}
+
+/* ---- asking the process ---- */
+
+static void fail(struct leaving *l, int rc, const char *text)
+{
+    err_set(&l->why, rc < 0 ? -rc : EIO, "%s", text);
+    l->process = MIGRATION_PROCESS_FAILED;
+}
+
+static enum migration_process process_named(const char *phase, bool asked)
+{
+    if (!strcmp(phase, "ready"))
+        return MIGRATION_PROCESS_READY;
+    if (!strcmp(phase, "connect") || !strcmp(phase, "copy") || !strcmp(phase, "stop"))
+        return MIGRATION_PROCESS_MOVING;
+    /* the rest is of a migration before this one, which may have brought the guest here */
+    return asked && !strcmp(phase, "failed") ? MIGRATION_PROCESS_FAILED : MIGRATION_PROCESS_IDLE;
+}
+
+static void told(struct guest_call *call, int rc, const json_t *answer, const char *text)
+{
+    struct leaving *l = CONTAINER_OF(call, struct leaving, query_call);
+    l->querying = false;
+    l->fresh = true;
+    if (!rc) {
+        json_decref(l->progress);
+        l->progress = json_deep_copy(answer);
+        l->process = process_named(member_text(answer, "phase"), l->asked);
+        if (l->process == MIGRATION_PROCESS_FAILED)
+            err_set(&l->why, EIO, "%s", member_text(answer, "reason"));
+    } else if (rc != -EPIPE) {
+        fail(l, rc, text);
+    }
+    go_on(l);
+}
+
+static void query(struct leaving *l, struct guest_unit *u)
+{
+    if (l->querying || l->dialling || l->asking)
+        return;
+    l->query_call = (struct guest_call){.done = told, .type = CONTROL_MIGRATION};
+    l->querying = !guest_unit_call(u, &l->query_call);
+}
+
+/* ---- what it would cost, while the destination gets ready ---- */
+
+static void foretold(struct guest_call *call, int rc, const json_t *answer, const char *text)
+{
+    struct leaving *l = CONTAINER_OF(call, struct leaving, forecast_call);
+    call->done = NULL;
+    if (rc)
+        log_debug("migration %s: nothing can be predicted: %s", l->id, text);
+    else
+        l->forecast = migration_forecast_state(answer, l->forecast_from);
+    go_on(l);
+}
+
+static void foretell(struct leaving *l, const struct object *migration, struct guest_unit *u)
+{
+    struct migration_goals goals = migration_goals(migration);
+    json_t *wish = migration_forecast_wish(mirror_of(l), object_spec_text(migration, "from"),
+                                           object_spec_text(migration, "to"), &goals, l->forecast_from);
+    l->foretold = true;
+    l->forecast_call = (struct guest_call){.done = foretold, .type = CONTROL_FORECAST, .body = wish};
+    if (!guest_unit_call(u, &l->forecast_call))
+        return;
+    json_decref(wish);
+    l->forecast_call.done = NULL;
+}
+
+/* ---- asking it to move ---- */
+
+static void asked(struct guest_call *call, int rc, const json_t *answer, const char *text)
+{
+    struct leaving *l = CONTAINER_OF(call, struct leaving, ask_call);
+    (void)answer;
+    l->asking = false;
+    close(call->fds[0]);
+    dial_close(&l->dial);
+    if (rc)
+        fail(l, rc, text);
+    else
+        l->process = MIGRATION_PROCESS_MOVING;
+    go_on(l);
+}
+
+static json_t *wishes(const struct object *migration)
+{
+    struct migration_goals goals = migration_goals(migration);
+    return json_pack("{s:I, s:I, s:b}", "downtime-ms", (json_int_t)goals.max_downtime_ms, "within-s",
+                     (json_int_t)goals.within_s, "hold", 1);
+}
+
+static void dialled(struct dial *dial, int rc)
+{
+    struct leaving *l = CONTAINER_OF(dial, struct leaving, dial);
+    const struct object *m = migration_object(l);
+    struct guest_unit *u = m ? unit_of(l, m) : NULL;
+    struct err err = dial->err;
+    l->dialling = false;
+    int key = rc || !u ? -1 : volume_key_bytes_file(l->all->place->state, l->id, member_text(m->value, "key"), &err);
+    l->ask_call =
+        (struct guest_call){.done = asked, .type = CONTROL_MIGRATE, .fds = {key}, .fd_count = 1 + dial->count};
+    if (key >= 0) {
+        memcpy(l->ask_call.fds + 1, dial->fds, dial->count * sizeof *dial->fds);
+        l->ask_call.body = wishes(m);
+        l->asking = !guest_unit_call(u, &l->ask_call);
+    }
+    if (!l->asking) {
+        if (key >= 0)
+            close(key);
+        json_decref(l->ask_call.body);
+        dial_close(dial);
+        fail(l, rc ? rc : -EIO, *err.text ? err.text : "the guest does not run any more");
+    }
+    go_on(l);
+}
+
+static void ask(struct leaving *l, const struct object *migration)
+{
+    l->asked = l->dialling = true;
+    l->dial = (struct dial){.done = dialled, .count = STREAMS};
+    snprintf(l->dial.address, sizeof l->dial.address, "%s", member_text(migration->value, "address"));
+    dial_begin(&l->dial, l->all->place->worker);
+}
+
+static void taken_back(struct guest_call *call, int rc, const json_t *answer, const char *text)
+{
+    struct leaving *l = CONTAINER_OF(call, struct leaving, back_call);
+    (void)answer;
+    call->done = NULL;
+    l->restored = rc != -EPIPE;
+    if (rc && rc != -EBUSY) /* busy: its disks were never closed */
+        log_warn("migration %s: the guest cannot be taken back: %s", l->id, text);
+    l->fresh = false;
+    go_on(l);
+}
+
+static void call_back(struct leaving *l, json_t *body)
+{
+    const struct object *m = migration_object(l);
+    struct guest_unit *u = m ? unit_of(l, m) : NULL;
+    l->back_call = (struct guest_call){.done = taken_back, .type = CONTROL_MIGRATE_CANCEL, .body = body};
+    if (u && !guest_unit_call(u, &l->back_call))
+        return;
+    json_decref(body);
+    l->back_call.done = NULL;
+}
+
+/* The volume of a guest's disk, if it has an owner; NULL: it has none. */
+static const struct object *owned_volume(const struct mirror *mirror, const json_t *disk)
+{
+    const struct object *v = mirror_named(mirror, OBJECT_VOLUME, member_text(disk, "volume"));
+    return v && volume_has_layout(v) ? v : NULL;
+}
+
+static json_t *owned_volumes(const struct mirror *mirror, const struct object *guest)
+{
+    const json_t *disks = object_spec(guest, "disks");
+    json_t *ids = json_array();
+    for (size_t i = 0; i < json_array_size(disks); i++) {
+        const struct object *v = owned_volume(mirror, json_array_get(disks, i));
+        if (v)
+            json_array_append_new(ids, json_string(v->id));
+    }
+    return ids;
+}
+
+/* By disk, as MIGRATE_CANCEL takes them. epochs: {"VOLUME": N, ...} */
+static json_t *epochs_by_disk(const struct mirror *mirror, const struct object *guest, const json_t *epochs)
+{
+    const json_t *disks = object_spec(guest, "disks");
+    json_t *list = json_array();
+    for (size_t i = 0; i < json_array_size(disks); i++) {
+        const struct object *v = owned_volume(mirror, json_array_get(disks, i));
+        json_t *epoch = v ? json_object_get(epochs, v->id) : NULL;
+        json_array_append(list, epoch ? epoch : json_null());
+    }
+    return list;
+}
+
+/* The destination may have opened them as their owner: the guest goes on here as a later one. */
+static void claimed(void *context, int rc, const json_t *epochs, const struct err *err)
+{
+    struct leaving *l = context;
+    const struct object *m = migration_object(l), *guest = m ? guest_of(mirror_of(l), m) : NULL;
+    l->claim = NULL;
+    if (rc || !guest) {
+        log_warn("migration %s: the guest's volumes cannot be taken back yet: %s", l->id,
+                 rc ? err->text : "it is gone");
+        l->commit_after_ms = clock_ms() + LOOK_MS / 2;
+        l->fresh = false;
+        go_on(l);
+        return;
+    }
+    call_back(l, json_pack("{s:o}", "epochs", epochs_by_disk(mirror_of(l), guest, epochs)));
+    go_on(l);
+}
+
+static void take_back(struct leaving *l, const struct object *guest)
+{
+    struct err err = {0};
+    if (l->back_call.done || l->claim || clock_ms() < l->commit_after_ms)
+        return;
+    json_t *volumes = owned_volumes(mirror_of(l), guest);
+    if (json_array_size(volumes))
+        l->claim = owner_claim(l->all->cluster, guest->id, volumes, claimed, l, &err);
+    else
+        call_back(l, NULL);
+    if (*err.text)
+        log_warn("migration %s: %s", l->id, err.text);
+    json_decref(volumes);
+}
+
+/* ---- the switch-over ---- */
+
+static void committed(void *context, int rc, uint64_t revision, const struct err *err)
+{
+    struct leaving *l = context;
+    (void)revision;
+    l->committing = false;
+    l->commit_after_ms = clock_ms() + LOOK_MS / 2;
+    l->unknown |= rc == -ETIMEDOUT;
+    if (rc == -EHOSTUNREACH && l->asked && !l->unknown)
+        l->store_away = true; /* and no switch-over of ours, or of an agent before us, may be on its way still */
+    if (rc)
+        log_warn("migration %s: the switch-over %s: %s", l->id,
+                 rc == -ETIMEDOUT ? "may have been made or not" : "was not made", err->text);
+    go_on(l);
+}
+
+static void commit(struct leaving *l, const struct object *migration, const struct object *guest)
+{
+    struct change *change = change_new(l->all->cluster);
+    if (!change)
+        return; /* the timer tries again */
+    json_t *value = json_deep_copy(guest->value), *mark = json_deep_copy(migration->value);
+    json_object_set_new(json_object_get(value, "spec"), "node", json_string(object_spec_text(migration, "to")));
+    json_object_del(value, "migration");
+    json_object_set_new(value, "moved", json_true());
+    json_object_set_new(mark, "switched", json_true());
+    change_put(change, OBJECT_GUEST, guest->id, value, guest->revision);
+    change_put(change, OBJECT_MIGRATION, migration->id, mark, migration->revision);
+    l->committing = true;
+    change_commit(change, committed, l);
+}
+
+/* ---- the end ---- */
+
+static void closed(void *context, int rc, uint64_t revision, const struct err *err)
+{
+    struct leaving *l = context;
+    (void)revision;
+    l->closing = false;
+    if (rc)
+        log_debug("migration %s: %s", l->id, err->text);
+    go_on(l);
+}
+
+/* The guest is free for another migration. */
+static void unmark(struct leaving *l, const struct object *guest)
+{
+    struct change *change = change_new(l->all->cluster);
+    if (!change)
+        return;
+    json_t *value = json_deep_copy(guest->value);
+    json_object_del(value, "migration");
+    change_put(change, OBJECT_GUEST, guest->id, value, guest->revision);
+    l->closing = true;
+    change_commit(change, closed, l);
+}
+
+static void close_it(struct leaving *l, const struct object *guest, enum migration_phase phase, const char *reason)
+{
+    char at[TIMESTAMP_BYTES];
+    if (guest && !strcmp(member_text(guest->value, "migration"), l->id)) {
+        unmark(l, guest);
+        return;
+    }
+    json_t *state = state_of(l, phase, *reason || phase == MIGRATION_DONE ? reason : l->why.text);
+    json_object_set_new(state, "ended", json_string(timestamp(at)));
+    json_object_set_new(state, "total_ms", json_integer((json_int_t)(clock_ms() - l->since_ms)));
+    if (phase == MIGRATION_DONE)
+        json_object_set_new(state, "downtime_ms", json_integer((json_int_t)(clock_ms() - l->switched_ms)));
+    log_info("migration %s: %s%s%s", l->id, migration_phase_name(phase), *reason ? ": " : "", reason);
+    report_state(l->all->place->report, OBJECT_MIGRATION, l->id, state);
+    l->told = true;
+}
+
+/* ---- step by step ---- */
+
+static bool runs_there(const struct object *guest, const struct object *migration)
+{
+    return guest && !strcmp(member_text(guest->state, "node"), object_spec_text(migration, "to")) &&
+           !strcmp(member_text(guest->state, "phase"), "running");
+}
+
+static void act(struct leaving *l, const struct object *migration, const struct object *guest,
+                const struct migration_decision *d)
+{
+    switch (d->step) {
+    case MIGRATION_STEP_WAIT:
+        break;
+    case MIGRATION_STEP_ASK:
+        ask(l, migration);
+        break;
+    case MIGRATION_STEP_COMMIT:
+        if (clock_ms() < l->commit_after_ms)
+            break;
+        l->switched_ms = l->switched_ms ? l->switched_ms : clock_ms();
+        commit(l, migration, guest);
+        break;
+    case MIGRATION_STEP_LEAVE:
+        guests_look(l->all->place->guests); /* the guest is not ours any more: its process is dropped */
+        break;
+    case MIGRATION_STEP_TAKE_BACK:
+        l->switched_ms = 0;
+        take_back(l, guest);
+        break;
+    case MIGRATION_STEP_CLOSE:
+        if (d->phase != MIGRATION_DONE || runs_there(guest, migration) || clock_ms() - l->switched_ms > ARRIVE_MS)
+            close_it(l, guest, d->phase, d->reason);
+        break;
+    }
+}
+
+/* This agent has only begun, and has not found the guest's process yet: that it does not run cannot be said. */
+static bool is_not_seen_yet(const struct leaving *l, const struct object *migration, const struct object *guest)
+{
+    const struct guest_unit *u = guests_find(l->all->place->guests, object_spec_text(migration, "guest_id"));
+    return guest && json_is_true(object_spec(guest, "running")) &&
+           !strcmp(object_spec_text(guest, "node"), cluster_node(l->all->cluster)) &&
+           (!u || guest_unit_phase(u) == GUEST_PHASE_STOPPED);
+}
+
+static void look_at(struct leaving *l, const struct object *migration)
+{
+    const struct object *guest = guest_of(mirror_of(l), migration);
+    struct guest_unit *u = unit_of(l, migration);
+    if (l->told || l->closing || l->dialling || l->asking)
+        return;
+    if (!u && is_not_seen_yet(l, migration, guest))
+        return;
+    if (u && guest && !l->foretold && !*member_text(migration->value, "address"))
+        foretell(l, migration, u);
+    if (!u)
+        l->process = MIGRATION_PROCESS_NONE;
+    else if (l->process != MIGRATION_PROCESS_FAILED && !l->fresh)
+        query(l, u);
+    if (l->querying)
+        return;
+    if (l->process == MIGRATION_PROCESS_FAILED && u && guest && !l->restored) {
+        take_back(l, guest); /* the destination may have been the owner of its volumes before it failed */
+        return;
+    }
+    struct migration_view view = {.migration = migration,
+                                  .guest = guest,
+                                  .process = l->process,
+                                  .asked = l->asked,
+                                  .committing = l->committing,
+                                  .store_away = l->store_away,
+                                  .late = clock_ms() - l->since_ms > READY_MS};
+    struct migration_decision d = migration_decide(&view);
+    act(l, migration, guest, &d);
+    if (!l->told && !l->closing)
+        tell(l);
+}
+
+/* ---- those that come to this node ---- */
+
+static void put_arrival(void *context, int rc, uint64_t revision, const struct err *err)
+{
+    struct migrations *ms = context;
+    (void)revision;
+    if (rc && rc != -ESTALE)
+        log_warn("a migration to this node: %s", err->text);
+    if (rc)
+        loop_defer(ms->place->loop, &ms->job);
+}
+
+static void set_text(struct migrations *ms, const struct object *migration, const char *key, const char *text)
+{
+    struct change *change = change_new(ms->cluster);
+    if (!change)
+        return;
+    json_t *value = json_deep_copy(migration->value);
+    json_object_set_new(value, key, json_string(text));
+    change_put(change, OBJECT_MIGRATION, migration->id, value, migration->revision);
+    change_commit(change, put_arrival, ms);
+}
+
+/* Where it is waited for, or why it cannot come. */
+static void look_at_arrival(struct migrations *ms, const struct object *m)
+{
+    const char *guest = object_spec_text(m, "guest_id");
+    struct guest_unit *u = guests_find(ms->place->guests, guest);
+    bool said = *member_text(m->value, "refused") || json_is_true(json_object_get(m->value, "switched"));
+    if (!u || said)
+        return;
+    enum guest_phase phase = guest_unit_phase(u);
+    if (phase == GUEST_PHASE_INCOMING && !*member_text(m->value, "address") && *guest_unit_address(u))
+        set_text(ms, m, "address", guest_unit_address(u));
+    else if (phase == GUEST_PHASE_FAILED || phase == GUEST_PHASE_WAITING)
+        set_text(ms, m, "refused", guest_unit_reason(u));
+}
+
+/* ---- all of them ---- */
+
+static void timer_fired(struct loop_timer *timer)
+{
+    struct leaving *l = CONTAINER_OF(timer, struct leaving, timer);
+    l->fresh = false;
+    loop_defer(l->all->place->loop, &l->all->job);
+}
+
+static struct leaving *find(struct migrations *ms, const char *id)
+{
+    struct leaving *l;
+    LIST_FOREACH (l, &ms->all, link)
+        if (!strcmp(l->id, id))
+            return l;
+    return NULL;
+}
+
+static struct leaving *take_in(struct migrations *ms, const struct object *migration)
+{
+    struct leaving *l = calloc(1, sizeof *l);
+    if (!l || !(l->id = strdup(migration->id))) {
+        free(l);
+        return NULL;
+    }
+    l->all = ms;
+    l->since_ms = clock_ms();
+    l->timer.fire = timer_fired;
+    LIST_INSERT_HEAD(&ms->all, l, link);
+    return l;
+}
+
+static void let_go(struct leaving *l)
+{
+    LIST_REMOVE(l, link);
+    loop_timer_clear(l->all->place->loop, &l->timer);
+    l->gone = true;
+    free_if_idle(l);
+}
+
+static void look_at_departure(struct migrations *ms, const struct object *m)
+{
+    struct leaving *l = find(ms, m->id);
+    if (!l && !(l = take_in(ms, m)))
+        return;
+    l->seen = true;
+    look_at(l, m);
+    loop_timer_set(ms->place->loop, &l->timer, clock_ns() + LOOK_MS * 1000000ull);
+}
+
+static void evaluate(struct loop_job *job)
+{
+    struct migrations *ms = CONTAINER_OF(job, struct migrations, job);
+    const struct mirror *mirror = cluster_mirror(ms->cluster);
+    const char *node = cluster_node(ms->cluster);
+    const struct object *oldest = NULL;
+    unsigned ended = 0;
+    struct leaving *l, *next;
+    if (!cluster_is_current(ms->cluster))
+        return;
+    LIST_FOREACH (l, &ms->all, link)
+        l->seen = false;
+    for (const struct object *m = mirror_next(mirror, OBJECT_MIGRATION, NULL); m;
+         m = mirror_next(mirror, OBJECT_MIGRATION, m->name)) {
+        bool leaves = !strcmp(object_spec_text(m, "from"), node), over = migration_has_ended(m);
+        if (leaves && over) {
+            oldest = oldest ? oldest : m;
+            ended++;
+        } else if (leaves) {
+            look_at_departure(ms, m);
+        } else if (!over && !strcmp(object_spec_text(m, "to"), node)) {
+            look_at_arrival(ms, m);
+        }
+    }
+    if (ended > ENDED_MAX)
+        report_deleted(ms->place->report, oldest);
+    for (l = LIST_FIRST(&ms->all); l; l = next) {
+        next = LIST_NEXT(l, link);
+        if (!l->seen)
+            let_go(l);
+    }
+}
+
+static void object_changed(struct mirror_listener *listener, const struct object *object, enum object_part part)
+{
+    struct migrations *ms = CONTAINER_OF(listener, struct migrations, listener);
+    (void)part;
+    if (object->kind == OBJECT_MIGRATION || object->kind == OBJECT_GUEST)
+        loop_defer(ms->place->loop, &ms->job);
+}
+
+static void unit_changed(void *context)
+{
+    struct migrations *ms = context;
+    struct leaving *l;
+    LIST_FOREACH (l, &ms->all, link)
+        l->fresh = false;
+    loop_defer(ms->place->loop, &ms->job);
+}
+
+/* ---- life ---- */
+
+struct migrations *migrations_new(struct cluster *cluster, const struct migrations_place *place, struct err *err)
+{
+    struct migrations *ms = calloc(1, sizeof *ms);
+    if (!ms) {
+        err_set(err, ENOMEM, "out of memory");
+        return NULL;
+    }
+    ms->cluster = cluster;
+    ms->place = place;
+    ms->listener.changed = object_changed;
+    ms->job.run = evaluate;
+    LIST_INIT(&ms->all);
+    mirror_listen(cluster_mirror(cluster), &ms->listener);
+    guests_watch(place->guests, unit_changed, ms);
+    loop_defer(place->loop, &ms->job);
+    return ms;
+}
+
+void migrations_free(struct migrations *ms)
+{
+    if (!ms)
+        return;
+    mirror_unlisten(&ms->listener);
+    guests_watch(ms->place->guests, NULL, NULL);
+    while (!LIST_EMPTY(&ms->all))
+        let_go(LIST_FIRST(&ms->all));
+    free(ms);
+}

@@ -1,0 +1,736 @@
+#include "node/agent/objects.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/agent/api.h"
+#include "node/agent/change.h"
+#include "node/agent/cluster.h"
+#include "node/agent/complete.h"
+#include "node/agent/complete_volume.h"
+#include "node/agent/kind.h"
+#include "node/agent/member.h"
+#include "node/agent/record_name.h"
+#include "node/agent/task.h"
+#include "node/agent/volume_key.h"
+#include "node/agent/volume_member.h"
+#include "node/base/err.h"
+#include "node/base/timestamp.h"
+#include "node/base/uuid.h"
+
+enum { STORE_RETRY_S = 2 };
+
+struct objects {
+    struct cluster *cluster;
+    const char *state; /* folder */
+    bool shared;
+};
+
+/* A change that is on its way to the store for somebody. */
+struct request {
+    struct api_call *call;
+    struct cluster *cluster;
+    enum object_kind kind;
+    char id[UUID_TEXT_BYTES], task[RECORD_NAME_BYTES]; /* task "": none follows */
+    bool created, deleted;
+};
+
+static struct cluster *cluster_of(void *context)
+{
+    return ((struct objects *)context)->cluster;
+}
+
+static const struct mirror *mirror_of(void *context)
+{
+    return cluster_mirror(cluster_of(context));
+}
+
+/* ---- views ---- */
+
+json_t *objects_view(const struct object *object)
+{
+    json_t *view = json_copy(object->value);
+    json_object_del(view, "key"); /* wrapped as it is, nobody needs it */
+    json_object_del(view, "replaced");
+    json_object_del(view, "started");
+    json_object_del(view, "scrub"); /* state.scrub says what came of it */
+    json_object_set_new(view, "revision", json_integer((json_int_t)object->revision));
+    json_object_set_new(view, "state", object->state ? json_incref(object->state) : json_object());
+    return view;
+}
+
+static void etag_of(const struct object *object, char *etag)
+{
+    snprintf(etag, API_ETAG_MAX, "%" PRIu64, object->revision);
+}
+
+static enum object_kind kind_of_route(const struct api_call *call)
+{
+    return (enum object_kind)object_kind_of(call->route->tag);
+}
+
+const struct object *objects_wanted(struct api_call *call, const struct mirror *mirror)
+{
+    enum object_kind kind = kind_of_route(call);
+    const char *name = api_parameter(call, "name");
+    const struct object *o = mirror_named(mirror, kind, name);
+    if (!o)
+        o = mirror_find(mirror, kind, name);
+    if (o && o->value)
+        return o;
+    char code[64];
+    snprintf(code, sizeof code, "%s-not-found", object_kind_name(kind));
+    api_error(call, 404, code, NULL, "there is no %s '%s'; `drover %s list` shows those there are",
+              object_kind_name(kind), name, object_kind_name(kind));
+    return NULL;
+}
+
+/* ---- reading ---- */
+
+static void list(void *context, struct api_call *call)
+{
+    const struct mirror *mirror = mirror_of(context);
+    enum object_kind kind = kind_of_route(call);
+    json_t *items = json_array();
+    const struct object *o = mirror_next(mirror, kind, call->after);
+    const char *last = NULL;
+    for (unsigned i = 0; o && i < call->limit; i++) {
+        json_array_append_new(items, objects_view(o));
+        last = o->name;
+        o = mirror_next(mirror, kind, o->name);
+    }
+    api_reply_page(call, items, o ? last : NULL);
+}
+
+static void show(void *context, struct api_call *call)
+{
+    char etag[API_ETAG_MAX];
+    const struct object *o = objects_wanted(call, mirror_of(context));
+    if (!o)
+        return;
+    etag_of(o, etag);
+    api_reply_etag(call, 200, objects_view(o), etag);
+}
+
+/* ---- what became of a change ---- */
+
+void objects_refuse(struct api_call *call, int rc, const struct err *err)
+{
+    if (rc == -ESTALE)
+        api_error(call, 409, "changed-meanwhile", NULL,
+                  "somebody else changed it at the same time: look again and repeat");
+    else if (rc == -EHOSTUNREACH)
+        api_unavailable(call, STORE_RETRY_S, "store-unreachable", "the store is away, so nothing was changed: %s",
+                        err->text);
+    else if (rc == -ETIMEDOUT)
+        api_unavailable(call, STORE_RETRY_S, "store-silent",
+                        "the store did not answer, so the change may have been made or not: look again (%s)",
+                        err->text);
+    else
+        api_error_err(call, "store-refused", err);
+}
+
+static json_t *view_with_task(const struct object *o, const char *task)
+{
+    json_t *view = objects_view(o);
+    if (*task)
+        json_object_set_new(view, "task", json_string(task));
+    return view;
+}
+
+void objects_reply_created(struct api_call *call, const struct object *o, const char *task)
+{
+    char etag[API_ETAG_MAX], location[160];
+    etag_of(o, etag);
+    snprintf(location, sizeof location, "/v1/%s/%s", kind_of(o->kind)->plural, o->name);
+    api_reply_created(call, view_with_task(o, task), etag, location);
+}
+
+static void changed(void *context, int rc, uint64_t revision, const struct err *err)
+{
+    struct request *r = context;
+    struct api_call *call = r->call;
+    char etag[API_ETAG_MAX];
+    (void)revision;
+    const struct object *o = mirror_find(cluster_mirror(r->cluster), r->kind, r->id);
+    if (rc) {
+        objects_refuse(call, rc, err);
+    } else if (r->deleted) {
+        api_reply_empty(call);
+    } else if (!o || !o->value) { /* and deleted by somebody else at once */
+        api_error(call, 409, "changed-meanwhile", NULL, "it was made and is gone again: somebody else deleted it");
+    } else if (r->created) {
+        objects_reply_created(call, o, r->task);
+    } else {
+        etag_of(o, etag);
+        api_reply_etag(call, 200, view_with_task(o, r->task), etag);
+    }
+    free(r);
+}
+
+static struct request *request_for(struct api_call *call, struct cluster *cluster, const char *id)
+{
+    struct request *r = calloc(1, sizeof *r);
+    if (!r) {
+        api_error(call, 500, "out-of-memory", NULL, "out of memory");
+        return NULL;
+    }
+    r->call = call;
+    r->cluster = cluster;
+    r->kind = kind_of_route(call);
+    snprintf(r->id, sizeof r->id, "%s", id);
+    return r;
+}
+
+/* ---- tasks ---- */
+
+/* Whoever has bytes or a process somewhere: what becomes of it takes its time, and its node deletes it. */
+static bool has_a_body(enum object_kind kind)
+{
+    return kind == OBJECT_GUEST || kind == OBJECT_VOLUME || kind == OBJECT_IMAGE;
+}
+
+static const char *node_of(const struct mirror *mirror, enum object_kind kind, const json_t *spec)
+{
+    if (kind == OBJECT_GUEST)
+        return member_text(spec, "node");
+    const char *first = json_string_value(json_array_get(json_object_get(spec, "pools"), 0));
+    const struct object *pool = mirror_named(mirror, OBJECT_POOL, first ? first : member_text(spec, "pool"));
+    return pool ? object_spec_text(pool, "node") : "";
+}
+
+/* value: the object as it is wanted from now on. */
+static void add_task(struct request *r, struct change *change, enum task_verb verb, const json_t *value)
+{
+    if (verb == TASK_VERB_COUNT)
+        return;
+    const struct mirror *mirror = cluster_mirror(r->cluster);
+    const struct object *volume = r->kind == OBJECT_VOLUME ? mirror_find(mirror, r->kind, r->id) : NULL;
+    const char *node = volume && volume_has_layout(volume) ? volume_home(mirror, volume)
+                                                           : node_of(mirror, r->kind, json_object_get(value, "spec"));
+    json_t *task = task_make(verb, value, node, r->call->who.name);
+    if (!task)
+        return; /* what was asked for is done all the same */
+    snprintf(r->task, sizeof r->task, "%s", member_text(task, "name"));
+    change_put(change, OBJECT_TASK, member_text(task, "id"), task, 0);
+}
+
+/* ---- creating ---- */
+
+static bool name_is_free(struct api_call *call, const struct mirror *mirror, const char *name)
+{
+    enum object_kind kind = kind_of_route(call);
+    if (!mirror_named(mirror, kind, name))
+        return true;
+    api_error(call, 409, "name-taken", "name", "there is a %s '%s' already", object_kind_name(kind), name);
+    return false;
+}
+
+/* A path is read with the agent's rights: whoever may name one may read every file of the node. */
+static bool may_name_source(struct api_call *call)
+{
+    const char *source = json_string_value(json_object_get(json_object_get(call->body, "spec"), "source"));
+    if (!source || source[0] != '/' || call->who.role >= ROLE_ADMIN)
+        return true;
+    api_error(call, 403, "role", "spec.source",
+              "a file of the node needs the role admin; an http:// or https:// URL does not");
+    return false;
+}
+
+/* An encrypted volume's key is made with the volume. False: answered. */
+static bool add_key(const struct objects *objects, struct api_call *call, const char *id, json_t *value)
+{
+    char wrapped[VOLUME_KEY_WRAPPED_TEXT];
+    struct err err = {0};
+    if (kind_of_route(call) != OBJECT_VOLUME ||
+        !json_is_true(json_object_get(json_object_get(value, "spec"), "encrypted")))
+        return true;
+    if (volume_key_new(objects->state, id, wrapped, &err)) {
+        api_error(call, 409, "no-volume-key", "spec.encrypted", "%s", err.text);
+        return false;
+    }
+    json_object_set_new(value, "key", json_string(wrapped));
+    return true;
+}
+
+/* False: answered. */
+static bool may_protect(const struct objects *objects, struct api_call *call)
+{
+    if (objects->shared || kind_of_route(call) != OBJECT_GUEST ||
+        !json_is_true(json_object_get(json_object_get(call->body, "spec"), "ha")))
+        return true;
+    api_error(
+        call, 409, "one-node-store", "spec.ha",
+        "the store is a file of this node: nobody else could take the guest over (`drover cluster store etcd:...`)");
+    return false;
+}
+
+static void create(void *context, struct api_call *call)
+{
+    struct cluster *cluster = cluster_of(context);
+    struct mirror *mirror = cluster_mirror(cluster);
+    struct complete_error wrong;
+    enum object_kind kind = kind_of_route(call);
+    const char *name = json_string_value(json_object_get(call->body, "name"));
+    char id[UUID_TEXT_BYTES];
+    if (!may_name_source(call) || !may_protect(context, call) || !name_is_free(call, mirror, name))
+        return;
+    uuid_make(id);
+    json_t *spec = json_object_get(call->body, "spec");
+    if (complete_spec(mirror, kind, id, spec, &wrong)) {
+        api_error(call, wrong.status, wrong.code, wrong.field, "%s", wrong.text);
+        return;
+    }
+    json_t *value =
+        json_pack("{s:s, s:s, s:s, s:O}", "kind", object_kind_name(kind), "id", id, "name", name, "spec", spec);
+    if (call->dry_run) {
+        json_object_set_new(value, "revision", json_integer(0));
+        json_object_set_new(value, "state", json_object());
+        api_reply(call, 200, value);
+        return;
+    }
+    struct request *r = add_key(context, call, id, value) ? request_for(call, cluster, id) : NULL;
+    struct change *change = r ? change_new(cluster) : NULL;
+    if (!change) {
+        json_decref(value);
+        free(r);
+        return;
+    }
+    r->created = true;
+    change_put(change, kind, id, json_incref(value), 0);
+    if (kind == OBJECT_VOLUME)
+        volume_member_add_all(change, value);
+    add_task(r, change, has_a_body(kind) ? TASK_CREATE : TASK_VERB_COUNT, value);
+    json_decref(value);
+    change_take_name(change, kind, name, id);
+    change_commit(change, changed, r);
+}
+
+/* ---- changing ---- */
+
+/* A guest that leaves a node which is away: it must still be away, or it runs there as soon as it runs here. */
+static void check_old_node(const struct mirror *mirror, struct change *change, const struct object *o,
+                           const json_t *value)
+{
+    const struct object *from = mirror_named(mirror, OBJECT_NODE, object_spec_text(o, "node"));
+    const char *to = member_text(json_object_get(value, "spec"), "node");
+    if (from && !from->state && strcmp(from->name, to) != 0)
+        change_check_no_state(change, OBJECT_NODE, from->id);
+}
+
+/* verb: of the task that follows; TASK_VERB_COUNT: none. */
+static void put(struct api_call *call, struct cluster *cluster, const struct object *o, json_t *value,
+                enum task_verb verb)
+{
+    if (call->dry_run) {
+        json_object_set_new(value, "revision", json_integer((json_int_t)o->revision));
+        json_object_set_new(value, "state", json_object());
+        api_reply(call, 200, value);
+        return;
+    }
+    struct request *r = request_for(call, cluster, o->id);
+    struct change *change = r ? change_new(cluster) : NULL;
+    if (!change) {
+        json_decref(value);
+        free(r);
+        return;
+    }
+    change_put(change, o->kind, o->id, json_incref(value), o->revision);
+    if (o->kind == OBJECT_GUEST)
+        check_old_node(cluster_mirror(cluster), change, o, value);
+    if (o->kind == OBJECT_VOLUME && verb == TASK_DELETE)
+        volume_member_drop_all(cluster_mirror(cluster), change, o->id);
+    if (o->kind == OBJECT_VOLUME && verb == TASK_RESIZE && volume_has_layout(o))
+        volume_member_resize(cluster_mirror(cluster), change, value);
+    if (verb == TASK_REPLACE)
+        volume_member_replace(cluster_mirror(cluster), change, value);
+    add_task(r, change, verb, value);
+    json_decref(value);
+    change_commit(change, changed, r);
+}
+
+static bool may_change(struct api_call *call, const struct object *o)
+{
+    if (!json_is_true(json_object_get(o->value, "deleting")))
+        return true;
+    api_error(call, 409, "being-deleted", NULL, "%s %s is being deleted", object_kind_name(o->kind), o->name);
+    return false;
+}
+
+static enum task_verb verb_of_change(const struct object *o, const json_t *spec)
+{
+    const json_t *running = json_object_get(spec, "running");
+    if (o->kind == OBJECT_VOLUME && !json_equal(json_object_get(spec, "size"), object_spec(o, "size")))
+        return TASK_RESIZE;
+    if (o->kind == OBJECT_GUEST && !json_equal(running, object_spec(o, "running")))
+        return json_is_true(running) ? TASK_START : TASK_STOP;
+    return TASK_VERB_COUNT;
+}
+
+static void change(void *context, struct api_call *call)
+{
+    char etag[API_ETAG_MAX];
+    struct complete_error wrong;
+    const struct object *o = objects_wanted(call, mirror_of(context));
+    if (!o || !may_change(call, o) || !may_protect(context, call))
+        return;
+    etag_of(o, etag);
+    if (!api_if_match(call, etag))
+        return;
+    json_t *value = json_deep_copy(o->value), *spec = json_object_get(value, "spec"), *member;
+    const char *key;
+    json_object_foreach (json_object_get(call->body, "spec"), key, member) {
+        if (json_is_null(member))
+            json_object_del(spec, key);
+        else
+            json_object_set(spec, key, member);
+    }
+    if (complete_change(mirror_of(context), o, spec, &wrong)) {
+        api_error(call, wrong.status, wrong.code, wrong.field, "%s", wrong.text);
+        json_decref(value);
+        return;
+    }
+    put(call, cluster_of(context), o, value, verb_of_change(o, spec));
+}
+
+static void set_running(void *context, struct api_call *call, bool running, bool hurry)
+{
+    const struct object *o = objects_wanted(call, mirror_of(context));
+    if (!o || !may_change(call, o))
+        return;
+    json_t *value = json_deep_copy(o->value);
+    json_object_set_new(json_object_get(value, "spec"), "running", json_boolean(running));
+    if (hurry)
+        json_object_set_new(value, "hurry", json_true());
+    else
+        json_object_del(value, "hurry");
+    char now[TIMESTAMP_BYTES];
+    if (running)
+        json_object_set_new(value, "started", json_string(timestamp(now))); /* one that stays down begins anew */
+    if (running && !strcmp(member_text(o->state, "phase"), "stopped"))
+        json_object_del(value, "moved"); /* it opens its disks anew, those of its node directly */
+    put(call, cluster_of(context), o, value, running ? TASK_START : TASK_STOP);
+}
+
+static void start(void *context, struct api_call *call)
+{
+    set_running(context, call, true, false);
+}
+
+static void stop(void *context, struct api_call *call)
+{
+    set_running(context, call, false, json_is_true(json_object_get(call->query, "force")));
+}
+
+/* ---- deleting ---- */
+
+/* No agent has anything of it: its record goes at once, with its state, or only as long as it has none. */
+static void forget(struct api_call *call, struct cluster *cluster, const struct object *o,
+                   void (*state)(struct change *change, enum object_kind kind, const char *id))
+{
+    if (call->dry_run) {
+        api_reply_empty(call);
+        return;
+    }
+    struct request *r = request_for(call, cluster, o->id);
+    struct change *gone = r ? change_new(cluster) : NULL;
+    if (!gone) {
+        free(r);
+        return;
+    }
+    r->deleted = true;
+    change_delete(gone, o->kind, o->id, o->revision);
+    state(gone, o->kind, o->id);
+    change_free_name(gone, o->kind, o->name);
+    change_commit(gone, changed, r);
+}
+
+static void delete (void *context, struct api_call *call)
+{
+    struct cluster *cluster = cluster_of(context);
+    char user[128];
+    const struct object *o = objects_wanted(call, cluster_mirror(cluster));
+    if (!o)
+        return;
+    if (kind_is_used(cluster_mirror(cluster), o, user, sizeof user)) {
+        api_error(call, 409, "in-use", NULL, "%s %s is used by %s: delete that first", object_kind_name(o->kind),
+                  o->name, user);
+        return;
+    }
+    if (has_a_body(o->kind)) {
+        json_t *value = json_deep_copy(o->value);
+        json_object_set_new(value, "deleting", json_true());
+        if (o->kind == OBJECT_GUEST)
+            json_object_set_new(json_object_get(value, "spec"), "running", json_false());
+        put(call, cluster, o, value, TASK_DELETE);
+        return;
+    }
+    forget(call, cluster, o, change_delete_state);
+}
+
+/* ---- nodes that leave ---- */
+
+/* What nobody is there for any more. Its identity keeps its other name (presence.c), so that it does not come back by
+ * itself; what it keeps in memory, its state, goes with its lease. */
+static void remove_node(void *context, struct api_call *call)
+{
+    struct cluster *cluster = cluster_of(context);
+    char user[128];
+    const struct object *o = objects_wanted(call, cluster_mirror(cluster));
+    if (!o)
+        return;
+    if (o->state) {
+        api_error(call, 409, "node-there", NULL,
+                  "node %s is there: `drover node drain %s`, then stop its agent (systemctl disable --now droverd)",
+                  o->name, o->name);
+        return;
+    }
+    if (kind_is_used(cluster_mirror(cluster), o, user, sizeof user)) {
+        api_error(call, 409, "in-use", NULL, "node %s has %s: that must go first", o->name, user);
+        return;
+    }
+    forget(call, cluster, o, change_check_no_state);
+}
+
+/* ---- members of volumes ---- */
+
+/* The volume of the call, if it has a layout and stays; NULL: answered. */
+static const struct object *layout_wanted(struct api_call *call, const struct mirror *mirror)
+{
+    const struct object *o = objects_wanted(call, mirror);
+    if (!o || !may_change(call, o))
+        return NULL;
+    if (volume_has_layout(o))
+        return o;
+    api_error(call, 409, "no-layout", NULL, "volume %s has no layout, so it has no members", o->name);
+    return NULL;
+}
+
+/* Nobody gives a copy away while another one is missing. False: answered. */
+static bool may_be_replaced(struct api_call *call, const struct object *o, unsigned index)
+{
+    struct layout l;
+    const json_t *lines = json_object_get(o->state, "members");
+    if (!volume_layout(o, &l) || !l.spare) {
+        api_error(call, 409, "no-copies", NULL, "a member of %s cannot be replaced: what is on it is nowhere else",
+                  object_spec_text(o, "layout"));
+        return false;
+    }
+    for (size_t i = 0; i < l.members; i++) {
+        const char *condition = member_text(json_array_get(lines, i), "condition");
+        if (i == index || !strcmp(condition, "in-sync"))
+            continue;
+        api_error(call, 409, "not-in-sync", NULL, "member %zu is %s: all others must be in sync before %u is replaced",
+                  i, *condition ? condition : "not made yet", index);
+        return false;
+    }
+    return true;
+}
+
+static void replace(void *context, struct api_call *call)
+{
+    struct cluster *cluster = cluster_of(context);
+    struct mirror *mirror = cluster_mirror(cluster);
+    struct complete_error wrong;
+    const char *text = api_parameter(call, "index");
+    const struct object *o = layout_wanted(call, mirror);
+    if (!o)
+        return;
+    if (!*text || strspn(text, "0123456789") != strlen(text) || strlen(text) > 2 ||
+        (size_t)atoi(text) >= json_array_size(object_spec(o, "pools"))) {
+        api_error(call, 404, "member-not-found", NULL, "volume %s has the members 0 to %zu, and no '%.16s'", o->name,
+                  json_array_size(object_spec(o, "pools")) - 1, text);
+        return;
+    }
+    unsigned index = (unsigned)atoi(text);
+    if (!may_be_replaced(call, o, index))
+        return;
+    json_t *value = json_deep_copy(o->value);
+    if (complete_replacement(mirror, o, index, member_text(call->body, "pool"), json_object_get(value, "spec"),
+                             &wrong)) {
+        api_error(call, wrong.status, wrong.code, wrong.field, "%s", wrong.text);
+        json_decref(value);
+        return;
+    }
+    char id[UUID_TEXT_BYTES];
+    uuid_make(id);
+    json_object_set_new(value, "replaced", json_pack("{s:i, s:s}", "index", (int)index, "id", id));
+    put(call, cluster, o, value, TASK_REPLACE);
+}
+
+/* It is the process that owns a volume that compares its copies: its guest's, or one that looks after it. */
+static void scrub(void *context, struct api_call *call)
+{
+    const struct object *o = layout_wanted(call, mirror_of(context));
+    if (!o)
+        return;
+    json_t *value = json_deep_copy(o->value);
+    json_object_set_new(value, "scrub", json_integer(json_integer_value(json_object_get(o->value, "scrub")) + 1));
+    put(call, cluster_of(context), o, value, TASK_SCRUB);
+}
+
+static const struct schema_field replace_fields[] = {
+    {.name = "pool", .type = SCHEMA_REF, .description = "where the new member is put; chosen if left out"},
+    {.name = NULL},
+};
+static const struct schema replace_request = {"MemberReplace", "Where a fresh member is put.", replace_fields};
+
+/* ---- keys ---- */
+
+static void tell_key(void *context, struct api_call *call)
+{
+    const struct objects *objects = context;
+    char passphrase[VOLUME_KEY_TEXT];
+    struct err err = {0};
+    const struct object *o = objects_wanted(call, mirror_of(context));
+    if (!o)
+        return;
+    if (!*member_text(o->value, "key")) {
+        api_error(call, 409, "not-encrypted", NULL, "volume %s is not encrypted", o->name);
+        return;
+    }
+    if (volume_key_unwrap(objects->state, o->id, member_text(o->value, "key"), passphrase, &err)) {
+        api_error_err(call, "no-volume-key", &err);
+        return;
+    }
+    api_reply(call, 200, json_pack("{s:s, s:s}", "volume", o->name, "passphrase", passphrase));
+    explicit_bzero(passphrase, sizeof passphrase);
+}
+
+static const struct schema_field key_fields[] = {
+    {.name = "volume", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "whose it is"},
+    {.name = "passphrase",
+     .type = SCHEMA_STRING,
+     .flags = SCHEMA_REQUIRED,
+     .description = "which opens its LUKS header"},
+    {.name = NULL},
+};
+static const struct schema key_answer = {"VolumeKey", "What opens an encrypted volume without Drover.", key_fields};
+
+/* ---- the table ---- */
+
+#define LIST(kind, plural, title)                                                                                      \
+    {                                                                                                                  \
+        HTTP_GET, "/v1/" plural, ROLE_VIEWER, ROUTE_PAGED, kind "_list", kind, "All " plural ", by name.", NULL,       \
+            title, NULL, NULL, list                                                                                    \
+    }
+#define SHOW(kind, plural, title)                                                                                      \
+    {                                                                                                                  \
+        HTTP_GET, "/v1/" plural "/{name}", ROLE_VIEWER, 0, kind "_show", kind, "One " kind ".", NULL, title, NULL,     \
+            NULL, show                                                                                                 \
+    }
+#define CREATE(kind, plural, role, request, title)                                                                     \
+    {                                                                                                                  \
+        HTTP_POST, "/v1/" plural, role, ROUTE_DRY_RUN | ROUTE_CREATES, kind "_create", kind, "Makes a " kind ".",      \
+            request, title, NULL, NULL, create                                                                         \
+    }
+#define CHANGE(kind, plural, request, title)                                                                           \
+    {                                                                                                                  \
+        HTTP_PATCH, "/v1/" plural "/{name}", ROLE_OPERATOR, ROUTE_DRY_RUN | ROUTE_IF_MATCH, kind "_change", kind,      \
+            "Changes a " kind ".", request, title, NULL, NULL, change                                                  \
+    }
+#define DELETE(kind, plural, role, flags, title)                                                                       \
+    {                                                                                                                  \
+        HTTP_DELETE, "/v1/" plural "/{name}", role, ROUTE_DRY_RUN | (flags), kind "_delete", kind,                     \
+            "Deletes a " kind ".", NULL, title, NULL, NULL, delete                                                     \
+    }
+
+static const struct schema_field stop_query[] = {
+    {.name = "force", .type = SCHEMA_BOOL, .default_json = "false", .description = "pull the plug"},
+    {.name = NULL},
+};
+
+enum { ROUTE_COUNT = 45 };
+
+/* The schemas are those of kind.c, so the table is made at run time, once. */
+static struct route routes[ROUTE_COUNT];
+
+static unsigned fill_routes(void)
+{
+    const struct kind *n = kind_of(OBJECT_NODE), *p = kind_of(OBJECT_POOL), *i = kind_of(OBJECT_IMAGE),
+                      *v = kind_of(OBJECT_VOLUME), *w = kind_of(OBJECT_NETWORK), *g = kind_of(OBJECT_GUEST),
+                      *t = kind_of(OBJECT_TASK), *j = kind_of(OBJECT_MIGRATION), *d = kind_of(OBJECT_DRILL),
+                      *ds = kind_of(OBJECT_DRILL_SCHEDULE), *b = kind_of(OBJECT_PLAN);
+    const struct route all[] = {
+        LIST("node", "nodes", n->answer),
+        SHOW("node", "nodes", n->answer),
+        CHANGE("node", "nodes", n->change, n->answer),
+        {HTTP_DELETE, "/v1/nodes/{name}", ROLE_ADMIN, ROUTE_DRY_RUN | ROUTE_NO_CONTENT, "node_remove", "node",
+         "Takes a node that is not there and has nothing out of the cluster.", NULL, NULL, NULL, NULL, remove_node},
+        LIST("pool", "pools", p->answer),
+        SHOW("pool", "pools", p->answer),
+        CREATE("pool", "pools", ROLE_ADMIN, p->create, p->answer),
+        DELETE("pool", "pools", ROLE_ADMIN, ROUTE_NO_CONTENT, NULL),
+        LIST("image", "images", i->answer),
+        SHOW("image", "images", i->answer),
+        CREATE("image", "images", ROLE_OPERATOR, i->create, i->answer),
+        DELETE("image", "images", ROLE_OPERATOR, 0, i->answer),
+        LIST("volume", "volumes", v->answer),
+        SHOW("volume", "volumes", v->answer),
+        CREATE("volume", "volumes", ROLE_OPERATOR, v->create, v->answer),
+        CHANGE("volume", "volumes", v->change, v->answer),
+        DELETE("volume", "volumes", ROLE_OPERATOR, 0, v->answer),
+        {HTTP_POST, "/v1/volumes/{name}/members/{index}/replace", ROLE_OPERATOR, ROUTE_DRY_RUN, "volume_replace",
+         "volume", "Puts a fresh member in the place of one, which is filled while the volume is in use.",
+         &replace_request, v->answer, NULL, NULL, replace},
+        {HTTP_POST, "/v1/volumes/{name}/scrub", ROLE_OPERATOR, ROUTE_DRY_RUN, "volume_scrub", "volume",
+         "Compares all copies and checksums of a volume that is in use, and repairs what differs.", NULL, v->answer,
+         NULL, NULL, scrub},
+        {HTTP_POST, "/v1/volumes/{name}/key", ROLE_ADMIN, ROUTE_SECRET, "volume_key", "volume",
+         "The passphrase of an encrypted volume, for who must read it without Drover. Asking for it is audited.", NULL,
+         &key_answer, NULL, NULL, tell_key},
+        LIST("network", "networks", w->answer),
+        SHOW("network", "networks", w->answer),
+        CREATE("network", "networks", ROLE_OPERATOR, w->create, w->answer),
+        DELETE("network", "networks", ROLE_OPERATOR, ROUTE_NO_CONTENT, NULL),
+        LIST("task", "tasks", t->answer),
+        SHOW("task", "tasks", t->answer),
+        LIST("migration", "migrations", j->answer),
+        SHOW("migration", "migrations", j->answer),
+        LIST("drill", "drills", d->answer),
+        SHOW("drill", "drills", d->answer),
+        LIST("drill-schedule", "drill-schedules", ds->answer),
+        SHOW("drill-schedule", "drill-schedules", ds->answer),
+        CREATE("drill-schedule", "drill-schedules", ROLE_ADMIN, ds->create, ds->answer),
+        DELETE("drill-schedule", "drill-schedules", ROLE_ADMIN, ROUTE_NO_CONTENT, NULL),
+        LIST("plan", "plans", b->answer),
+        SHOW("plan", "plans", b->answer),
+        LIST("guest", "guests", g->answer),
+        SHOW("guest", "guests", g->answer),
+        CREATE("guest", "guests", ROLE_OPERATOR, g->create, g->answer),
+        CHANGE("guest", "guests", g->change, g->answer),
+        DELETE("guest", "guests", ROLE_OPERATOR, 0, g->answer),
+        {HTTP_POST, "/v1/guests/{name}/start", ROLE_OPERATOR, ROUTE_DRY_RUN, "guest_start", "guest",
+         "The guest is to run from now on.", NULL, g->answer, NULL, NULL, start},
+        {HTTP_POST, "/v1/guests/{name}/stop", ROLE_OPERATOR, ROUTE_DRY_RUN, "guest_stop", "guest",
+         "The guest is not to run: its power button is pressed, and its plug pulled if that does not help.", NULL,
+         g->answer, NULL, stop_query, stop},
+    };
+    _Static_assert(sizeof all / sizeof *all <= ROUTE_COUNT, "ROUTE_COUNT");
+    memcpy(routes, all, sizeof all);
+    return sizeof all / sizeof *all;
+}
+
+struct objects *objects_new(struct cluster *cluster, const char *state, bool shared, struct api *api, struct err *err)
+{
+    struct objects *objects = calloc(1, sizeof *objects);
+    if (!objects) {
+        err_set(err, ENOMEM, "out of memory");
+        return NULL;
+    }
+    *objects = (struct objects){cluster, state, shared};
+    if (api_add_routes(api, routes, fill_routes(), objects, err)) {
+        free(objects);
+        return NULL;
+    }
+    return objects;
+}
+
+void objects_free(struct objects *objects)
+{
+    free(objects);
+}

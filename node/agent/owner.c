@@ -1,0 +1,88 @@
+#include "node/agent/owner.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "node/agent/change.h"
+#include "node/agent/cluster.h"
+#include "node/base/err.h"
+
+enum { VOLUMES_MAX = 16 };
+
+struct owner_claim {
+    json_t *epochs;
+    owner_claimed *done; /* NULL: forgotten */
+    void *context;
+};
+
+uint64_t owner_epoch(const struct mirror *m, const char *volume)
+{
+    const struct object *o = mirror_find(m, OBJECT_OWNER, volume);
+    return o && o->value ? (uint64_t)json_integer_value(object_spec(o, "epoch")) : 0;
+}
+
+static void committed(void *context, int rc, uint64_t revision, const struct err *err)
+{
+    struct owner_claim *c = context;
+    (void)revision;
+    if (c->done)
+        c->done(c->context, rc, rc ? NULL : c->epochs, err);
+    json_decref(c->epochs);
+    free(c);
+}
+
+/* One volume's part of the commit. */
+static int add(struct cluster *cluster, struct change *change, struct owner_claim *c, const struct object *guest,
+               const char *volume, struct err *err)
+{
+    const struct mirror *m = cluster_mirror(cluster);
+    const struct object *v = mirror_find(m, OBJECT_VOLUME, volume), *last = mirror_find(m, OBJECT_OWNER, volume);
+    json_int_t epoch = (json_int_t)owner_epoch(m, volume) + 1;
+    if (!v || !v->value || json_is_true(json_object_get(v->value, "deleting")))
+        return err_set(err, ENOENT, "volume %s is not there any more", volume);
+    change_check(change, OBJECT_VOLUME, volume, v->revision);
+    change_put(change, OBJECT_OWNER, volume,
+               json_pack("{s:s, s:s, s:s, s:{s:I, s:s, s:s}}", "kind", object_kind_name(OBJECT_OWNER), "id", volume,
+                         "name", volume, "spec", "epoch", epoch, "node", cluster_node(cluster), "guest",
+                         guest ? guest->id : ""),
+               last ? last->revision : 0);
+    json_object_set_new(c->epochs, volume, json_integer(epoch));
+    return 0;
+}
+
+struct owner_claim *owner_claim(struct cluster *cluster, const char *guest, const json_t *volumes, owner_claimed *done,
+                                void *context, struct err *err)
+{
+    const struct object *g = guest ? mirror_find(cluster_mirror(cluster), OBJECT_GUEST, guest) : NULL;
+    struct owner_claim *c = calloc(1, sizeof *c);
+    struct change *change = c ? change_new(cluster) : NULL;
+    int rc = 0;
+    if (!change)
+        rc = err_set(err, ENOMEM, "out of memory");
+    else if (guest && (!g || !g->value))
+        rc = err_set(err, ENOENT, "the guest is not there any more");
+    else if (json_array_size(volumes) > VOLUMES_MAX)
+        rc = err_set(err, E2BIG, "a guest has at most %d volumes with a layout", VOLUMES_MAX);
+    if (c) {
+        *c = (struct owner_claim){.epochs = json_object(), .done = done, .context = context};
+        if (!rc && g)
+            change_check(change, OBJECT_GUEST, guest, g->revision);
+        for (size_t i = 0; i < json_array_size(volumes) && !rc; i++)
+            rc = add(cluster, change, c, g, json_string_value(json_array_get(volumes, i)), err);
+    }
+    if (rc) {
+        change_drop(change);
+        json_decref(c ? c->epochs : NULL);
+        free(c);
+        return NULL;
+    }
+    change_commit(change, committed, c);
+    return c;
+}
+
+void owner_claim_forget(struct owner_claim *c)
+{
+    if (c)
+        c->done = NULL;
+}

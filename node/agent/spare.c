@@ -1,0 +1,172 @@
+#include "node/agent/spare.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/agent/audit.h"
+#include "node/agent/change.h"
+#include "node/agent/cluster.h"
+#include "node/agent/complete_volume.h"
+#include "node/agent/member.h"
+#include "node/agent/task.h"
+#include "node/agent/volume_member.h"
+#include "node/base/clock.h"
+#include "node/base/err.h"
+#include "node/base/log.h"
+#include "node/base/uuid.h"
+
+enum { ID_MAX = 64, AGAIN_MS = 10000 };
+
+struct spare {
+    struct cluster *cluster;
+    struct audit *audit;
+    char away[ID_MAX]; /* the member that is away; "": none */
+    uint64_t since_ms, again_ms;
+    bool busy, freed; /* busy: a change is on its way */
+    struct log_limit limit;
+};
+
+/* ---- who ---- */
+
+static const char *condition_of(const struct object *volume, size_t index)
+{
+    return member_text(json_array_get(json_object_get(volume->state, "members"), index), "condition");
+}
+
+/* Its node is, or what serves it. */
+static bool is_away(const struct mirror *m, const struct object *volume, size_t index)
+{
+    const struct object *member = volume_member_at(m, volume->id, (int)index);
+    const char *condition = condition_of(volume, index);
+    return member &&
+           (!volume_member_is_up(m, member) || !strcmp(condition, "missing") || !strcmp(condition, "foreign"));
+}
+
+static json_int_t patience_s(const struct object *volume)
+{
+    return json_integer_value(object_spec(volume, "replace_after_s"));
+}
+
+int spare_index(const struct mirror *m, const struct object *volume)
+{
+    struct layout l;
+    int away = -1;
+    if (!patience_s(volume) || !volume_layout(volume, &l) || !l.spare ||
+        !json_is_true(json_object_get(volume->state, "made")) ||
+        json_is_true(json_object_get(volume->value, "deleting")))
+        return -1;
+    for (unsigned i = 0; i < l.members; i++) {
+        if (is_away(m, volume, i) && away < 0)
+            away = (int)i;
+        else if (is_away(m, volume, i) || strcmp(condition_of(volume, i), "in-sync") != 0)
+            return -1; /* nobody gives a copy away while another one is missing */
+    }
+    return away;
+}
+
+/* ---- doing it ---- */
+
+static void committed(void *context, int rc, uint64_t revision, const struct err *err)
+{
+    struct spare *s = context;
+    (void)revision;
+    s->busy = false;
+    if (s->freed) {
+        free(s);
+        return;
+    }
+    if (rc)
+        log_limited(&s->limit, LOG_LEVEL_WARN, "a member that is away could not be replaced: %s", err->text);
+    s->again_ms = clock_ms() + AGAIN_MS;
+}
+
+static void note(struct spare *s, const struct object *volume, unsigned index, const char *why)
+{
+    char path[256];
+    struct err err = {0};
+    snprintf(path, sizeof path, "/v1/volumes/%s/members/%u/replace", volume->name, index);
+    struct audit_entry entry = {.who = "drover",
+                                .role = "agent",
+                                .from = cluster_node(s->cluster),
+                                .method = "POST",
+                                .path = path,
+                                .target = volume->name,
+                                .why = why,
+                                .status = 200};
+    if (s->audit && audit_write(s->audit, &entry, &err))
+        log_warn("the audit log: %s", err.text);
+}
+
+static void replace(struct spare *s, const struct object *volume, unsigned index, uint64_t away_ms)
+{
+    const struct mirror *m = cluster_mirror(s->cluster);
+    struct complete_error wrong;
+    char id[UUID_TEXT_BYTES], why[160];
+    json_t *value = json_deep_copy(volume->value), *spec = json_object_get(value, "spec");
+    s->again_ms = clock_ms() + AGAIN_MS;
+    if (complete_replacement(m, volume, index, "", spec, &wrong)) {
+        log_limited(&s->limit, LOG_LEVEL_WARN, "volume %s: member %u is away, and cannot be replaced: %s", volume->name,
+                    index, wrong.text);
+        json_decref(value);
+        return;
+    }
+    struct change *change = change_new(s->cluster);
+    if (!change) {
+        json_decref(value);
+        return;
+    }
+    uuid_make(id);
+    json_object_set_new(value, "replaced", json_pack("{s:i, s:s}", "index", (int)index, "id", id));
+    json_t *task = task_make(TASK_REPLACE, value, cluster_node(s->cluster), "drover");
+    change_put(change, OBJECT_VOLUME, volume->id, json_incref(value), volume->revision);
+    volume_member_replace(m, change, value);
+    if (task)
+        change_put(change, OBJECT_TASK, member_text(task, "id"), task, 0);
+    snprintf(why, sizeof why, "member %u was away for %llu s", index, (unsigned long long)(away_ms / 1000));
+    log_warn("volume %s: %s, and is replaced by a fresh one in pool %s", volume->name, why,
+             json_string_value(json_array_get(json_object_get(spec, "pools"), index)));
+    note(s, volume, index, why);
+    json_decref(value);
+    s->busy = true;
+    change_commit(change, committed, s);
+}
+
+void spare_look(struct spare *s, const struct object *volume)
+{
+    const struct mirror *m = cluster_mirror(s->cluster);
+    int index = spare_index(m, volume);
+    const struct object *member = index < 0 ? NULL : volume_member_at(m, volume->id, index);
+    uint64_t now_ms = clock_ms();
+    if (!member || strcmp(member->id, s->away) != 0) {
+        snprintf(s->away, sizeof s->away, "%s", member ? member->id : "");
+        s->since_ms = now_ms;
+    }
+    if (member && !s->busy && now_ms >= s->again_ms && now_ms - s->since_ms >= (uint64_t)patience_s(volume) * 1000)
+        replace(s, volume, (unsigned)index, now_ms - s->since_ms);
+}
+
+bool spare_waits(const struct spare *s)
+{
+    return *s->away;
+}
+
+/* ---- life ---- */
+
+struct spare *spare_new(struct cluster *cluster, struct audit *audit)
+{
+    struct spare *s = calloc(1, sizeof *s);
+    if (s)
+        *s = (struct spare){.cluster = cluster, .audit = audit, .limit = {.burst = 1, .interval_ms = 600000}};
+    return s;
+}
+
+void spare_free(struct spare *s)
+{
+    if (s && s->busy)
+        s->freed = true;
+    else
+        free(s);
+}

@@ -1,0 +1,184 @@
+#include "node/cli/balance.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "node/base/err.h"
+#include "node/cli/client.h"
+#include "node/cli/command.h"
+#include "node/cli/table.h"
+
+enum { EXIT_NO_ANSWER = 3, WORDS_MAX = 64, PATH_MAX_BYTES = 512 };
+
+const struct command_option balance_plan_options[] = {
+    {"explain", NULL, COMMAND_FLAG, "explain", NULL, "say of every guest why it moves or stays"},
+    {.name = NULL},
+};
+
+/* ---- the plan ---- */
+
+/* Every move as a line, with its wave. */
+static json_t *lines_of(const json_t *waves)
+{
+    json_t *lines = json_array(), *wave, *move;
+    size_t w, i;
+    json_array_foreach (waves, w, wave)
+        json_array_foreach (wave, i, move) {
+            json_t *line = json_deep_copy(move);
+            json_object_set_new(line, "wave", json_integer((json_int_t)w + 1));
+            json_object_set_new(line, "gain", json_sprintf("%.4f", json_number_value(json_object_get(line, "gain"))));
+            json_object_set_new(line, "seconds",
+                                json_sprintf("%.1f", json_number_value(json_object_get(line, "seconds"))));
+            json_object_set_new(line, "bytes",
+                                json_integer((json_int_t)json_number_value(json_object_get(line, "bytes"))));
+            json_array_append_new(lines, line);
+        }
+    return lines;
+}
+
+static void print_plan(const json_t *plan, bool explain, bool header)
+{
+    static const struct command_column columns[] = {
+        {"WAVE", "wave", COLUMN_TEXT, NULL},
+        {"GUEST", "guest", COLUMN_TEXT, NULL},
+        {"FROM", "from", COLUMN_TEXT, NULL},
+        {"TO", "to", COLUMN_TEXT, NULL},
+        {"GAIN", "gain", COLUMN_TEXT, NULL},
+        {"FOR", "for", COLUMN_TEXT, NULL},
+        {"SECONDS", "seconds", COLUMN_TEXT, NULL},
+        {"BYTES", "bytes", COLUMN_SIZE, NULL},
+        {.title = NULL},
+    };
+    const json_t *spec = json_object_get(plan, "spec");
+    const char *guest, *text = json_string_value(json_object_get(spec, "reason"));
+    json_t *lines = lines_of(json_object_get(spec, "waves")), *reason;
+    printf("plan %s is %s%s%s\n%s\n\n", json_string_value(json_object_get(plan, "name")),
+           json_string_value(json_object_get(spec, "phase")), text && *text ? ": " : "", text ? text : "",
+           json_string_value(json_object_get(spec, "summary")));
+    table_print(lines, columns, header);
+    json_decref(lines);
+    if (!explain)
+        return;
+    printf("\n");
+    json_object_foreach (json_object_get(spec, "reasons"), guest, reason)
+        printf("%s\n", json_string_value(reason));
+}
+
+static int show_plan(struct client *client, const struct command_common *common, bool explain)
+{
+    char path[PATH_MAX_BYTES] = "/v1/plans/", name[PATH_MAX_BYTES - 32];
+    int rc = 0;
+    json_t *status = command_get(client, "/v1/balance", &rc);
+    const char *wanted = json_string_value(json_object_get(status, "plan"));
+    const char *summary = json_string_value(json_object_get(status, "summary"));
+    json_t *plan = NULL;
+    if (wanted) {
+        client_escape(wanted, name, sizeof name);
+        snprintf(path + strlen(path), sizeof path - strlen(path), "%s", name);
+        plan = command_get(client, path, &rc);
+    }
+    if (plan && common->json) {
+        json_dumpf(plan, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else if (plan) {
+        print_plan(plan, explain, !common->no_header);
+    } else if (status && !wanted) {
+        printf(common->json ? "null\n" : "no plan (balancing is '%s')%s%s\n",
+               json_string_value(json_object_get(status, "mode")), summary ? ": " : "", summary ? summary : "");
+    }
+    json_decref(plan);
+    json_decref(status);
+    return rc;
+}
+
+int balance_plan(const struct command *command, int argc, char **argv)
+{
+    struct command_common common;
+    json_t *asked;
+    command_line(command, argc, argv, &common, &asked);
+    struct client *client = command_client(&common);
+    int rc = client ? show_plan(client, &common, json_is_true(json_object_get(asked, "explain"))) : EXIT_NO_ANSWER;
+    client_free(client);
+    json_decref(asked);
+    return rc;
+}
+
+/* ---- the policy ---- */
+
+static const struct command_column policy_columns[] = {{"MODE", "spec.mode", COLUMN_TEXT, NULL},
+                                                       {"BY", "spec.by", COLUMN_TEXT, NULL},
+                                                       {"AT", "spec.at", COLUMN_TEXT, NULL},
+                                                       {"POLICY", "spec.text", COLUMN_TEXT, NULL},
+                                                       {.title = NULL}};
+static const struct command_option change_options[] = {
+    {"file", "FILE", COMMAND_FILE, "spec.text", NULL, "the policy, JSON"},
+    {"shadow", "FILE", COMMAND_FILE, "spec.shadow", NULL, "a policy that is only looked at; an empty file: none"},
+    {"mode", "off|advise|automatic", COMMAND_TEXT, "spec.mode", NULL, "what is done"},
+    {.name = NULL},
+};
+static const struct command get_policy = {
+    .noun = "balance", .verb = "policy get", .names = "", .help = "The policy as it is, as a file."};
+static const struct command change_policy = {.noun = "balance",
+                                             .verb = "policy set",
+                                             .names = "",
+                                             .help = "Another policy, or mode.",
+                                             .method = "PATCH",
+                                             .path = "/v1/balance/policy",
+                                             .options = change_options,
+                                             .columns = policy_columns};
+
+/* The request, with the word at `at` as the value of that option. */
+static int change(const char *option, int at, int argc, char **argv)
+{
+    char *words[WORDS_MAX] = {argv[0], (char *)(uintptr_t)option, argv[at]};
+    int count = 3;
+    for (int i = at + 1; i < argc && count < WORDS_MAX - 1; i++)
+        words[count++] = argv[i];
+    return command_run(&change_policy, count, words);
+}
+
+/* As it was set, so that it can be changed and set again. */
+static int print_policy(int argc, char **argv)
+{
+    struct command_common common;
+    int rc = 0;
+    command_one_name(&get_policy, argc, argv, &common);
+    struct client *client = command_client(&common);
+    json_t *policy = client ? command_get(client, "/v1/balance/policy", &rc) : NULL;
+    const char *text = json_string_value(json_object_get(json_object_get(policy, "spec"), "text"));
+    if (policy && common.json)
+        json_dumpf(policy, stdout, JSON_INDENT(2));
+    else if (policy)
+        printf("%s", text ? text : "{}");
+    if (policy)
+        putchar('\n');
+    json_decref(policy);
+    client_free(client);
+    return client ? rc : EXIT_NO_ANSWER;
+}
+
+int balance_policy(const struct command *command, int argc, char **argv)
+{
+    struct command_common common;
+    if (argc > 1 && !strcmp(argv[1], "get"))
+        return print_policy(argc - 1, argv + 1);
+    if (argc > 3 && !strcmp(argv[1], "set") && !strcmp(argv[2], "--shadow"))
+        return change("--shadow", 3, argc, argv);
+    if (argc > 2 && !strcmp(argv[1], "set"))
+        return change("--file", 2, argc, argv);
+    command_one_name(command, argc, argv, &common); /* --help, or a complaint */
+    fprintf(stderr, "drover: write `drover balance policy get` or `drover balance policy set [--shadow] FILE`\n");
+    return 2;
+}
+
+int balance_mode(const struct command *command, int argc, char **argv)
+{
+    struct command_common common;
+    if (argc > 1 && argv[1][0] != '-')
+        return change("--mode", 1, argc, argv);
+    command_one_name(command, argc, argv, &common); /* --help, or a complaint */
+    return 2;
+}

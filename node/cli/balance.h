@@ -1,0 +1,16 @@
+/* Commands of the balancer that are more than a request. Thread: one. */
+#ifndef NODE_CLI_BALANCE_H
+#define NODE_CLI_BALANCE_H
+
+#include "node/cli/command.h"
+
+/* The plan that is active or proposed; with --explain why each guest moves or stays. */
+int balance_plan(const struct command *command, int argc, char **argv);
+/* "get": the policy as it is; "set FILE": another one. */
+int balance_policy(const struct command *command, int argc, char **argv);
+/* "off", "advise" or "automatic". */
+int balance_mode(const struct command *command, int argc, char **argv);
+
+extern const struct command_option balance_plan_options[];
+
+#endif

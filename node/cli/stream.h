@@ -1,0 +1,25 @@
+/* A WebSocket to the API (RFC 6455): for the serial console and for events. Thread: one. */
+#ifndef NODE_CLI_STREAM_H
+#define NODE_CLI_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct client;
+struct err;
+struct stream;
+
+enum { STREAM_MESSAGE_MAX = 1 << 20 };
+
+/* NULL: err says why; *status: what the API answered with instead (0: nothing). */
+struct stream *stream_open(struct client *client, const char *path, long *status, struct err *err);
+void stream_close(struct stream *stream);
+
+/* For poll(). What came already is taken first: call stream_next() until -EAGAIN before waiting. */
+int stream_fd(const struct stream *stream);
+/* The next message's bytes, valid until the next call. -EAGAIN: none is whole yet; -EPIPE: the other end has closed,
+ * err says why. */
+int stream_next(struct stream *stream, const char **data, size_t *len_bytes, struct err *err);
+int stream_send(struct stream *stream, bool text, const void *data, size_t len_bytes, struct err *err);
+
+#endif
