@@ -83,6 +83,11 @@ static struct nbd_server *server_with_export(void)
         abort();
     export->can_resize = true;
     nbd_server_add(server, export, NULL);
+    struct nbd_export *fenced;
+    if (nbd_export_new("f", &fenced, NULL) ||
+        blk_open(fuzz_env(), "[{\"driver\":\"fence\"},{\"driver\":\"mem\",\"size\":131072}]", 0, &fenced->blk, NULL))
+        abort();
+    nbd_server_add(server, fenced, NULL);
     return server;
 }
 

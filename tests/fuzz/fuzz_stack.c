@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = strndup((const char *)data, size);
     struct err err = {0};
     struct blk *blk = NULL;
-    if (*text != '@' && !strstr(text, "raw") && !strstr(text, "nbd") && !strstr(text, "\\u")) {
+    if (*text != '@' && !strstr(text, "raw") && !strstr(text, "nbd") && !strstr(text, "luks") && !strstr(text, "\\u")) {
         if (blk_open(fuzz_env(), text, 0, &blk, &err) == 0)
             blk_close(blk);
         else if (!*err.text)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fuzzes one target. usage: run.sh server|client|stack|uri SECONDS [libFuzzer arguments]
+# Fuzzes one target, tests/fuzz/fuzz_TARGET.c. usage: run.sh TARGET SECONDS [libFuzzer arguments]
 # Needs build/fuzz (tests/run.sh makes it): cmake -S . -B build/fuzz -G Ninja -DDROVER_PRESET=fuzz -DCMAKE_C_COMPILER=clang
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)

@@ -167,7 +167,8 @@ class Handshake(Base):
 
 
 class Transmission(Base):
-    args = ('mem:256M', '--export', 'ro=mem:1M')
+    args = ('mem:256M', '--export', 'ro=mem:1M', '--export',
+            'deep=[{"driver": "throttle", "iops": 1000000}, {"driver": "mem", "size": "256M"}]')
     size = 256 * MIB
 
     def each_style(self):
@@ -345,7 +346,7 @@ class Transmission(Base):
         before = self.server.rss_bytes()
         deaf = [self.wire(timeout=5) for _ in range(4)]
         for w in deaf:
-            w.start()
+            w.start(b'deep')  # a stack without a place for data: every request has a buffer
             w.s.setblocking(False)
             head = b''.join(struct.pack('>IHHQQI', REQUEST, 0, READ, i, 0, MIB) for i in range(2000))
             try:

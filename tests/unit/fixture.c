@@ -12,7 +12,7 @@
 #include "node/base/loop.h"
 #include "node/base/worker.h"
 
-enum { FILES_MAX = 16 };
+enum { FILES_MAX = 32 };
 
 struct fixture_all {
     struct fixture f;

@@ -2,6 +2,7 @@
 #include "tests/unit/fixture.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "node/base/err.h"
@@ -98,6 +99,54 @@ static void resizes(void **state)
     assert_memory_equal(b, zero, 512);
 }
 
+static void *place_of(struct fixture *f, enum blk_op op, uint64_t offset, uint64_t length_bytes)
+{
+    struct blk_req req = {.op = op, .offset = offset, .length_bytes = length_bytes};
+    assert_int_equal(blk_check(f->blk, &req), 0);
+    return blk_place(f->blk, &req);
+}
+
+/* Bytes put where the stack says are written by submitting them, or by asking for their place again. */
+static void has_a_place(void **state)
+{
+    struct fixture *f = *state;
+    struct blk_extent e[8];
+    uint32_t n;
+    static char out[8192], in[8192], zero[8192];
+    fixture_open(f, "mem:1M", 0);
+    fixture_pattern(out, 0, sizeof out, 3);
+    char *at = place_of(f, BLK_WRITE, 65536 - 4096, sizeof out);
+    assert_non_null(at);
+    memcpy(at, out, sizeof out);
+    assert_int_equal(fixture_io(f, BLK_WRITE, 0, 65536 - 4096, at, sizeof out), 0);
+    assert_int_equal(fixture_io(f, BLK_READ, 0, 65536 - 4096, in, sizeof in), 0);
+    assert_memory_equal(in, out, sizeof in);
+    assert_ptr_equal(place_of(f, BLK_READ, 65536, 4096), at + 4096);
+    assert_int_equal(fixture_io(f, BLK_RESIZE, 0, 64 * MIB, NULL, 0), 0);
+    assert_ptr_equal(place_of(f, BLK_READ, 65536, 4096), at + 4096);
+    assert_int_equal(fixture_io(f, BLK_ZERO, 0, 0, NULL, MIB), 0);
+    memcpy(at, out, sizeof out); /* late bytes of a write that is given up */
+    assert_ptr_equal(place_of(f, BLK_WRITE, 65536 - 4096, sizeof out), at);
+    assert_int_equal(fixture_extents(f, 0, MIB, e, 8, &n), 0);
+    assert_int_equal(n, 2);
+    assert_int_equal(fixture_io(f, BLK_ZERO, 0, 65536 - 4096, NULL, sizeof out), 0);
+    assert_int_equal(fixture_io(f, BLK_READ, 0, 65536 - 4096, in, sizeof in), 0);
+    assert_memory_equal(in, zero, sizeof in);
+}
+
+/* A file has no memory of its own; and what a layer does to requests must not be passed by. */
+static void has_no_place(void **state)
+{
+    struct fixture *f = *state;
+    char stack[512];
+    snprintf(stack, sizeof stack, "raw:%s", fixture_file(f, MIB));
+    fixture_open(f, stack, 0);
+    assert_null(place_of(f, BLK_WRITE, 0, 4096));
+    fixture_close(f);
+    fixture_open(f, "[{\"driver\":\"throttle\",\"iops\":1000},{\"driver\":\"mem\",\"size\":1048576}]", 0);
+    assert_null(place_of(f, BLK_READ, 0, 4096));
+}
+
 static void complains(struct fixture *f, const char *stack, const char *about)
 {
     struct err err = {0};
@@ -139,6 +188,8 @@ int main(void)
         WITH_FIXTURE(keeps_a_read_only_stack),
         WITH_FIXTURE(sparse_memory),
         WITH_FIXTURE(resizes),
+        WITH_FIXTURE(has_a_place),
+        WITH_FIXTURE(has_no_place),
         WITH_FIXTURE(bad_stacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

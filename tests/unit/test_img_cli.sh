@@ -243,6 +243,36 @@ complains 2 "IMAGE SIZE: the second one is missing" resize z.img
 complains 2 "'-1M' is one too many" resize z.img 5M -1M
 complains 1 "cannot be resized" resize '[{"driver":"raw","file":"z.img","size":"1M"}]' 2M
 
+# ---- luks ----
+printf secret >key
+cheap="--kdf=pbkdf2 --iterations=1000"
+run 0 luks --help
+prints "change-key"
+run 0 luks create v.img --size=1M --key-file=key $cheap
+prints "'v.img' is a LUKS2 volume of 1048576 bytes"
+run 0 luks info --json v.img
+json '.version == 2 and .data_bytes == 1048576 and (.keyslots | length) == 1 and .headers[1].state == "good"'
+run 0 luks check v.img
+prints "both headers are sound"
+complains 1 "'v.img': File exists" luks create v.img --size=1M --key-file=key
+complains 2 "give --size for a new file, or --force" luks create v.img --key-file=key
+run 0 luks create v.img --size=2M --force --key-file=key $cheap
+[ "$(stat -c %s v.img)" -eq 18874368 ] || fail "v.img has $(stat -c %s v.img) bytes"
+run 0 luks create --force v2.img --size=2M --key-file=key $cheap
+complains 2 "--type: 'luks3' must be one of: luks1, luks2" luks create v.img --type=luks3
+complains 2 "there is no command 'luks bogus' (there are: create, info, check" luks bogus
+complains 2 "a command is missing: create, info, check" luks
+complains 1 "cannot open the key file 'none'" luks create w.img --size=1M --key-file=none
+[ ! -e w.img ] || fail "w.img was left behind"
+complains 1 "LUKS1 has only pbkdf2" luks create w.img --size=1M --type=luks1 --kdf=argon2id --key-file=key
+[ ! -e w.img ] || fail "w.img was left behind"
+complains 1 "both headers are damaged" luks info r.img
+complains 1 "there is no keyslot 5" luks remove-key v.img --slot 5
+complains 1 "--yes does it" luks erase v.img
+run 0 luks erase --yes v.img
+run 0 luks info --json v.img
+json '.keyslots == []'
+
 # ---- over NBD ----
 run 0 create nbd.img 20M
 coproc server { exec "$nbd" --listen="unix:$dir/nbd.sock" --print-listening raw:nbd.img 2>server.err; }

@@ -61,6 +61,31 @@ static void a_refused_claim_leaves_nothing(void **state)
     assert_int_equal(open_second(f, raw(file, ""), BLK_OPEN_READ_ONLY, &err), 0);
 }
 
+/* Opened beside its owner, changed only after him, and alone from then on. */
+static void a_late_claim(void **state)
+{
+    struct fixture *f = *state, *g;
+    void *other = NULL;
+    struct err err = {0};
+    uint8_t bytes[4096] = {1};
+    const char *file = fixture_file(f, 65536);
+    assert_int_equal(fixture_setup(&other), 0);
+    g = other;
+    fixture_open(f, raw(file, ""), 0);
+    fixture_open(g, raw(file, ",\"lock-late\":true"), 0);
+    assert_int_equal(fixture_io(g, BLK_READ, 0, 0, bytes, sizeof bytes), 0);
+    assert_int_equal(fixture_io(g, BLK_WRITE, 0, 0, bytes, sizeof bytes), -EBUSY);
+    assert_int_equal(fixture_io(g, BLK_TRIM, 0, 0, NULL, sizeof bytes), -EBUSY);
+    fixture_close(f);
+    fixture_open(f, raw(file, ""), 0); /* and whoever tried in vain is in nobody's way */
+    fixture_close(f);
+    assert_int_equal(fixture_io(g, BLK_WRITE, 0, 0, bytes, sizeof bytes), 0);
+    assert_int_equal(open_second(f, raw(file, ""), 0, &err), -EBUSY);
+    fixture_close(g);
+    assert_int_equal(open_second(f, raw(file, ""), 0, &err), 0);
+    assert_int_equal(fixture_teardown(&other), 0);
+}
+
 /* What qemu-img says; returns its exit status. `info` and `compare` claim nothing on raw images; these two do. */
 static int qemu_img(const char *command, const char *file, const char *more, char *said, size_t size)
 {
@@ -99,10 +124,8 @@ static void qemu_respects_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_FIXTURE(a_writer_is_alone),
-        WITH_FIXTURE(readers_share),
-        WITH_FIXTURE(a_refused_claim_leaves_nothing),
-        WITH_FIXTURE(qemu_respects_it),
+        WITH_FIXTURE(a_writer_is_alone), WITH_FIXTURE(readers_share),    WITH_FIXTURE(a_refused_claim_leaves_nothing),
+        WITH_FIXTURE(a_late_claim),      WITH_FIXTURE(qemu_respects_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

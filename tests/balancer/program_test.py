@@ -1,0 +1,233 @@
+#!/usr/bin/python3
+"""drover-balancer from outside: Drover's own format, reasons, drain and loss, capacity, simulation, and mistakes.
+
+usage: program_test.py DROVER_BALANCER
+"""
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM = sys.argv.pop(1)
+
+
+def cluster(nodes=4, guests=16, seed=1):
+    """Everybody on the first two nodes."""
+    rng = random.Random(seed)
+    return {
+        'nodes': [{'name': 'n%d' % i, 'cpus': 8, 'memory': '32G', 'rack': 'r%d' % (i // 2), 'age': 5, 'networks': ['lan'],
+                   'pools': ['ssd']} for i in range(nodes)],
+        'guests': [{'name': 'g%02d' % i, 'node': 'n%d' % (i % 2), 'vcpus': 2, 'memory': '2G', 'age': 5, 'networks': ['lan'],
+                    'load': {'cpu': round(rng.uniform(0.3, 1.2), 3)}, 'dirty_rate': '5M'} for i in range(guests)],
+    }
+
+
+class Program(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.addCleanup(self.directory.cleanup)
+
+    def path(self, name):
+        return os.path.join(self.directory.name, name)
+
+    def write(self, name, content):
+        with open(self.path(name), 'w') as f:
+            f.write(content if isinstance(content, str) else json.dumps(content, indent=1))
+        return self.path(name)
+
+    def run_it(self, *arguments, status=0):
+        done = subprocess.run([PROGRAM] + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done.stdout if status == 0 else done.stderr
+
+    def plan(self, content, *arguments):
+        return json.loads(self.run_it('plan', '--cluster', self.write('c.json', content), '--json', *arguments))
+
+    def refuses(self, content, *pieces, policy=None):
+        arguments = ['plan', '--cluster', self.write('c.json', content)]
+        if policy is not None:
+            arguments += ['--policy', self.write('p.json', policy)]
+        said = self.run_it(*arguments, status=1)
+        for piece in pieces:
+            self.assertIn(piece, said)
+
+    def test_spreads_and_rests(self):
+        after = self.path('after.json')
+        plan = self.plan(cluster(), '--write-after', after)
+        self.assertGreater(plan['moves'], 2)
+        self.assertLess(plan['spread_after'], plan['spread_before'] / 2)
+        self.assertEqual(sum(len(w) for w in plan['waves']), plan['moves'])
+        with open(after) as f:
+            again = self.plan(json.load(f))
+        self.assertEqual(again['moves'], 0)
+        self.assertAlmostEqual(again['score_before'], plan['score_after'], 8)
+
+    def test_the_same_for_the_same_seed(self):
+        self.assertEqual(self.plan(cluster(6, 60), '--seed', '3'), self.plan(cluster(6, 60), '--seed', '3'))
+
+    def test_frontier(self):
+        whole = self.plan(cluster(6, 60))
+        part = self.plan(cluster(6, 60), '--part', '50')
+        self.assertLess(part['moves'], whole['moves'])
+        gain = whole['score_before'] - whole['score_after']
+        self.assertGreaterEqual(part['score_before'] - part['score_after'], 0.5 * gain - 1e-9)
+
+    def test_says_why(self):
+        c = cluster()
+        c['guests'][0]['movable'] = False
+        c['guests'][1].pop('age')
+        c['guests'][2].update(moved_ago='5m', came_from='n3')
+        c['guests'][3]['networks'] = ['lan', 'dmz']
+        c['guests'][4]['pinned'] = ['n0']
+        plan = self.plan(c, '--explain')
+        reasons = plan['reasons']
+        self.assertEqual(set(reasons), {g['name'] for g in c['guests']})
+        self.assertIn('may not move', reasons['g00'])
+        self.assertIn('no fresh measurements', reasons['g01'])
+        self.assertIn('rests', reasons['g02'])
+        self.assertRegex(reasons['g03'], 'a network is not reached|no other node is better')
+        self.assertRegex(reasons['g04'], 'pinned|no other node is better')
+        moved = {m['guest'] for w in plan['waves'] for m in w}
+        self.assertFalse(moved & {'g00', 'g01', 'g02', 'g03', 'g04'})
+        for guest in moved:
+            self.assertIn('moves to', reasons[guest])
+
+    def test_stale_nodes_are_left_alone(self):
+        c = cluster()
+        c['nodes'][2]['age'] = '2h'
+        plan = self.plan(c)
+        self.assertTrue(plan['moves'])
+        self.assertFalse([m for w in plan['waves'] for m in w if 'n2' in (m['from'], m['to'])])
+
+    def test_groups(self):
+        c = cluster()
+        c['groups'] = [{'name': 'db', 'guests': ['g00', 'g02'], 'scope': 'rack'}]
+        c['nodes'][0]['state'] = 'draining'
+        after = self.path('after.json')
+        self.plan(c, '--write-after', after)
+        with open(after) as f:
+            where = {g['name']: int(g['node'][1]) for g in json.load(f)['guests']}
+        self.assertNotEqual(where['g00'] // 2, where['g02'] // 2)
+        self.assertNotIn(0, where.values())
+
+    def test_drain_and_loss(self):
+        c = cluster()
+        for how in ('--drain', '--lose'):
+            plan = self.plan(c, how, 'n1')
+            moved = {m['guest'] for w in plan['waves'] for m in w}
+            self.assertEqual(moved, {g['name'] for g in c['guests'] if g['node'] == 'n1'})
+            self.assertEqual(plan['stranded'], 0)
+        self.assertIn("no node 'n9'", self.run_it('plan', '--cluster', self.path('c.json'), '--drain', 'n9', status=1))
+
+    def test_capacity(self):
+        path = self.write('c.json', cluster())
+        said = json.loads(self.run_it('capacity', '--cluster', path, '--shape', '2:4G', '--json'))
+        self.assertGreaterEqual(said['nodes_that_may_be_lost'], 1)
+        self.assertEqual(said['fit'], (4 * 32 - 16 * 2) // 4)
+        self.assertLess(said['fit_and_lose'], said['fit'])
+
+    def test_keeps_room_for_a_loss(self):
+        policy = self.write('p.json', {'limits': {'lose': 1}, 'patience': {'enter': 0, 'leave': 0}})
+        for seed in range(5):
+            c = cluster(4, 38, seed)
+            for i, g in enumerate(c['guests']):
+                g['node'] = 'n%d' % (i % 4)
+                g['memory'] = '2G'
+            path, after = self.write('c.json', c), self.path('after.json')
+            before = json.loads(self.run_it('capacity', '--cluster', path, '--json'))['nodes_that_may_be_lost']
+            self.run_it('plan', '--cluster', path, '--policy', policy, '--write-after', after)
+            kept = json.loads(self.run_it('capacity', '--cluster', after, '--json'))['nodes_that_may_be_lost']
+            self.assertGreaterEqual(kept, min(before, 1))
+
+    def test_simulation_reproduces(self):
+        path = self.write('c.json', cluster(6, 60))
+        outputs = []
+        for name in ('a', 'b'):
+            self.run_it('simulate', '--cluster', path, '--steps', '60', '--failures', '20', '--seed', '5', '--report',
+                        self.path(name))
+            with open(self.path(name) + '/report.json', 'rb') as f, open(self.path(name) + '/report.svg', 'rb') as g:
+                outputs.append((f.read(), g.read()))
+        self.assertEqual(outputs[0], outputs[1])
+        by_name = {r['balancer']: r for r in json.loads(outputs[0][0])}
+        self.assertLess(by_name['drover']['imbalance'], by_name['none']['imbalance'])
+        self.assertEqual(by_name['drover']['returns'], 0)
+        self.assertGreater(by_name['none']['failures'], 0)
+        self.assertTrue(outputs[0][1].startswith(b'<svg'))
+
+    def test_simulation_obeys_limits(self):
+        """So many moves an hour, and none in quiet hours; without the limits there would have been some."""
+        path = self.write('c.json', cluster(6, 60))
+        series, quiet = {}, 0
+        for name in ('free', 'bound'):
+            moves = {'per_hour': 0} if name == 'free' else {'per_hour': 3, 'quiet': '%02d:00-%02d:00' % (8 + quiet, 9 + quiet)}
+            policy = self.write(name + '.json', {'cost': {'move': 1}, 'patience': {'cool_down': 0, 'return': 0}, 'moves': moves})
+            self.run_it('simulate', '--cluster', path, '--steps', '60', '--begin', '8', '--only', 'drover', '--policy', policy,
+                        '--report', self.path(name))
+            with open(self.path(name) + '/report.json') as f:
+                series[name] = [step[2] for step in json.load(f)[0]['steps']]
+            quiet = [h for h in range(4) if sum(series['free'][12 * h:12 * h + 12])][-1]  # an hour in which it moved some
+        hours = {name: [sum(s[i:i + 12]) for i in range(len(s))] for name, s in series.items()}
+        self.assertGreater(max(hours['free']), 3)
+        self.assertEqual(max(hours['bound']), 3)
+        self.assertEqual(sum(series['bound'][12 * quiet:12 * quiet + 12]), 0)
+
+    def test_mistakes(self):
+        self.refuses('{"nodes": [', 'c.json:', 'not JSON')
+        self.refuses('[]', 'one JSON object')
+        self.refuses({'nodes': [{'name': 'a'}]}, 'c.json:', 'nodes.a.cpus', 'has some')
+        self.refuses({'nodes': [{'name': 'a', 'cpus': 'x', 'memory': '1G'}]}, 'nodes.a.cpus', 'a number is needed')
+        self.refuses({'nodes': [{'name': 'a', 'cpus': 1, 'memory': '1G', 'colour': 1}]}, 'colour', 'no such field')
+        c = cluster()
+        c['guests'][3]['node'] = 'gone'
+        self.refuses(c, 'guests.g03.node', "no node 'gone'")
+        text = json.dumps(c, indent=1)
+        line = text[:text.index('"g03"')].count('\n') + 1
+        said = self.run_it('plan', '--cluster', self.path('c.json'), status=1)
+        self.assertTrue(line <= int(re.search(r'json:(\d+)', said).group(1)) <= line + 3, said)
+        self.refuses(cluster(), 'p.json:3', 'weights.cpu', 'not between', policy='{\n "weights": {\n  "cpu": -1}}')
+        self.refuses(cluster(), 'patience.leave', 'above enter', policy={'patience': {'enter': 0.1, 'leave': 0.2}})
+        self.refuses(cluster(), 'moves.parallel', 'whole number', policy={'moves': {'parallel': 1.5}})
+        self.refuses(cluster(), 'moves.quiet', 'two times of the day', policy={'moves': {'quiet': '25:00-06:00'}})
+        self.refuses(cluster(), 'no such section', policy={'wishes': {}})
+        self.run_it('plan', status=2)
+        self.run_it('dance', status=2)
+        self.run_it('plan', '--cluster', 'x', '--score', 'mine', status=2)
+
+    def ask(self, question):
+        text = question if isinstance(question, str) else json.dumps(question)
+        done = subprocess.run([PROGRAM, 'answer'], input=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def test_answers(self):
+        """What droverd asks: of a policy, and of objects as the store has them."""
+        self.assertEqual(self.ask({'verb': 'policy', 'text': '{"moves": {"quiet": "22:00-06:00", "per_hour": 3}}'}), {})
+        self.assertIn('policy:2: limits.lose', self.ask({'verb': 'policy', 'text': '{\n"limits": {"lose": 99}}'})['error'])
+        self.assertIn('error', self.ask({'verb': 'dance'}))
+        self.assertIn('error', self.ask('nonsense'))
+        self.assertIn('error', self.ask('[' * 100000))
+        node = {'value': {'id': 'N', 'name': 'n1', 'spec': {}}, 'state': {'alive': True, 'cpus': 4, 'memory_bytes': 16 << 30}}
+        guest = {'value': {'id': 'G', 'name': 'g1', 'spec': {'node': 'n1', 'running': True, 'memory': 1 << 30, 'vcpus': 2}}}
+        use = {'seen': 90, 'state': {'pressure': {'cpu': 7}, 'guests': {'G': {'cpu': [50, 60, 9999], 'memory': 5}}}}
+        objects = {'node': {'N': node}, 'guest': {'G': guest, 'H': {'value': None}}, 'load': {'N': use}}
+        question = {'verb': 'export', 'objects': objects, 'clock': 100, 'wall': 1800000000}
+        exported = self.ask(question)
+        self.assertEqual(exported['nodes'][0]['pressure']['cpu'], 1)
+        self.assertEqual((exported['guests'][0]['load']['cpu'], exported['guests'][0]['age']), (2, 10))
+        self.plan(exported)
+        question.update(verb='capacity', lose=0, shape='1:1G')
+        self.assertEqual(self.ask(question)['fit'], 14)  # 15 GiB are left for guests, one has one
+        self.assertIn('--shape', self.ask(dict(question, shape='much'))['error'])
+        self.assertIn('error', self.ask(dict(question, lose=-1)))
+        self.assertIn('error', self.ask(dict(question, objects={'node': {'N': dict(node, value={'name': 'n1', 'spec': {}}), 'M': node}})))
+
+    def test_run_needs_a_store(self):
+        self.run_it('run', '--node', 'n1', status=2)
+        self.assertIn('store', self.run_it('run', '--node', 'n1', '--store', 'nowhere:x', status=1))
+
+
+unittest.main()

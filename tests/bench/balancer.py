@@ -1,0 +1,137 @@
+#!/usr/bin/python3
+"""The balancer beside hbal: scores, moves and time on the same files, judged by hbal; then sizes that hbal cannot finish.
+
+usage: balancer.py [--short] [--program PATH] [--planetlab FILE.tsv.gz]
+Needs ganeti-htools for the comparison. The PlanetLab day is read where it is given; it is not part of Drover.
+"""
+import argparse
+import gzip
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'balancer'))
+import hbal as judge  # noqa: E402
+
+
+def cpu_of(command):
+    """Processor seconds, peak memory and output of a program."""
+    began = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(['/usr/bin/env', 'time', '-f', '%M'] + command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime, int(done.stderr.split()[-1]) / 1024,
+            done.stdout)
+
+
+def files(program, directory):
+    print('%-28s %12s %22s %22s' % ('file', 'before', 'hbal (moves)', 'ours (moves)'))
+    for name in sorted(os.listdir(judge.DATA)):
+        path = os.path.join(judge.DATA, name)
+        theirs = judge.hbal(path) if name.endswith('.data') and name not in ('invalid-node.data', 'multiple-tags.data') else None
+        if not theirs or not theirs.moves:
+            continue
+        mine, after = judge.ours(program, path, directory)
+        print('%-28s %12.8f %15.8f (%3d) %15.8f (%3d)  judged %.8f' % (
+            name[:-5], theirs.before, theirs.after, theirs.moves, mine.after, mine.moves, judge.judged(after)))
+
+
+# What a move must take from the score: with a higher price come fewer moves.
+PRICES = (0.002, 0.01, 0.02, 0.03, 0.035, 0.04, 0.045, 0.05, 0.07, 0.1)
+
+
+def few_moves(program, path, directory, use, nodes, price, wanted):
+    policy = os.path.join(directory, 'price.json')
+    with open(policy, 'w') as f:
+        json.dump({'cost': {'move': price * 3600 * nodes}, 'moves': {'parallel': 1}}, f)
+    curve, _ = judge.ours(program, path, directory, use, ['--policy', policy])
+    return judge.until(curve, curve.before, wanted)
+
+
+def made(program, directory, sizes):
+    print('\n%-10s %12s %16s %16s %9s %9s %7s  %s' % ('cluster', 'before', 'hbal (moves)', 'ours (moves)', 'hbal s', 'ours s',
+                                                     'ratio', '95 % of hbal\'s gain'))
+    for nodes, kind in sizes:
+        path, use = os.path.join(directory, 'm.data'), os.path.join(directory, 'm.use')
+        judge.maker([str(nodes), '10', '1', '--use', use] + (['--mirrors'] if kind == 'd' else []), path)
+        used = use if kind == 'u' else None
+        theirs = judge.hbal(path, used, timeout=3600)
+        mine, _ = judge.ours(program, path, directory, used)
+        wanted = theirs.before - 0.95 * (theirs.before - theirs.after)
+        fewest = min((n for n in (few_moves(program, path, directory, used, nodes, price, wanted) for price in PRICES) if n),
+                     default=None)
+        print('%-10s %12.6f %11.6f (%3d) %11.6f (%3d) %9.2f %9.3f %6.0fx  %s moves, %s of its %d' % (
+            '%s%d' % (kind, nodes), theirs.before, theirs.after, theirs.moves, mine.after, mine.moves, theirs.seconds,
+            mine.seconds, theirs.seconds / mine.seconds, fewest,
+            judge.until(theirs, theirs.before, wanted), theirs.moves))
+
+
+def drover_cluster(path, nodes, guests, seed):
+    rng = random.Random(seed)
+    with open(path, 'w') as f:
+        json.dump({
+            'nodes': [{'name': 'n%05d' % i, 'cpus': 64, 'memory': '256G', 'rack': 'r%d' % (i // 20), 'age': 5} for i in range(nodes)],
+            'guests': [{'name': 'g%06d' % i, 'node': 'n%05d' % min(int(rng.betavariate(1, 1.6) * nodes), nodes - 1), 'vcpus': 4,
+                        'memory': rng.choice(['2G', '4G', '8G']), 'age': 5, 'dirty_rate': '5M',
+                        'load': {'cpu': round(min(4, rng.lognormvariate(0.3, 0.9)), 3)}} for i in range(guests)]}, f)
+
+
+def large(program, directory, sizes):
+    print('\nDrover\'s own score, one thread; planning alone, and with reading and writing')
+    for nodes in sizes:
+        path = os.path.join(directory, 'c.json')
+        drover_cluster(path, nodes, nodes * 10, 1)
+        policy = os.path.join(directory, 'p.json')
+        with open(policy, 'w') as f:
+            json.dump({'patience': {'enter': 1, 'leave': 1}, 'overload': {'weight': 0}}, f)
+        reading, _, _ = cpu_of([program, 'plan', '--cluster', path, '--policy', policy, '--json'])
+        seconds, mib, out = cpu_of([program, 'plan', '--cluster', path, '--json'])
+        plan = json.loads(out)
+        print('%6d nodes %7d guests: %6.2f s (%.2f with files), %4.0f MiB, score %.4f -> %.4f, spread %.4f -> %.4f, %d moves'
+              % (nodes, nodes * 10, seconds - reading, seconds, mib, plan['score_before'], plan['score_after'],
+                 plan['spread_before'], plan['spread_after'], plan['moves']))
+
+
+def day(program, directory, trace):
+    nodes, guests, rng = 100, 1052, random.Random(3)
+    path, text = os.path.join(directory, 'day.json'), os.path.join(directory, 'day.tsv')
+    with gzip.open(trace, 'rt') as f, open(text, 'w') as g:
+        g.write(f.read())
+    with open(path, 'w') as f:
+        json.dump({'nodes': [{'name': 'n%03d' % i, 'cpus': 3.2, 'memory': '64G', 'age': 0, 'link': 1.25e9} for i in range(nodes)],
+                   'guests': [{'name': 'g%04d' % i, 'node': 'n%03d' % (i % nodes if i < 1000 else rng.randrange(nodes)), 'vcpus': 1,
+                               'memory': rng.choice(['1G', '2G', '4G']), 'dirty_rate': rng.choice([1e6, 5e6, 2e7]), 'age': 0}
+                              for i in range(guests)]}, f)
+    print('\nPlanetLab day %s, 100 nodes, 1052 guests' % os.path.basename(trace))
+    calm = os.path.join(judge.ROOT, 'tests', 'balancer', 'calm.json')
+    for name, extra in (('default policy', []), ('calm policy', ['--policy', calm])):
+        began = time.monotonic()
+        out = subprocess.run([program, 'simulate', '--cluster', path, '--trace', text] + extra, stdout=subprocess.PIPE, text=True,
+                             check=True).stdout
+        print('%s (%.2f s for 4 x 24 cluster hours)\n%s' % (name, time.monotonic() - began, out), end='')
+
+
+def main(short, program=None, planetlab=None):
+    program = program or os.path.join(judge.ROOT, 'build', 'release', 'drover-balancer')
+    with tempfile.TemporaryDirectory() as directory:
+        files(program, directory)
+        made(program, directory, [(6, 's')] if short else [(20, 's'), (20, 'u'), (30, 'u'), (12, 'd')])
+        large(program, directory, [100] if short else [1000, 10000])
+        if planetlab:
+            day(program, directory, planetlab)
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--short', action='store_true')
+    parser.add_argument('--program')
+    parser.add_argument('--planetlab')
+    arguments = parser.parse_args()
+    main(arguments.short, arguments.program, arguments.planetlab)

@@ -1,0 +1,138 @@
+/* What the balancer reads: Ganeti's text, loads, Drover's JSON, policies, traces, and the objects of a cluster's store.
+ * The first byte says which.
+ *
+ * A cluster that is accepted is planned for, with a small budget: every step of the plan obeys the rules, and a cluster
+ * that is written is read again with everybody in the same place. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "balancer/cluster_json.h"
+#include "balancer/conductor.h"
+#include "balancer/ganeti_text.h"
+#include "balancer/plan.h"
+#include "balancer/plan_record.h"
+#include "balancer/policy.h"
+#include "balancer/trace.h"
+#include "balancer/waves.h"
+#include "node/base/err.h"
+
+enum { NODES_PLANNED = 24, GUESTS_PLANNED = 64, EVALUATIONS = 3000 };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void must(bool good)
+{
+    if (!good)
+        abort();
+}
+
+static void try_plan(const struct model *model, struct policy policy)
+{
+    struct plan_options options = {.seed = 1, .budget.evaluations = EVALUATIONS};
+    struct plan plan;
+    struct err err;
+    if (model->node_count > NODES_PLANNED || model->guest_count > GUESTS_PLANNED ||
+        plan_make(model, &policy, &options, &plan, &err) < 0)
+        return;
+    must(waves_check(model, &policy, &plan) <= 0);
+    must(plan.after <= plan.before + 1e-6 * (1 + fabs(plan.before)) || plan.count == 0);
+    plan_fini(&plan);
+}
+
+static void ganeti(const char *text, size_t len)
+{
+    struct ganeti_text file, again;
+    struct err err = {0};
+    if (ganeti_text_read(&file, "f", text, len, NULL, &err) < 0) {
+        must(err.text[0] != 0);
+        return;
+    }
+    size_t written_len;
+    char *written = ganeti_text_write(&file, file.model, &written_len);
+    must(written && ganeti_text_read(&again, "f", written, written_len, NULL, &err) == 0);
+    must(again.model->guest_count == file.model->guest_count);
+    for (int g = 0; g < file.model->guest_count; g++)
+        must(again.model->at[g] == file.model->at[g] && again.model->mirror[g] == file.model->mirror[g]);
+    try_plan(file.model, policy_ganeti());
+    ganeti_text_fini(&file);
+    ganeti_text_fini(&again);
+    free(written);
+}
+
+static void json(const char *text, size_t len)
+{
+    struct cluster_json cluster;
+    struct policy policy = policy_default();
+    struct err err = {0};
+    if (cluster_json_read(&cluster, "f", text, len, &policy, &err) < 0) {
+        must(err.text[0] != 0);
+        return;
+    }
+    try_plan(cluster.model, policy);
+    free(cluster_json_write(text, len, cluster.model));
+    model_free(cluster.model);
+}
+
+static bool over(void *data)
+{
+    int *looks = data;
+    return ++*looks > 50;
+}
+
+/* Whatever is in the store, what is written is well formed, and names nothing but the balancer's own. */
+static void objects(const char *text, size_t len)
+{
+    int looks = 0;
+    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+    struct conductor conductor = {.node = "n1", .stop = over, .stop_data = &looks};
+    struct snapshot_time now = {.clock_s = 1000, .wall_s = 1800000000};
+    if (!json_is_object(root) || json_object_size(json_object_get(root, "guest")) > GUESTS_PLANNED) {
+        json_decref(root);
+        return;
+    }
+    for (int i = 0; i < 2; i++) {
+        struct conductor_step step;
+        conductor_look(&conductor, root, &now, "2026-11-26T12:00:00.000Z", &step);
+        for (int k = 0; k < step.count; k++) {
+            bool plan = !strncmp(step.puts[k].key, "/drover/plan/", 13);
+            must(plan || !strcmp(step.puts[k].key, "/drover/state/balancer/status"));
+            must(!step.puts[k].value || json_is_object(step.puts[k].value));
+            must(!step.puts[k].value || !plan || plan_record_waves(step.puts[k].value) <= PLAN_RECORD_MOVES_MAX ||
+                 step.puts[k].expected);
+        }
+        conductor_step_fini(&step);
+        now.clock_s += 100;
+    }
+    conductor_fini(&conductor);
+    json_decref(root);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (!size)
+        return 0;
+    const char *text = (const char *)data + 1;
+    struct err err = {0};
+    struct policy policy = policy_default();
+    struct trace trace;
+    switch (data[0] % 5) {
+    case 0:
+        ganeti(text, size - 1);
+        break;
+    case 1:
+        json(text, size - 1);
+        break;
+    case 2:
+        must(policy_read(&policy, "f", text, size - 1, &err) == 0 || err.text[0]);
+        must(policy.parallel > 0 && policy.per_node > 0 && policy.stable_s > 0 && policy.leave <= policy.enter);
+        break;
+    case 3:
+        if (trace_read(&trace, "f", text, size - 1, &err) == 0)
+            trace_fini(&trace);
+        break;
+    default:
+        objects(text, size - 1);
+    }
+    return 0;
+}

@@ -1,0 +1,275 @@
+#!/usr/bin/python3
+"""The balancer in a cluster: three nodes in network namespaces, real guests, some of them busy. Its tests are one story, in
+the order of their names: a guest must run for half a minute before it is measured, so they share theirs."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+from cluster import ThreeNodes, until  # noqa: E402
+
+# Quick to act, so that a test sees it; one move at a time, so that a plan has several waves.
+EAGER = {'patience': {'enter': 0.05, 'leave': 0.02, 'cool_down': '15s', 'return': '1h', 'stale': '1m'},
+         'cost': {'move': 1, 'stable': '10m'}, 'forecast': {'error_factor': 0},
+         'weights': {'cpu': 1, 'memory': 0, 'network': 0, 'disk': 0, 'reserved': 0.01},
+         'moves': {'parallel': 1, 'per_node': 1}}
+BUSY = 'touch /tmp/mark; while [ ! -e /tmp/rest ]; do :; done &'
+GUESTS = ('busy1', 'busy2', 'busy3')
+
+
+class Balance(ThreeNodes):
+    @classmethod
+    def prepare(cls):
+        super().prepare()
+        cls.n1, cls.n2, cls.n3 = cls.nodes
+
+    def guest(self, name, on):
+        guest = self.n1.do('guest', 'create', name, '--memory', '128M', '--node', on.name, '--network', 'net', '--kernel', 'kernel1',
+                           '--initrd', 'ramdisk1', '--cmdline', 'console=ttyS0 quiet panic=-1', '--start', '--wait')
+        self.addClassCleanup(self.remove, name)
+        address = guest['spec']['networks'][0]['address']
+        until('%s answers' % name, lambda: self.spaces[self.nodes.index(on)].run(
+            'ping', '-c1', '-W1', address, stdout=subprocess.DEVNULL).returncode == 0, 60)
+
+    @classmethod
+    def remove(cls, name):
+        cls.n1.cli('guest', 'stop', name, '--force', '--wait')
+        cls.n1.cli('guest', 'delete', name, '--wait')
+
+    def node(self, name):
+        return [n for n in self.nodes if n.name == name][0]
+
+    def policy(self, policy, how='set'):
+        with tempfile.NamedTemporaryFile('w', suffix='.json') as f:
+            f.write(policy if isinstance(policy, str) else json.dumps(policy, indent=1))
+            f.flush()
+            return self.n1.cli('balance', 'policy', how, f.name)
+
+    def status(self):
+        return self.n1.do('balance', 'status')
+
+    def plans(self, *phases):
+        return [p for p in self.n1.do('balance', 'history') if p['spec']['phase'] in phases]
+
+    def where(self):
+        return {n: self.n1.do('guest', 'show', n)['spec']['node'] for n in GUESTS}
+
+    def moves(self):
+        return self.n1.do('migration', 'list')
+
+    def balancer(self, node):
+        """Its process."""
+        found = []
+        for pid in node.pids():
+            try:
+                with open('/proc/%d/comm' % pid) as f:
+                    if f.read().strip() == 'drover-balancer':
+                        found.append(pid)
+            except OSError:
+                pass  # it has just ended
+        self.assertEqual(len(found), 1, found)
+        return found[0]
+
+    def elected(self, other_than=None):
+        return until('one is elected', lambda: [n for n in self.nodes if n.name == self.status()['elected'] and
+                                                n is not other_than], 30)[0]
+
+    def settled(self):
+        """Nobody is on his way, and everybody runs where the cluster says."""
+        shown = [self.n1.do('guest', 'show', n) for n in GUESTS]
+        return all('migration' not in g and g['state'].get('phase') == 'running' and
+                   g['state'].get('node') == g['spec']['node'] for g in shown)
+
+    @staticmethod
+    def text_of(path):
+        with open(path) as f:
+            return f.read()
+
+    def check_alive(self):
+        """What runs in the busy guests has never stopped."""
+        for name, node in self.where().items():
+            self.assertIn('it lives', self.node(node).console(name, 'test -e /tmp/mark && kill -0 $! && echo it lives'))
+
+    def check_no_return(self):
+        """No plan sends a guest back to where it has just come from, whoever sent it away."""
+        left = {}
+        for m in self.moves():
+            if m['state'].get('phase') != 'done':
+                continue
+            if m['spec'].get('plan'):
+                self.assertNotEqual(m['spec']['to'], left.get(m['spec']['guest']), 'ping-pong: %r' % m)
+            left[m['spec']['guest']] = m['spec']['from']
+
+    def test_1_what_is_refused(self):
+        elected = self.elected()
+        with open('/proc/%d/status' % self.balancer(elected)) as f:
+            status = f.read()
+        uid = status.split('Uid:')[1].split()[0]
+        self.assertNotEqual(uid, '0')
+        self.assertIn('Seccomp:\t2', status)
+        for policy, words in (('{\n "weights": {\n  "cpu": -1}\n}', 'policy:3: weights.cpu: -1 is not between'),
+                              ('{"wieghts": {}}', 'policy:1: wieghts: no such section'),
+                              ('{\n"moves": {"quiet": "evening"}}', 'policy:2: moves.quiet'),
+                              ('nonsense', 'policy:1: not JSON')):
+            done = self.policy(policy)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(words, done.stderr)
+        self.assertEqual(self.n1.cli('balance', 'mode', 'sometimes').returncode, 1)
+        self.assertEqual(self.n1.cli('balance', 'apply', 'nothing').returncode, 4)
+        self.assertEqual(self.policy(EAGER).returncode, 0)
+        with tempfile.NamedTemporaryFile('w', suffix='.json') as f:
+            f.write('{"cost": {"move": -1}}')
+            f.flush()
+            self.assertIn('shadow:1: cost.move', self.refuses('balance', 'policy', 'set', '--shadow', f.name))
+            f.seek(0)
+            f.write('{"cost": {"move": 1e6}}')
+            f.flush()
+            self.n1.do('balance', 'policy', 'set', '--shadow', f.name)
+        shown = self.n1.cli('balance', 'policy', 'get')
+        self.assertEqual(json.loads(shown.stdout), EAGER)
+        self.assertIn('no plan', self.n1.cli('balance', 'plan').stdout)
+        # two of three empty nodes may be lost; each has its threads, eight vCPUs on each
+        fits = self.n1.do('capacity', '--lose', '1', '--shape', '1:64M')
+        cpus = self.n1.do('node', 'show', self.n1.name)['state']['cpus']
+        self.assertEqual((fits['nodes_to_lose'], fits['fit']), (2, 3 * 8 * cpus))
+        self.assertTrue(8 * cpus < fits['fit_and_lose'] <= 2 * 8 * cpus, fits)  # a safe number: not always the largest one
+        self.assertEqual(self.n1.cli('capacity', '--shape', 'large').returncode, 1)
+
+    def test_2_advise_and_apply(self):
+        for name in GUESTS:
+            self.guest(name, self.n1)
+        for name in GUESTS:
+            self.n1.console(name, BUSY)
+        self.n1.do('balance', 'mode', 'advise')
+        self.assertIn('left_out', until('they are seen', lambda: self.status().get('left_out') and self.status(), 30))
+        plan = until('a plan is proposed', lambda: [p for p in self.plans('proposed') if p['spec']['moves'] > 1], 90)[0]
+        self.assertEqual(plan['spec']['shadow']['moves'], [])  # one that asks a million for a move makes none
+        text = self.n1.cli('balance', 'plan', '--explain').stdout
+        self.assertIn('is proposed', text)
+        self.assertRegex(text, r'busy[123] moves to ')
+        self.assertEqual((set(self.where().values()), self.moves()), ({self.n1.name}, []))
+        # the cluster as it is, planned for by hand, gives a plan, too
+        exported = self.n1.do('cluster', 'export')
+        self.assertEqual({g['node'] for g in exported['guests']}, {self.n1.name})
+        self.assertGreater([g for g in exported['guests'] if g['name'] == 'busy1'][0]['load']['cpu'], 0.1)
+        # it is applied, and the balancer killed while its first wave moves: the next one goes on with it
+        self.assertEqual(self.n1.cli('balance', 'apply', plan['name']).returncode, 0)
+        until('it is carried out', lambda: self.moves(), 20)
+        first = self.elected()
+        os.kill(self.balancer(first), signal.SIGKILL)
+        ended = until('the plan ends', lambda: [p for p in self.plans('done', 'void') if p['name'] == plan['name']], 60)[0]
+        self.assertEqual(ended['spec']['phase'], 'done', ended['spec']['reason'])
+        self.assertEqual(ended['apply']['by'], 'local:root')
+        self.assertEqual(len(self.moves()), ended['spec']['moves'])
+        until('all have settled', self.settled)
+        where = self.where()
+        self.assertEqual(len(set(where.values())), 3, where)  # the load has moved: one on each
+        self.assertIn('is done', self.n1.cli('balance', 'apply', plan['name']).stderr)
+        self.check_alive()
+
+    def test_3_automatic(self):
+        """A node is drained, and comes back; meanwhile the elected balancer is stopped for a while, and deposed."""
+        # not where all of them came from: none of them would go back there for an hour
+        away = next(self.node(n) for n in self.where().values() if n != self.n1.name)
+        before = len(self.moves())
+        self.n1.do('balance', 'mode', 'automatic')
+        self.n1.do('node', 'drain', away.name)
+        until('it is empty', lambda: away.name not in self.where().values() and self.settled(), 60)
+        stopped = self.elected()
+        pid = self.balancer(stopped)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            self.elected(other_than=stopped)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        log = os.path.join(stopped.run, 'balancer.log')
+        until('it has seen that', lambda: 'not the elected one any more' in self.text_of(log), 30)
+        self.assertNotIn(away.name, [m['spec']['to'] for m in self.moves()[before:]])
+        self.n1.do('node', 'undrain', away.name)
+        until('it has guests again', lambda: away.name in self.where().values() and self.settled(), 120)
+        done = until('the plan is done', lambda: [p for p in self.plans('done') if 'apply' not in p], 30)[-1]
+        self.assertEqual(done['spec']['by'], 'balancer')
+        quiet = len(self.moves())
+        time.sleep(12)  # long enough for another plan
+        self.assertLessEqual(len(self.moves()), quiet + 1)
+        until('all have settled', self.settled)
+        self.check_no_return()
+        self.check_alive()
+        self.n1.do('balance', 'mode', 'off')
+        until('nothing is active', lambda: not self.plans('active'), 30)
+
+    def refuses(self, *words):
+        done = self.n1.cli(*words)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        return done.stderr
+
+    def test_4_rules_of_guests(self):
+        """Where new guests go, migrations and a drain, by anti-affinity, pins and avoided nodes."""
+        until('all have settled', self.settled)
+        kinds = ('--kernel', 'kernel1', '--initrd', 'ramdisk1', '--memory', '32M')
+        still = []
+        for name in ('db1', 'db2', 'db3'):
+            still.append(self.n1.do('guest', 'create', name, '--anti-affinity', 'db', *kinds)['spec']['node'])
+            self.addCleanup(self.n1.cli, 'guest', 'delete', name, '--wait')
+        self.assertEqual(sorted(still), sorted(n.name for n in self.nodes))
+        self.assertIn('anti-affinity db keeps its guests apart', self.refuses('guest', 'create', 'db4', '--anti-affinity', 'db', *kinds))
+        self.assertIn('db1', self.refuses('guest', 'create', 'db4', '--anti-affinity', 'db', '--node', still[0], *kinds))
+        self.assertIn('must be GROUP', self.refuses('guest', 'create', 'db4', '--anti-affinity', 'db:hall', *kinds))
+        self.assertIn("there is no node 'n9'", self.refuses('guest', 'create', 'db4', '--pin', 'n9', *kinds))
+        groups = self.n1.do('cluster', 'export')['groups']
+        self.assertEqual([(g['name'], g['keep'], g['hard'], sorted(g['guests'])) for g in groups],
+                         [('apart db', 'apart', True, ['db1', 'db2', 'db3'])])
+        # a pin: no way but by force
+        here = self.where()['busy1']
+        other = [n.name for n in self.nodes if n.name != here][0]
+        self.n1.do('guest', 'set', 'busy1', '--pin', here)
+        self.assertIn('pinned to other nodes', self.refuses('guest', 'migrate', 'busy1', '--to', other))
+        self.assertIn('no node may have it', self.refuses('guest', 'migrate', 'busy1'))
+        self.n1.do('guest', 'set', 'busy1', '--pin', 'none', '--avoid', other)
+        self.assertNotIn('pin', self.n1.do('guest', 'show', 'busy1')['spec'])
+        self.assertIn('it avoids this node', self.refuses('guest', 'migrate', 'busy1', '--to', other))
+        self.n1.do('guest', 'migrate', 'busy1', '--to', other, '--force', '--wait')
+        until('it has moved', lambda: self.where()['busy1'] == other and self.settled())
+        # a drain: who may go nowhere stays, until his rules are others
+        self.n1.do('guest', 'set', 'busy1', '--avoid', 'none', '--pin', other)
+        self.n1.do('node', 'drain', other)
+        node = self.node(other)
+        until('it says why', lambda: 'stays on this drained node' in node.log_text(), 60)
+        until('the others have gone', lambda: other not in [n for g, n in self.where().items() if g != 'busy1'], 60)
+        self.assertEqual(self.where()['busy1'], other)
+        self.n1.do('guest', 'set', 'busy1', '--pin', 'none')
+        until('it goes', lambda: self.where()['busy1'] != other and self.settled(), 60)
+        self.n1.do('node', 'undrain', other)
+        self.check_alive()
+
+    def test_5_disks_and_networks_are_measured(self):
+        """A guest that writes its disk and hears from outside."""
+        self.n1.do('volume', 'create', 'data', '--pool', 'p1', '--size', '16M', '--wait')
+        self.addClassCleanup(self.n1.cli, 'volume', 'delete', 'data', '--wait')
+        guest = self.n1.do('guest', 'create', 'writer', '--memory', '128M', '--node', self.n1.name, '--network', 'net', '--kernel', 'kernel1',
+                           '--initrd', 'ramdisk1', '--cmdline', 'console=ttyS0 quiet panic=-1', '--disk', 'data', '--start', '--wait')
+        self.addClassCleanup(self.remove, 'writer')
+        address = guest['spec']['networks'][0]['address']
+        until('it answers', lambda: self.spaces[0].run('ping', '-c1', '-W1', address, stdout=subprocess.DEVNULL).returncode == 0, 180)
+        self.n1.console('writer', 'while [ ! -e /tmp/rest ]; do dd if=/dev/zero of=/dev/vda bs=1M count=8 conv=fsync 2>/dev/null; done &')
+        ping = subprocess.Popen(self.n1.inside(['ping', '-q', '-i', '0.01', '-s', '1400', address]), stdout=subprocess.DEVNULL)
+        try:
+            load = until('both are measured', lambda: [g['load'] for g in self.n1.do('cluster', 'export')['guests'] if g['name'] == 'writer' and
+                                                       g.get('load', {}).get('disk', 0) > 1e5 and g['load']['network'] > 5e4], 120)[0]
+        finally:
+            ping.kill()
+            ping.wait()
+        self.assertLess(load['network'], 1e8)
+        status = self.n1.do('balance', 'status')
+        self.assertEqual(set(status['spreads']), {'cpu', 'memory', 'disk', 'network'})
+        self.n1.console('writer', 'touch /tmp/rest')
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)

@@ -1,0 +1,667 @@
+/* The balancer's half that works on the cluster's objects: the snapshot, what it decides, and how it goes on after it
+ * was killed, deposed, or the cluster has changed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "balancer/cluster_json.h"
+#include "balancer/conductor.h"
+#include "balancer/conductor_job.h"
+#include "balancer/follow.h"
+#include "balancer/model.h"
+#include "balancer/plan_record.h"
+#include "balancer/rules.h"
+#include "node/base/err.h"
+
+static const char wall[] = "2026-11-26T12:00:00.000Z";
+enum { WALL_S = 1795694400 };
+
+/* A cluster as the store has it, with its own clock; every step is taken into it as the store would. */
+struct world {
+    json_t *objects;
+    struct conductor conductor;
+    struct snapshot_time now;
+    int64_t revision;
+};
+
+__attribute__((format(printf, 3, 4))) static void put(struct world *w, const char *key, const char *format, ...)
+{
+    char text[4096];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    for (char *c = text; *c; c++)
+        *c = *c == '\'' ? '"' : *c;
+    assert_true(follow_take(w->objects, key, text, strlen(text), ++w->revision, w->now.clock_s));
+}
+
+static void drop(struct world *w, const char *key)
+{
+    assert_true(follow_take(w->objects, key, NULL, 0, ++w->revision, w->now.clock_s));
+}
+
+static void put_node(struct world *w, int n, const char *more)
+{
+    char key[64];
+    snprintf(key, sizeof key, "/drover/node/N%d", n);
+    put(w, key, "{'kind':'node','id':'N%d','name':'n%d','spec':{'drained':false%s}}", n, n, more);
+    snprintf(key, sizeof key, "/drover/state/node/N%d", n);
+    put(w, key, "{'alive':true,'cpus':4,'memory_bytes':17179869184}");
+}
+
+static void put_guest(struct world *w, int g, int node, const char *more)
+{
+    char key[64];
+    snprintf(key, sizeof key, "/drover/guest/G%d", g);
+    put(w, key,
+        "{'kind':'guest','id':'G%d','name':'g%d'%s,'spec':{'node':'n%d','running':true,'memory':1073741824,'vcpus':2}}",
+        g, g, more, node);
+    snprintf(key, sizeof key, "/drover/state/guest/G%d", g);
+    put(w, key, "{'phase':'running','node':'n%d'}", node);
+}
+
+/* Guests 1 to count of that node use so many hundredths. */
+static void put_load(struct world *w, int node, const char *guests)
+{
+    char key[64];
+    snprintf(key, sizeof key, "/drover/state/load/N%d", node);
+    put(w, key, "{'node':'n%d','pressure':{'cpu':0,'memory':0,'io':0},'guests':{%s}}", node, guests);
+}
+
+static void put_policy(struct world *w, const char *mode, const char *text)
+{
+    json_t *spec = json_pack("{s:s, s:s}", "mode", mode, "text", text);
+    json_t *value =
+        json_pack("{s:s, s:s, s:s, s:o}", "kind", "policy", "id", "balance", "name", "balance", "spec", spec);
+    char *dumped = json_dumps(value, 0);
+    assert_true(follow_take(w->objects, "/drover/policy/balance", dumped, strlen(dumped), ++w->revision, 0));
+    free(dumped);
+    json_decref(value);
+}
+
+static const char eager[] = "{\"cost\": {\"move\": 1}, \"moves\": {\"parallel\": 1, \"per_node\": 1},"
+                            " \"patience\": {\"cool_down\": 0}}";
+
+/* Four busy guests on one node of three. */
+static int setup(void **state)
+{
+    struct world *w = calloc(1, sizeof *w);
+    w->objects = json_object();
+    w->now = (struct snapshot_time){.clock_s = 100, .wall_s = WALL_S};
+    w->conductor.node = "n1";
+    for (int n = 1; n <= 3; n++)
+        put_node(w, n, "");
+    for (int g = 1; g <= 4; g++)
+        put_guest(w, g, 1, "");
+    put_load(w, 1, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
+    put_load(w, 2, "");
+    put_load(w, 3, "");
+    put_policy(w, "automatic", eager);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+    conductor_fini(&w->conductor);
+    json_decref(w->objects);
+    free(w);
+    return 0;
+}
+
+/* One look, and the store takes what it says. Returns how many changes there were. */
+static int look(struct world *w)
+{
+    struct conductor_step step;
+    conductor_look(&w->conductor, w->objects, &w->now, wall, &step);
+    int count = step.count;
+    for (int i = 0; i < count; i++) {
+        char *text = step.puts[i].value ? json_dumps(step.puts[i].value, 0) : NULL;
+        assert_true(follow_take(w->objects, step.puts[i].key, text, text ? strlen(text) : 0, ++w->revision, 0));
+        free(text);
+    }
+    conductor_step_fini(&step);
+    return count;
+}
+
+static json_t *plan_in(struct world *w, const char *phase)
+{
+    json_t *entry;
+    const char *id;
+    json_object_foreach (json_object_get(w->objects, "plan"), id, entry)
+        if (!strcmp(plan_record_phase(json_object_get(entry, "value")), phase))
+            return json_object_get(entry, "value");
+    return NULL;
+}
+
+static const char *status_text(struct world *w, const char *key)
+{
+    return snapshot_text(json_object_get(json_object_get(json_object_get(w->objects, "balancer"), "status"), "state"),
+                         key);
+}
+
+/* The nodes begin the moves of the wave. */
+static void begin_moves(struct world *w, const json_t *plan)
+{
+    json_t *move;
+    size_t i;
+    json_array_foreach (plan_record_moves(plan, plan_record_wave(plan)), i, move) {
+        char key[64];
+        int number = (int)json_integer_value(json_object_get(move, "move"));
+        snprintf(key, sizeof key, "/drover/migration/M%d", number);
+        put(w, key,
+            "{'kind':'migration','id':'M%d','name':'m%d','spec':{'guest':'%s','guest_id':'%s','from':'%s','to':'%s',"
+            "'plan':'%s','move':%d,'began':'2026-11-26T11:59:59.000Z'}}",
+            number, number, snapshot_text(move, "guest"), snapshot_text(move, "guest_id"), snapshot_text(move, "from"),
+            snapshot_text(move, "to"), snapshot_text(plan, "id"), number);
+    }
+}
+
+/* They have ended. */
+static void end_moves(struct world *w, const json_t *plan, const char *phase)
+{
+    json_t *move;
+    size_t i;
+    json_array_foreach (plan_record_moves(plan, plan_record_wave(plan)), i, move) {
+        char key[64];
+        bool done = !strcmp(phase, "done");
+        snprintf(key, sizeof key, "/drover/state/migration/M%d",
+                 (int)json_integer_value(json_object_get(move, "move")));
+        put(w, key, "{'phase':'%s','reason':'%s','ended':'%s','done_bytes':1000,'total_ms':10}", phase,
+            done ? "" : "the link broke", wall);
+        if (done)
+            put_guest(w, snapshot_text(move, "guest_id")[1] - '0', snapshot_text(move, "to")[1] - '0', "");
+    }
+}
+
+static json_t *named(json_t *list, const char *name)
+{
+    size_t i;
+    json_t *entry;
+    json_array_foreach (list, i, entry)
+        if (!strcmp(snapshot_text(entry, "name"), name))
+            return entry;
+    return NULL;
+}
+
+static void test_snapshot(void **state)
+{
+    struct world *w = *state;
+    put_node(w, 4, ",'labels':{'rack':'r7'}");
+    put(w, "/drover/node/N5", "{'kind':'node','id':'N5','name':'n5','spec':{'drained':true}}"); /* and away */
+    put_guest(w, 5, 5, "");
+    put_guest(w, 6, 9, ""); /* of a node nobody knows */
+    put_guest(w, 7, 1, ",'migration':'M9'");
+    put(w, "/drover/migration/M9", "{'id':'M9','name':'m9','spec':{'guest_id':'G7','from':'n1','to':'n2'}}");
+    put(w, "/drover/migration/M8", "{'id':'M8','name':'m8','spec':{'guest_id':'G1','from':'n3','to':'n1'}}");
+    put(w, "/drover/state/migration/M8",
+        "{'phase':'done','ended':'2026-11-26T11:59:00.123Z','done_bytes':2000,'total_ms':500}");
+    w->now.clock_s += 30;
+    json_t *cluster = snapshot_make(w->objects, &w->now), *nodes = json_object_get(cluster, "nodes");
+    json_t *guests = json_object_get(cluster, "guests");
+    assert_string_equal(snapshot_text(named(nodes, "n4"), "rack"), "r7");
+    assert_null(json_object_get(named(nodes, "n4"), "age")); /* nothing was measured */
+    assert_string_equal(snapshot_text(named(nodes, "n5"), "state"), "offline");
+    assert_true(json_number_value(json_object_get(named(nodes, "n1"), "age")) == 30);
+    assert_null(named(guests, "g6"));
+    assert_true(json_is_false(json_object_get(named(guests, "g5"), "movable")));
+    assert_true(json_is_false(json_object_get(named(guests, "g7"), "movable")));
+    assert_string_equal(snapshot_text(named(guests, "g7 on its way"), "node"), "n2");
+    assert_true(json_number_value(json_object_get(json_object_get(named(guests, "g1"), "load"), "cpu")) == 0.9);
+    assert_int_equal(json_integer_value(json_object_get(named(guests, "g1"), "moved_ago")), 60);
+    assert_string_equal(snapshot_text(named(guests, "g1"), "came_from"), "n3");
+    assert_null(json_object_get(named(guests, "g7"), "load")); /* no window of its own yet */
+    assert_int_equal(json_array_size(json_object_get(cluster, "migrations")), 1);
+    json_decref(cluster);
+}
+
+static double of(const json_t *object, const char *outer, const char *inner)
+{
+    return json_number_value(json_object_get(json_object_get(object, outer), inner));
+}
+
+/* Disks, networks, steal, what a node's pressure adds, and what a migration taught of the rate of writing. */
+static void test_all_loads(void **state)
+{
+    struct world *w = *state;
+    put_node(w, 2, ",'labels':{'disk_rate':'2G','network_rate':'fast'}");
+    put(w, "/drover/state/load/N1",
+        "{'node':'n1','unit':4096,'pressure':{'cpu':0.5,'memory':0,'io':7},'stalled':{'cpu':0,'memory':0.25,'io':0},"
+        "'guests':{'G1':{'cpu':[10,10,10,10],'steal':[50,50,50,50],'memory':100,'disk':[100,100,100,200],"
+        "'network':[3,3,3,3]},'G2':{'cpu':[10,10,10],'network':[9,'x',9]},'G3':{'cpu':[190,190,190],"
+        "'steal':[90,90,90]}}}");
+    put(w, "/drover/migration/M8", "{'id':'M8','name':'m8','spec':{'guest_id':'G1','from':'n3','to':'n1'}}");
+    put(w, "/drover/state/migration/M8",
+        "{'phase':'done','ended':'2026-11-26T11:00:00Z','done_bytes':2000,'total_ms':500,'dirty_rate':5000000}");
+    json_t *cluster = snapshot_make(w->objects, &w->now), *nodes = json_object_get(cluster, "nodes");
+    json_t *guests = json_object_get(cluster, "guests"), *g1 = named(guests, "g1"), *g3 = named(guests, "g3");
+    assert_true(of(g1, "load", "disk") == 200 * 4096 && of(g1, "load", "network") == 3 * 4096);
+    assert_true(of(g1, "error", "disk") > 0 && of(g1, "error", "network") == 0);
+    assert_true(json_number_value(json_object_get(g1, "steal")) == 0.5);
+    assert_true(json_number_value(json_object_get(g1, "dirty_rate")) == 5e6);
+    assert_true(of(named(guests, "g2"), "load", "network") == 0);                    /* no number: there is no window */
+    assert_true(fabs(json_number_value(json_object_get(g3, "steal")) - 0.1) < 1e-9); /* it has two vCPUs */
+    assert_true(of(named(nodes, "n1"), "pressure", "disk") == 1 && of(named(nodes, "n1"), "stalled", "memory") == 0.25);
+    assert_true(json_number_value(json_object_get(named(nodes, "n2"), "disk_rate")) == 2147483648.0);
+    assert_true(json_number_value(json_object_get(named(nodes, "n2"), "network_rate")) == 1.25e9);
+    json_decref(cluster);
+    struct cluster_json read;
+    struct err err;
+    struct policy policy = policy_default();
+    policy.error_factor = 0;
+    assert_int_equal(conductor_model(w->objects, &policy, &w->now, &read, &err), 0);
+    const struct model_guest *g = &read.model->guests[0];
+    assert_true(fabs(g->load[RESOURCE_CPU] - 0.6 * 1.5) < 1e-9); /* what it used and waited for, under pressure */
+    assert_true(g->load[RESOURCE_MEMORY] == 125 && g->load[RESOURCE_DISK] == 2 * 200 * 4096);
+    assert_true(g->dirty_bytes_per_s == 5e6);
+    model_free(read.model);
+}
+
+/* Idle processors, and one node's network carries all: the plan is for the network, and says so. */
+static void test_a_move_says_what_for(void **state)
+{
+    struct world *w = *state;
+    put_load(w, 1,
+             "'G1':{'cpu':[9,9,9],'network':[99999,99999,99999]},'G2':{'cpu':[9,9,9],'network':[99999,99999,99999]},"
+             "'G3':{'cpu':[9,9,9]},'G4':{'cpu':[9,9,9]}");
+    json_object_set_new(json_object_get(json_object_get(json_object_get(w->objects, "load"), "N1"), "state"), "unit",
+                        json_integer(4096));
+    assert_true(look(w) >= 1);
+    json_t *plan = plan_in(w, "active");
+    json_t *move = json_array_get(plan_record_moves(plan, 0), 0);
+    assert_string_equal(snapshot_text(move, "for"), "network");
+    assert_non_null(
+        strstr(snapshot_text(json_object_get(json_object_get(plan, "spec"), "reasons"), snapshot_text(move, "guest")),
+               "for the networks"));
+    json_t *status = json_object_get(json_object_get(json_object_get(w->objects, "balancer"), "status"), "state");
+    assert_true(of(status, "spreads", "network") > of(status, "spreads", "cpu"));
+    assert_true(of(status, "spreads", "disk") == 0);
+}
+
+static void put_rules(struct world *w, int g, int node, const char *rules)
+{
+    char key[64];
+    snprintf(key, sizeof key, "/drover/guest/G%d", g);
+    put(w, key,
+        "{'kind':'guest','id':'G%d','name':'g%d','spec':{'node':'n%d','running':true,'memory':1073741824,'vcpus':2%s}}",
+        g, g, node, rules);
+}
+
+/* What guests say of where they may be comes into the model, and the plan obeys it. */
+static void test_rules_of_guests(void **state)
+{
+    struct world *w = *state;
+    put(w, "/drover/state/node/N1", "{'alive':true,'cpus':4,'memory_bytes':17179869184,'cpu_models':['v2','host-A']}");
+    put(w, "/drover/state/node/N2", "{'alive':true,'cpus':4,'memory_bytes':17179869184,'cpu_models':['v2','host-B']}");
+    put(w, "/drover/state/node/N3", "{'alive':true,'cpus':4,'memory_bytes':17179869184,'cpu_models':['v2','host-A']}");
+    put_rules(w, 1, 1, ",'cpu':'host','anti_affinity':['db:rack:soft']");
+    put_rules(w, 2, 1, ",'cpu':'v2','anti_affinity':['db'],'pin':['n1','n2','gone'],'avoid':['n2']");
+    put_rules(w, 3, 1, ",'affinity':['app','nonsense:'],'avoid':['n3','gone']");
+    put_rules(w, 4, 1, ",'pin':['gone']");
+    struct cluster_json read;
+    struct err err;
+    struct policy policy = policy_default();
+    assert_int_equal(conductor_model(w->objects, &policy, &w->now, &read, &err), 0);
+    struct model *m = read.model;
+    assert_int_equal(m->group_count, 2);
+    assert_true(!m->groups[0].together && m->groups[0].hard && m->groups[0].scope == SCOPE_RACK);
+    assert_int_equal(m->groups[0].count, 2);
+    assert_true(m->groups[1].together && m->groups[1].count == 1);
+    assert_int_equal(rules_check(m, &policy, 0, 1, -1), RULE_CPU_MODEL);
+    assert_int_equal(rules_check(m, &policy, 0, 2, -1), RULE_NONE);
+    assert_int_equal(rules_check(m, &policy, 1, 1, -1), RULE_PIN);
+    assert_int_equal(rules_check(m, &policy, 2, 2, -1), RULE_PIN);
+    assert_int_equal(rules_check(m, &policy, 2, 1, -1), RULE_NONE);
+    assert_false(m->guests[3].movable);
+    model_free(m);
+    assert_true(look(w) >= 1);
+    json_t *plan = plan_in(w, "active");
+    assert_non_null(plan);
+    for (int wave = 0; wave < plan_record_waves(plan); wave++) {
+        size_t i;
+        json_t *move;
+        json_array_foreach (plan_record_moves(plan, wave), i, move) {
+            const char *guest = snapshot_text(move, "guest"), *to = snapshot_text(move, "to");
+            assert_true((!strcmp(guest, "g1") && !strcmp(to, "n3")) || (!strcmp(guest, "g3") && !strcmp(to, "n2")));
+        }
+    }
+}
+
+/* A guest that is where its pins do not want it has a reason to go, however well the loads are spread. */
+static void test_a_pin_is_a_reason(void **state)
+{
+    struct world *w = *state;
+    for (int g = 1; g <= 3; g++)
+        put_rules(w, g, g, "");
+    put_rules(w, 4, 3, ",'pin':['n2']");
+    for (int n = 1; n <= 3; n++) {
+        char load[64];
+        snprintf(load, sizeof load, "'G%d':{'cpu':[10,10,10]}%s", n, n == 3 ? ",'G4':{'cpu':[0,0,0]}" : "");
+        put_load(w, n, load);
+    }
+    assert_true(look(w) >= 1);
+    json_t *plan = plan_in(w, "active"), *move = json_array_get(plan_record_moves(plan, 0), 0);
+    assert_non_null(plan);
+    assert_string_equal(snapshot_text(move, "guest"), "g4");
+    assert_string_equal(snapshot_text(move, "to"), "n2");
+    assert_string_equal(snapshot_text(move, "for"), "groups");
+}
+
+static void test_waves_one_by_one(void **state)
+{
+    struct world *w = *state;
+    assert_true(look(w) >= 1);
+    json_t *plan = plan_in(w, "active");
+    assert_non_null(plan);
+    int waves = plan_record_waves(plan);
+    assert_true(waves >= 2);
+    for (int wave = 0; wave < waves; wave++) {
+        plan = plan_in(w, "active");
+        assert_int_equal(plan_record_wave(plan), wave);
+        assert_int_equal(look(w), 0); /* the nodes have not begun yet */
+        begin_moves(w, plan);
+        assert_int_equal(look(w), 0);
+        end_moves(w, plan, "done");
+        if (wave == 0) { /* killed: another one, which remembers nothing, goes on */
+            conductor_fini(&w->conductor);
+            w->conductor = (struct conductor){.node = "n2"};
+        }
+        assert_int_equal(look(w), 1);
+    }
+    assert_null(plan_in(w, "active"));
+    assert_non_null(plan_in(w, "done"));
+    w->now.clock_s += 11;
+    put_load(w, 1, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
+    put_load(w, 2, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
+    put_load(w, 3, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
+    look(w);
+    assert_null(plan_in(w, "active")); /* it is at rest now */
+}
+
+static void test_void_when_a_move_fails(void **state)
+{
+    struct world *w = *state;
+    look(w);
+    begin_moves(w, plan_in(w, "active"));
+    end_moves(w, plan_in(w, "active"), "failed");
+    assert_int_equal(look(w), 1);
+    json_t *ended = plan_in(w, "void");
+    assert_non_null(strstr(snapshot_text(json_object_get(ended, "spec"), "reason"), "the link broke"));
+    assert_null(plan_in(w, "active"));
+}
+
+static const char *void_reason(struct world *w)
+{
+    assert_int_equal(look(w), 1);
+    return snapshot_text(json_object_get(plan_in(w, "void"), "spec"), "reason");
+}
+
+static void test_void_when_the_cluster_has_changed(void **state)
+{
+    struct world *w = *state;
+    look(w);
+    json_t *move = json_array_get(plan_record_moves(plan_in(w, "active"), 0), 0);
+    int guest = snapshot_text(move, "guest_id")[1] - '0', to = snapshot_text(move, "to")[1] - '0';
+    put_guest(w, guest, 1, ",'deleting':true");
+    assert_non_null(strstr(void_reason(w), "cannot be moved now"));
+    w->conductor.has_planned = false;
+    put_guest(w, guest, 1, "");
+    json_object_clear(json_object_get(w->objects, "plan"));
+    look(w);
+    assert_non_null(plan_in(w, "active"));
+    for (int n = 2; n <= 3; n++) { /* wherever it was to go */
+        char key[64];
+        snprintf(key, sizeof key, "/drover/state/node/N%d", n);
+        drop(w, key);
+    }
+    assert_non_null(strstr(void_reason(w), "takes no guests"));
+    (void)to;
+}
+
+static void test_void_when_nobody_begins(void **state)
+{
+    struct world *w = *state;
+    look(w);
+    assert_int_equal(look(w), 0);
+    w->now.clock_s += CONDUCTOR_BEGIN_S + 1;
+    assert_non_null(strstr(void_reason(w), "not begun its move in time"));
+}
+
+static void test_void_when_the_mode_changes(void **state)
+{
+    struct world *w = *state;
+    look(w);
+    put_policy(w, "advise", eager);
+    assert_non_null(strstr(void_reason(w), "mode"));
+}
+
+static void apply(struct world *w)
+{
+    json_object_set_new(plan_in(w, "proposed"), "apply", json_pack("{s:s}", "by", "token:alice"));
+}
+
+static void test_advise(void **state)
+{
+    struct world *w = *state;
+    put_policy(w, "advise", eager);
+    look(w);
+    assert_null(plan_in(w, "active"));
+    json_t *plan = json_incref(plan_in(w, "proposed"));
+    w->now.clock_s += 11;
+    look(w);
+    assert_string_equal(snapshot_text(plan_in(w, "proposed"), "id"), snapshot_text(plan, "id")); /* it stays */
+    json_decref(plan);
+    put_guest(w, 5, 1, ""); /* much more is to be gained now */
+    put_guest(w, 6, 1, "");
+    put_load(w, 1,
+             "'G1':{'cpu':[200,200,200]},'G2':{'cpu':[200,200,200]},'G3':{'cpu':[200,200,200]},"
+             "'G4':{'cpu':[200,200,200]},'G5':{'cpu':[200,200,200]},'G6':{'cpu':[200,200,200]}");
+    plan = json_incref(plan_in(w, "proposed"));
+    w->now.clock_s += 11;
+    look(w);
+    assert_string_not_equal(snapshot_text(plan_in(w, "proposed"), "id"), snapshot_text(plan, "id"));
+    json_decref(plan);
+    apply(w);
+    assert_int_equal(look(w), 1);
+    assert_non_null(plan_in(w, "active"));
+    put_policy(w, "off", eager);
+    assert_non_null(strstr(void_reason(w), "mode"));
+}
+
+/* Another policy is only looked at: what it would have done is in the status and kept with the plan. */
+static void test_shadow(void **state)
+{
+    struct world *w = *state;
+    json_t *spec = json_object_get(
+        json_object_get(json_object_get(json_object_get(w->objects, "policy"), "balance"), "value"), "spec");
+    json_object_set_new(spec, "shadow", json_string("{\"moves\": {\"max\": 1}, \"cost\": {\"move\": 1}}"));
+    assert_true(look(w) >= 1);
+    json_t *plan = plan_in(w, "active"), *shadow = json_object_get(json_object_get(plan, "spec"), "shadow");
+    assert_true(json_integer_value(json_object_get(json_object_get(plan, "spec"), "moves")) > 1);
+    assert_int_equal(json_array_size(json_object_get(shadow, "moves")), 1);
+    assert_string_equal(snapshot_text(json_array_get(json_object_get(shadow, "moves"), 0), "from"), "n1");
+    json_t *status = json_object_get(json_object_get(json_object_get(w->objects, "balancer"), "status"), "state");
+    assert_non_null(strstr(snapshot_text(json_object_get(status, "shadow"), "summary"), "1 moves"));
+    struct policy policy;
+    struct err err;
+    json_object_set_new(spec, "shadow", json_string("nonsense"));
+    assert_int_equal(conductor_shadow(w->objects, &policy, &err), -EINVAL);
+    json_object_set_new(spec, "shadow", json_string(""));
+    assert_int_equal(conductor_shadow(w->objects, &policy, &err), 0);
+}
+
+static void keep(void *data, struct conductor_job *job)
+{
+    *(struct conductor_job **)data = job;
+}
+
+/* Planning is handed over: nothing comes of it before it was run, nor if the election or the mode changed meanwhile. */
+static void test_planned_elsewhere(void **state)
+{
+    struct world *w = *state;
+    struct conductor_job *job = NULL;
+    w->conductor.stop_data = &job;
+    w->conductor.hand_over = keep;
+    put_policy(w, "advise", eager);
+    assert_int_equal(look(w), 0);
+    assert_non_null(job);
+    assert_int_equal(look(w), 0);
+    conductor_job_run(job);
+    conductor_job_done(&w->conductor);
+    assert_int_equal(look(w), 2); /* a proposal and a status */
+    assert_non_null(plan_in(w, "proposed"));
+    for (int how = 0; how < 2; how++) {
+        w->now.clock_s += CONDUCTOR_PLAN_EVERY_S;
+        job = NULL;
+        assert_int_equal(look(w), 0);
+        assert_non_null(job);
+        conductor_job_run(job);
+        conductor_job_done(&w->conductor);
+        if (how)
+            conductor_forget(&w->conductor);
+        else
+            put_policy(w, "automatic", eager);
+        assert_int_equal(look(w), 0); /* what was planned does not count */
+        job = NULL;
+        assert_int_equal(look(w), 0); /* and it is planned anew at once */
+        assert_non_null(job);
+        conductor_job_run(job);
+        conductor_job_done(&w->conductor);
+        assert_true(look(w) >= 1);
+        if (!how) {
+            json_t *plan = plan_in(w, "active");
+            assert_non_null(plan);
+            json_object_set_new(json_object_get(plan, "spec"), "phase", json_string("done"));
+        }
+    }
+    w->now.clock_s += CONDUCTOR_PLAN_EVERY_S;
+    look(w); /* one is under way when everything ends: it is freed */
+}
+
+static void test_applied_too_late(void **state)
+{
+    struct world *w = *state;
+    put_policy(w, "advise", eager);
+    look(w);
+    apply(w);
+    for (int g = 1; g <= 4; g++)
+        put_guest(w, g, 3, ""); /* all have gone elsewhere */
+    assert_int_equal(look(w), 1);
+    assert_non_null(strstr(snapshot_text(json_object_get(plan_in(w, "void"), "spec"), "reason"), "not there any more"));
+}
+
+static void test_limits(void **state)
+{
+    struct world *w = *state;
+    put_policy(w, "automatic", "{\"cost\": {\"move\": 1}, \"moves\": {\"quiet\": \"11:00-13:00\"}}");
+    look(w);
+    assert_null(plan_in(w, "active")); /* it is noon */
+    assert_non_null(plan_in(w, "proposed"));
+    assert_non_null(strstr(status_text(w, "summary"), "quiet hours"));
+    put_policy(w, "automatic", "{\"cost\": {\"move\": 1}, \"moves\": {\"per_hour\": 1}}");
+    w->now.clock_s += 11;
+    look(w);
+    assert_int_equal(json_array_size(plan_record_moves(plan_in(w, "active"), 0)), 1);
+    begin_moves(w, plan_in(w, "active"));
+    end_moves(w, plan_in(w, "active"), "done");
+    look(w);
+    w->now.clock_s += 11;
+    look(w);
+    assert_null(plan_in(w, "active"));
+    assert_non_null(strstr(status_text(w, "summary"), "which is the limit"));
+    w->now.wall_s += 3601;
+    w->now.clock_s += 11;
+    put_load(w, 1, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
+    put_load(w, 2, "");
+    put_load(w, 3, "");
+    look(w);
+    assert_non_null(plan_in(w, "active"));
+}
+
+static void test_nothing_on_old_measurements(void **state)
+{
+    struct world *w = *state;
+    w->now.clock_s += 601;
+    look(w);
+    assert_null(plan_in(w, "active"));
+    json_t *left_out = json_object_get(
+        json_object_get(json_object_get(json_object_get(w->objects, "balancer"), "status"), "state"), "left_out");
+    assert_int_equal(json_array_size(left_out), 7); /* three nodes, four guests */
+    assert_non_null(strstr(json_string_value(json_array_get(left_out, 0)), "too old"));
+}
+
+static void test_a_policy_that_is_none(void **state)
+{
+    struct world *w = *state;
+    put_policy(w, "automatic", "{\n\"limits\": {\"lose\": -1}}");
+    look(w);
+    assert_null(plan_in(w, "active"));
+    assert_non_null(strstr(status_text(w, "trouble"), "policy:2: limits.lose"));
+}
+
+static void test_quiet_hours(void **state)
+{
+    struct policy p = policy_default();
+    (void)state;
+    assert_false(policy_is_quiet(&p, WALL_S));
+    p.quiet_from = 22 * 60;
+    p.quiet_to = 6 * 60;
+    assert_false(policy_is_quiet(&p, WALL_S));            /* 12:00 */
+    assert_true(policy_is_quiet(&p, WALL_S + 10 * 3600)); /* 22:00 */
+    assert_true(policy_is_quiet(&p, WALL_S + 18 * 3600 - 60));
+    assert_false(policy_is_quiet(&p, WALL_S + 18 * 3600));
+}
+
+static void test_history_is_bounded(void **state)
+{
+    struct world *w = *state;
+    put_policy(w, "off", "{}");
+    for (int i = 0; i < CONDUCTOR_HISTORY + 3; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "/drover/plan/P%03d", i);
+        put(w, key, "{'kind':'plan','id':'P%03d','name':'p%03d','spec':{'phase':'done','waves':[]}}", i, i);
+    }
+    for (int i = 0; i < 6; i++) {
+        w->now.clock_s += 11;
+        look(w);
+    }
+    json_t *plans = json_object_get(w->objects, "plan");
+    assert_int_equal(json_object_size(plans), CONDUCTOR_HISTORY);
+    assert_null(json_object_get(plans, "P000"));
+    assert_non_null(json_object_get(plans, "P003"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_snapshot, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_all_loads, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_move_says_what_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rules_of_guests, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_pin_is_a_reason, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_waves_one_by_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_void_when_a_move_fails, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_void_when_the_cluster_has_changed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_void_when_nobody_begins, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_void_when_the_mode_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_advise, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_shadow, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_planned_elsewhere, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_applied_too_late, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_nothing_on_old_measurements, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_policy_that_is_none, setup, teardown),
+        cmocka_unit_test(test_quiet_hours),
+        cmocka_unit_test_setup_teardown(test_history_is_bounded, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

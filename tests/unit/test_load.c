@@ -1,0 +1,122 @@
+/* What the agent measures: windows of rates from counters, taps by name, and the waiting of vCPUs. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "node/agent/load_kernel.h"
+#include "node/agent/load_meter.h"
+
+static void test_meter(void **state)
+{
+    struct load_meter m = {0};
+    (void)state;
+    load_meter_add(&m, 1000, 10000000, 4);
+    assert_int_equal(m.count, 0); /* one look is no rate */
+    load_meter_add(&m, 1400, 20000000, 4);
+    assert_int_equal(m.window[0], 10); /* 400 in 10 s, in fours */
+    load_meter_add(&m, 1800, 20000000, 4);
+    assert_int_equal(m.count, 1); /* no time has passed */
+    load_meter_add(&m, 1401, 30000000, 4);
+    assert_int_equal(m.window[1], 0);
+    load_meter_add(&m, UINT64_C(1) << 60, 40000000, 1);
+    assert_int_equal(m.window[2], LOAD_RATE_MAX);
+    json_t *window = load_meter_window(&m);
+    assert_int_equal(json_array_size(window), 3);
+    assert_int_equal(json_integer_value(json_array_get(window, 0)), 10);
+    json_decref(window);
+    load_meter_add(&m, 5, 50000000, 1); /* it fell: another process counts */
+    assert_int_equal(m.count, 0);
+    assert_null(load_meter_window(&m));
+}
+
+static void test_meter_is_bounded(void **state)
+{
+    struct load_meter m = {0};
+    (void)state;
+    for (uint64_t i = 0; i < LOAD_SAMPLES + 10; i++)
+        load_meter_add(&m, i * i * 10, (i + 1) * 10000000, 1);
+    assert_int_equal(m.count, LOAD_SAMPLES);
+    assert_int_equal(m.window[LOAD_SAMPLES - 1], 2 * (LOAD_SAMPLES + 9) - 1); /* the newest is the last one */
+    struct load_meter idle = {0};
+    for (uint64_t i = 0; i < 5; i++)
+        load_meter_add(&idle, 7, (i + 1) * 10000000, 1);
+    assert_int_equal(idle.count, 4);
+    assert_null(load_meter_window(&idle)); /* nothing but zeros is not said */
+}
+
+static void test_taps(void **state)
+{
+    struct load_taps taps = {0};
+    (void)state;
+    load_taps_parse(&taps, "Inter-|   Receive                            |  Transmit\n"
+                           " face |bytes    packets errs drop\n"
+                           "    lo:     100       1    0    0    0     0          0         0      100       1    0\n"
+                           "dt1234abcd-0: 5000      2    0    0    0     0          0         0     7000       3    0\n"
+                           "a-name-that-is-too-long: 1 1 1 1 1 1 1 1 1 1\n"
+                           "short: 1 2 3\n");
+    assert_int_equal(taps.count, 2);
+    assert_int_equal(load_taps_bytes(&taps, "dt1234abcd-0"), 12000);
+    assert_int_equal(load_taps_bytes(&taps, "lo"), 200);
+    assert_int_equal(load_taps_bytes(&taps, "nobody"), 0);
+    load_taps_read(&taps); /* of this machine: there is a loopback at least */
+    assert_true(taps.count >= 1);
+    load_taps_fini(&taps);
+    assert_int_equal(load_taps_bytes(&taps, "lo"), 0);
+}
+
+static void write_file(const char *folder, const char *name, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void put_task(const char *proc, const char *task, const char *name, const char *stat)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/77/task/%s", proc, task);
+    assert_int_equal(mkdir(path, 0700), 0);
+    write_file(path, "comm", name);
+    write_file(path, "schedstat", stat);
+}
+
+static void test_run_delay(void **state)
+{
+    char proc[] = "/tmp/drover-test-load-XXXXXX", path[128];
+    (void)state;
+    assert_non_null(mkdtemp(proc));
+    snprintf(path, sizeof path, "%s/77", proc);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(path, sizeof path, "%s/77/task", proc);
+    assert_int_equal(mkdir(path, 0700), 0);
+    put_task(proc, "77", "drover-guest\n", "5 999999 7\n"); /* its loop is no vCPU */
+    put_task(proc, "78", "vcpu0\n", "100 2000 7\n");
+    put_task(proc, "79", "vcpu1\n", "100 300 7\n");
+    put_task(proc, "80", "vcpu2\n", "nonsense\n");
+    assert_int_equal(load_run_delay_ns(proc, 77), 2300);
+    assert_int_equal(load_run_delay_ns(proc, 78), 0);
+    assert_int_equal(load_run_delay_ns(proc, 0), 0);
+    snprintf(path, sizeof path, "rm -r %s", proc);
+    assert_int_equal(system(path), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_meter),
+        cmocka_unit_test(test_meter_is_bounded),
+        cmocka_unit_test(test_taps),
+        cmocka_unit_test(test_run_delay),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

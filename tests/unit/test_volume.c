@@ -1,0 +1,222 @@
+/* The driver "volume" over memory and files: it reads back what was written, goes on when a member fails, fills members
+ * that come back, repairs what is rotten, and refuses what it must. */
+#include "tests/unit/volume_lab.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/base/err.h"
+
+/* ---- tests ---- */
+
+static void test_layouts(void **state)
+{
+    static const struct {
+        enum layout layout;
+        unsigned members;
+    } shapes[] = {{LAYOUT_RAID0, 3}, {LAYOUT_RAID1, 2}, {LAYOUT_RAID10, 4}, {LAYOUT_REPLICA, 3}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct lab lab;
+        lab_make(&lab, *state, shapes[i].layout, shapes[i].members, i & 1);
+        fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+        uint64_t size = blk_size(lab.f->blk);
+        assert_int_equal(size, geometry_volume_bytes(&lab.g));
+        uint8_t zero[4096], got[4096];
+        memset(zero, 0, sizeof zero);
+        assert_int_equal(fixture_io(lab.f, BLK_READ, 0, size - 4096, got, 4096), 0);
+        assert_memory_equal(got, zero, 4096);
+        lab_write(&lab, 0, (uint32_t)size, 1);
+        lab_write(&lab, 12288, 4096 * 77, 2);
+        assert_int_equal(fixture_io(lab.f, BLK_ZERO, 0, 8192, NULL, 4096), 0);
+        for (int reopened = 0; reopened < 2; reopened++) {
+            lab_expect(&lab, 0, 8192, 1);
+            assert_int_equal(fixture_io(lab.f, BLK_READ, 0, 8192, got, 4096), 0);
+            assert_memory_equal(got, zero, 4096);
+            lab_expect(&lab, 12288, 4096 * 77, 2);
+            lab_expect(&lab, 12288 + 4096 * 77, (uint32_t)size - 12288 - 4096 * 77, 1);
+            assert_int_equal(fixture_io(lab.f, BLK_FLUSH, 0, 0, NULL, 0), 0);
+            fixture_close(lab.f);
+            fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+        }
+        assert_int_equal(lab_status(&lab).hot_regions, 0); /* closed cleanly */
+        fixture_close(lab.f);
+        if (shapes[i].layout != LAYOUT_RAID0)
+            assert_true(lab_same_data(&lab, 0, 1));
+    }
+}
+
+/* A member is away while another owner writes; it is refused alone, and filled when it is back. */
+static void test_away_and_back(void **state)
+{
+    struct lab lab;
+    struct err err = {0};
+    lab_make(&lab, *state, LAYOUT_RAID1, 2, true);
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    lab_write(&lab, 0, 1 << 20, 1);
+    fixture_close(lab.f);
+    fixture_open(lab.f, lab_stack(&lab, 1, NULL), 0);
+    lab_write(&lab, 65536, 8192, 2);
+    assert_int_equal(lab_status(&lab).members[0].state, MEMBER_ABSENT);
+    fixture_close(lab.f);
+    struct blk *blk;
+    assert_int_equal(blk_open(&lab.f->env, lab_stack(&lab, 2, NULL), 0, &blk, &err), -ENOMEDIUM);
+    if (!strstr(err.text, "member 1 "))
+        fail_msg("%s", err.text);
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    lab_expect(&lab, 65536, 8192, 2);
+    lab_until_in_sync(&lab, 0);
+    struct volume_status s = lab_status(&lab);
+    assert_int_equal(s.members[0].counts.resynced_bytes, 8192); /* no more than was changed */
+    lab_expect(&lab, 65536, 8192, 2);
+    fixture_close(lab.f);
+    assert_true(lab_same_data(&lab, 0, 1));
+    fixture_open(lab.f, lab_stack(&lab, 2, NULL), 0); /* and now it may serve alone */
+    lab_expect(&lab, 65536, 8192, 2);
+    fixture_close(lab.f);
+}
+
+/* A member was away and is back; then the owner dies, and the other member with it. The one that is left is enough,
+ * with the witness, and is not asked for the set before. */
+static void test_dies_after_return(void **state)
+{
+    struct lab lab;
+    lab_make(&lab, *state, LAYOUT_RAID1, 2, true);
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    lab_write(&lab, 0, 65536, 0);
+    fixture_close(lab.f);
+    fixture_open(lab.f, lab_stack(&lab, 2, NULL), 0);
+    lab_write(&lab, 0, 65536, 1);
+    fixture_close(lab.f);
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    lab_until_in_sync(&lab, 1);
+    lab_write(&lab, 0, 4096, 2); /* waits for what was to be told of the set */
+    char *as_left = malloc(lab.places.end);
+    lab_pread(&lab, 1, as_left, lab.places.end, 0);
+    fixture_close(lab.f);
+    lab_pwrite(&lab, 1, as_left, lab.places.end, 0);
+    free(as_left);
+    fixture_open(lab.f, lab_stack(&lab, 1, NULL), 0);
+    lab_expect(&lab, 0, 4096, 2);
+    lab_expect(&lab, 4096, 65536 - 4096, 1);
+    fixture_close(lab.f);
+}
+
+static void test_replaced(void **state)
+{
+    struct lab lab;
+    lab_make(&lab, *state, LAYOUT_REPLICA, 3, false);
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    lab_write(&lab, 0, LAB_MEMBER, 1);
+    fixture_close(lab.f);
+    lab_make_member(&lab, 1, true);
+    fixture_open(lab.f, lab_stack(&lab, 0, ",\"force\":true"), 0);
+    assert_int_not_equal(lab_status(&lab).members[1].state, MEMBER_IN_SYNC);
+    lab_write(&lab, 4096, 4096, 2);
+    lab_until_in_sync(&lab, 1);
+    fixture_close(lab.f);
+    assert_true(lab_same_data(&lab, 0, 1) && lab_same_data(&lab, 0, 2));
+}
+
+/* Rot on one copy, in any place of it: the right data is served and the copy is repaired. */
+static void test_rot(void **state)
+{
+    struct lab lab;
+    lab_make(&lab, *state, LAYOUT_RAID1, 2, false);
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    lab_write(&lab, 0, LAB_MEMBER, 1);
+    fixture_close(lab.f);
+    lab_damage(&lab, 0, lab.places.data, 64 << 10);
+    lab_damage(&lab, 1, lab.places.data + (128 << 10), 64 << 10);
+    lab_damage(&lab, 0, lab.places.sums + lab.places.sum_stride, 512);
+    assert_false(lab_same_data(&lab, 0, 1));
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    for (int i = 0; i < 3; i++)
+        lab_expect(&lab, 0, LAB_MEMBER, 1);
+    fixture_close(lab.f);
+    /* the same rot on both copies: an error, no garbage */
+    lab_damage(&lab, 0, lab.places.data + 512 * 1024, 512);
+    lab_damage(&lab, 1, lab.places.data + 512 * 1024, 512);
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    uint8_t got[8192];
+    assert_int_equal(fixture_io(lab.f, BLK_READ, 0, 512 * 1024, got, 4096), -EIO);
+    assert_int_equal(lab_status(&lab).counts.unreadable, 1);
+    lab_expect(&lab, 512 * 1024 + 4096, 4096, 1);
+    lab_write(&lab, 512 * 1024, 4096, 2);
+    lab_expect(&lab, 512 * 1024, 4096, 2);
+    fixture_close(lab.f);
+}
+
+static void test_scrub(void **state)
+{
+    struct lab lab;
+    lab_make(&lab, *state, LAYOUT_RAID10, 4, false);
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    lab_write(&lab, 0, 2 * LAB_MEMBER, 1);
+    fixture_close(lab.f);
+    for (unsigned i = 0; i < 4; i++)
+        lab_damage(&lab, i, lab.places.data + i * 65536, 4096);
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    assert_int_equal(lab_scrub(&lab), 0);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(lab_status(&lab).members[i].counts.repaired, 1);
+    fixture_close(lab.f);
+    assert_true(lab_same_data(&lab, 0, 1) && lab_same_data(&lab, 2, 3));
+}
+
+static void test_attach(void **state)
+{
+    struct lab lab;
+    struct err err = {0};
+    char stack[256];
+    lab_make(&lab, *state, LAYOUT_RAID1, 2, true);
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0); /* the witness hears of the volume */
+    fixture_close(lab.f);
+    fixture_open(lab.f, lab_stack(&lab, 2, NULL), 0);
+    lab_write(&lab, 0, 1 << 20, 1);
+    snprintf(stack, sizeof stack, "raw:%s", lab.files[1]);
+    struct blk *volume = volume_in(lab.f->blk);
+    assert_int_equal(volume_attach(volume, 0, stack, &err), -EBUSY);
+    assert_int_equal(volume_attach(volume, 7, stack, &err), -EINVAL);
+    assert_int_equal(volume_attach(volume, 1, "raw:/nowhere", &err), -ENOENT);
+    assert_int_equal(volume_attach(volume, 1, stack, &err), 0);
+    lab_until_in_sync(&lab, 1);
+    fixture_close(lab.f);
+    assert_true(lab_same_data(&lab, 0, 1));
+}
+
+static void test_refusals(void **state)
+{
+    struct lab lab;
+    struct err err = {0};
+    struct blk *blk;
+    lab_make(&lab, *state, LAYOUT_RAID1, 2, false);
+    assert_int_equal(blk_open(&lab.f->env, lab_stack(&lab, 3, NULL), 0, &blk, &err), -EINVAL);
+    assert_int_equal(blk_open(&lab.f->env, lab_stack(&lab, 2, NULL), 0, &blk, &err), -ENOMEDIUM);
+    fixture_open(lab.f, lab_stack(&lab, 0, ",\"epoch\":7"), 0);
+    fixture_close(lab.f);
+    assert_int_equal(blk_open(&lab.f->env, lab_stack(&lab, 0, ",\"epoch\":6"), 0, &blk, &err), -ESTALE);
+    fixture_open(lab.f, lab_stack(&lab, 0, ",\"epoch\":7"), 0);
+    uint8_t got[4096];
+    assert_int_equal(fixture_io(lab.f, BLK_READ, 0, 512, got, 512), -EINVAL);
+    fixture_close(lab.f);
+    const char *first = lab.files[0];
+    lab.files[0] = lab.files[1], lab.files[1] = first;
+    assert_int_equal(blk_open(&lab.f->env, lab_stack(&lab, 0, NULL), 0, &blk, &err), -EINVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_layouts, lab_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_away_and_back, lab_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_dies_after_return, lab_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_replaced, lab_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_rot, lab_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_scrub, lab_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_attach, lab_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_refusals, lab_setup, fixture_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
