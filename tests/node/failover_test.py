@@ -210,6 +210,52 @@ class Failover(ThreeNodes):
                 again.end()
                 self.remove(name)
 
+    def slow(self, node):
+        """... so that a guest's memory is on its way for long enough."""
+        space = self.space(node)
+        self.assertEqual(space.run('tc', 'qdisc', 'add', 'dev', 'up0', 'root', 'tbf', 'rate', '60mbit', 'burst', '64k', 'latency',
+                                   '50ms').returncode, 0)
+        self.addCleanup(space.run, 'tc', 'qdisc', 'del', 'dev', 'up0', 'root', stderr=subprocess.DEVNULL)
+
+    def sent(self, name, to):
+        """On its way: some of its memory is there, and most of it is not."""
+        self.n1.do('guest', 'migrate', name, '--to', to.name)
+        last = [m for m in self.n1.do('migration', 'list') if m['spec']['guest'] == name][-1]['name']
+        until('it copies', lambda: self.n1.do('migration', 'show', last)['state'].get('done_bytes', 0) > 1 << 20)
+        return last
+
+    def test_source_lost_on_the_way(self):
+        self.protect('torn', self.n2)
+        load = Load(self.n2, 'torn')
+        load.goes_on(20)
+        self.slow(self.n2)
+        last = self.sent('torn', self.n3)
+        self.kill(self.n2)
+        heir = self.moves('torn', self.n2)
+        self.verify('torn', heir, load)
+        until('nothing is left of the move', lambda: 'migration' not in self.show('torn') and self.processes('torn') == [heir])
+        self.assertEqual(self.show('torn')['failover']['count'], 1)
+        self.all_are_back()
+        until('the move has failed', lambda: self.n1.do('migration', 'show', last)['state'].get('phase') == 'failed')
+        self.assertEqual((self.runs_on('torn'), self.processes('torn')), (heir, [heir]))
+
+    def test_destination_lost_on_the_way(self):
+        self.protect('torn', self.n2)
+        load = Load(self.n2, 'torn')
+        load.goes_on(20)
+        self.slow(self.n2)
+        last = self.sent('torn', self.n3)
+        self.kill(self.n3)
+        until('the move has failed', lambda: self.n1.do('migration', 'show', last)['state'].get('phase') == 'failed')
+        load.goes_on(20)  # where it was, with the members that are left
+        self.assertEqual((self.runs_on('torn'), self.processes('torn')), (self.n2, [self.n2]))
+        self.assertNotIn('failover', self.show('torn'))
+        self.all_are_back()
+        self.assertEqual(self.processes('torn'), [self.n2])
+        for what in (('stop', 'torn', '--force'), ('start', 'torn')):  # its shell is in the load for good
+            self.assertEqual(self.n1.cli('guest', *what, '--wait').returncode, 0)
+        self.verify('torn', self.n2, load)
+
     def test_disarmed(self):
         self.protect('quiet', self.n3)
         self.assertEqual(self.n1.do('ha', 'disarm')['armed'], False)
