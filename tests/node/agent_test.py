@@ -17,7 +17,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from cluster import DROVER, Etcd, Namespace, Node, seeded_guest_files, until  # noqa: E402
+from cluster import DROVER, Etcd, Namespace, Node, seeded_guest_files, sha256, until  # noqa: E402
 
 SLOW_SERVER = '''
 import socket, sys
@@ -132,6 +132,8 @@ class Agent(unittest.TestCase):
         state = self.do('image', 'show', 'good')['state']
         with open(state['path'], 'rb') as f:
             self.assertEqual(f.read(), data)
+        self.assertEqual(state['content_sha256'], hashlib.sha256(data).hexdigest())
+        self.assertEqual(self.do('image', 'show', 'kernel')['state']['content_sha256'], sha256(self.kernel))
         self.addCleanup(self.cli, 'image', 'delete', 'bad', '--wait')
         self.assertIn('was wanted', self.refuses('image', 'import', 'bad', '--pool', 'p', '--source', source, '--sha256', '0' * 64,
                                                  '--wait'))
