@@ -83,18 +83,28 @@ static uint64_t bytes_of(const struct object *image)
     return (uint64_t)json_integer_value(json_object_get(image->state, "bytes"));
 }
 
-static void want_all(struct boot_copies *c, const struct object *node)
+static void want(struct boot_copies *c, const char *name)
 {
     const struct mirror *m = cluster_mirror(c->cluster);
-    const char *self = cluster_node(c->cluster);
-    for (const struct object *i = mirror_next(m, OBJECT_IMAGE, NULL); i; i = mirror_next(m, OBJECT_IMAGE, i->name)) {
-        const char *sum = boot_image_sum(i);
-        if (!*sum || bytes_of(i) > BOOT_IMAGE_BYTES_MAX || boot_image_here(m, i->name, self) ||
-            !boot_image_is_wanted(m, i, node))
+    const struct object *image = *name ? mirror_named(m, OBJECT_IMAGE, name) : NULL;
+    const char *sum = image ? boot_image_sum(image) : "";
+    struct holding *h = *sum ? find(c, sum) : NULL;
+    if (!*sum || (h && h->image) || bytes_of(image) > BOOT_IMAGE_BYTES_MAX ||
+        boot_image_here(m, name, cluster_node(c->cluster)))
+        return;
+    if (h || (h = take_in(c, sum)))
+        h->image = image;
+}
+
+static void want_all(struct boot_copies *c)
+{
+    const struct mirror *m = cluster_mirror(c->cluster);
+    for (const struct object *g = mirror_next(m, OBJECT_GUEST, NULL); g; g = mirror_next(m, OBJECT_GUEST, g->name)) {
+        const json_t *boot = object_spec(g, "boot");
+        if (!boot_image_concerns(m, g, cluster_node(c->cluster)))
             continue;
-        struct holding *h = find(c, sum);
-        if (h || (h = take_in(c, sum)))
-            h->image = i;
+        want(c, member_text(boot, "kernel"));
+        want(c, member_text(boot, "initrd"));
     }
 }
 
@@ -158,13 +168,12 @@ static void evaluate(struct loop_job *job)
     struct boot_copies *c = CONTAINER_OF(job, struct boot_copies, job);
     const struct mirror *m = cluster_mirror(c->cluster);
     const char *self = cluster_node(c->cluster);
-    const struct object *node = mirror_named(m, OBJECT_NODE, self);
     struct holding *h, *next;
-    if (!cluster_is_current(c->cluster) || !node)
+    if (!cluster_is_current(c->cluster))
         return;
     LIST_FOREACH (h, &c->all, link)
         h->image = NULL;
-    want_all(c, node);
+    want_all(c);
     for (h = LIST_FIRST(&c->all); h; h = next) {
         next = LIST_NEXT(h, link);
         if (!h->image)

@@ -87,11 +87,21 @@ static bool names(const struct mirror *m, const struct object *image, const char
     return named && has_bytes_of(named, image);
 }
 
+static const json_t *boot_of(const struct object *guest)
+{
+    return json_is_true(json_object_get(guest->value, "deleting")) ? NULL : object_spec(guest, "boot");
+}
+
+bool boot_image_concerns(const struct mirror *m, const struct object *guest, const char *node)
+{
+    return boot_of(guest) &&
+           (migration_concerns(m, guest, node) || placement_admits(json_object_get(guest->value, "spec"), node, NULL));
+}
+
 static bool boots(const struct mirror *m, const struct object *guest, const struct object *image)
 {
-    const json_t *boot = object_spec(guest, "boot");
-    return boot && !json_is_true(json_object_get(guest->value, "deleting")) &&
-           (names(m, image, member_text(boot, "kernel")) || names(m, image, member_text(boot, "initrd")));
+    const json_t *boot = boot_of(guest);
+    return boot && (names(m, image, member_text(boot, "kernel")) || names(m, image, member_text(boot, "initrd")));
 }
 
 static const struct object *next_booting(const struct mirror *m, const struct object *image, const struct object *after)
@@ -110,8 +120,7 @@ bool boot_image_is_booted(const struct mirror *m, const struct object *image)
 bool boot_image_is_wanted(const struct mirror *m, const struct object *image, const struct object *node)
 {
     for (const struct object *g = next_booting(m, image, NULL); g; g = next_booting(m, image, g))
-        if (migration_concerns(m, g, node->name) ||
-            placement_admits(json_object_get(g->value, "spec"), node->name, NULL))
+        if (boot_image_concerns(m, g, node->name))
             return true;
     return false;
 }
@@ -127,9 +136,10 @@ static const struct object *next_without(const struct mirror *m, const struct ob
 
 bool boot_image_is_lacking(const struct mirror *m, const struct object *image)
 {
-    if (!*boot_image_sum(image) || !boot_image_is_booted(m, image))
+    const struct object *n = *boot_image_sum(image) ? next_without(m, image, NULL) : NULL; /* mostly none */
+    if (!n || !boot_image_is_booted(m, image))
         return false;
-    for (const struct object *n = next_without(m, image, NULL); n; n = next_without(m, image, n))
+    for (; n; n = next_without(m, image, n))
         if (boot_image_is_wanted(m, image, n))
             return true;
     return false;

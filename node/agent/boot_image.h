@@ -26,9 +26,11 @@ const char *boot_image_sum(const struct object *image); /* "": it cannot be copi
 /* Why its bytes are not copied at all; "": they are, or will be once their sum is known. */
 const char *boot_image_obstacle(const struct object *image);
 
+/* A guest boots from images, and that node is to hold them: it may run there, by its pins, or is there. */
+bool boot_image_concerns(const struct mirror *mirror, const struct object *guest, const char *node);
 /* A guest boots from it, or from the same bytes. */
 bool boot_image_is_booted(const struct mirror *mirror, const struct object *image);
-/* ... and may run on that node, by its pins, or is there. */
+/* ... and that node is to hold it. */
 bool boot_image_is_wanted(const struct mirror *mirror, const struct object *image, const struct object *node);
 bool boot_image_is_held(const struct mirror *mirror, const struct object *image, const struct object *node);
 /* A node that is there wants it and does not hold it: whoever has it serves it. */

@@ -92,7 +92,7 @@ static void want(struct images *im, const struct object *o)
         return;
     const struct mirror *m = cluster_mirror(im->cluster);
     image_unit_want(p->unit, (struct image_wish){.served = makes_elsewhere(im, o) || boot_image_is_lacking(m, o),
-                                                 .summed = boot_image_is_booted(m, o),
+                                                 .summed = !*boot_image_sum(o) && boot_image_is_booted(m, o),
                                                  .deleted = json_is_true(json_object_get(o->value, "deleting"))});
     if (image_unit_phase(p->unit) == IMAGE_GONE)
         report_deleted(im->report, o);

@@ -158,7 +158,7 @@ static void state_written(void *context, int rc, uint64_t revision, const struct
     }
     if (p->step == STEP_STATE)
         p->step = STEP_KEPT;
-    next(p, p->step == STEP_KEPT ? REFRESH_MS : 0);
+    next(p, p->step == STEP_KEPT && json_equal(p->said, p->told) ? REFRESH_MS : 0);
 }
 
 static void write_state(struct presence *p)

@@ -10,6 +10,7 @@ import re
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -417,12 +418,19 @@ class Move(unittest.TestCase):
         self.assertNotEqual(busy.returncode, 0)
         self.assertRegex(busy.stderr, 'another process|locked|in use')
         self.assertEqual(node.end(), 0)
+        store = sqlite3.connect(os.path.join(node.state, 'store.db'))  # as an agent left it that knew of no sums
+        with store:
+            store.execute("UPDATE item SET value = CAST(json_remove(CAST(value AS TEXT), '$.content_sha256') AS BLOB) "
+                          "WHERE key LIKE '/drover/state/image/%'")
+        store.close()
         until('it is moved', lambda: subprocess.run(move, stderr=subprocess.DEVNULL).returncode == 0)
         node.start()
         self.assertEqual(node.do('cluster', 'status')['store'], 'etcd')
         until('the guest is adopted', lambda: node.do('guest', 'show', 'g')['state'].get('phase') == 'running')
         self.assertEqual(node.do('guest', 'show', 'g')['state']['pid'], guest['state']['pid'])
         self.assertEqual(sorted(i['name'] for i in node.do('image', 'list')), ['kernel', 'ramdisk'])
+        for name, path in (('kernel', kernel), ('ramdisk', ramdisk)):
+            until('its sum is known', lambda: node.do('image', 'show', name)['state'].get('content_sha256') == sha256(path))
         self.assertEqual(node.cli('guest', 'delete', 'g', '--wait').returncode, 0)
 
 
