@@ -206,6 +206,8 @@ static void begin(struct image_unit *u)
 {
     struct stat st;
     if (!stat(u->path, &st)) { /* made before the agent was restarted */
+        if (u->bytes != (uint64_t)st.st_size)
+            u->content[0] = 0; /* it is of another one */
         u->bytes = (uint64_t)st.st_size;
         enter(u, IMAGE_READY);
         evaluate(u);
