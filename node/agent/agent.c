@@ -53,6 +53,7 @@
 #include "node/agent/objects.h"
 #include "node/agent/pool_room.h"
 #include "node/agent/presence.h"
+#include "node/agent/refusals.h"
 #include "node/agent/renewal.h"
 #include "node/agent/report.h"
 #include "node/agent/service.h"
@@ -128,6 +129,7 @@ struct agent {
     struct tokens *token_keeper;
     struct membership *membership;
     struct renewal *renewal;
+    struct refusals *refusals;
     bool renewal_closed;
     struct events *events;
     struct consoles *consoles;
@@ -287,7 +289,7 @@ static struct tls_context *open_credentials(const struct agent *a, struct err *e
     return tls;
 }
 
-/* The node has a new certificate. What dials reads the files for each connection. */
+/* The node has a new certificate, or refuses another key. What dials reads the files for each connection. */
 static void renewed(void *context)
 {
     struct agent *a = context;
@@ -315,8 +317,12 @@ static int begin_renewal(struct agent *a, struct err *err)
                                         .tls = a->tls_dir,
                                         .renewed = renewed,
                                         .context = a};
-    a->renewal = a->has_tls ? renewal_new(&place, err) : NULL;
-    return a->renewal || !a->has_tls ? 0 : -EIO;
+    const struct refusals_place refused = {a->loop, a->cluster, a->tls_dir, renewed, a};
+    if (!a->has_tls)
+        return 0;
+    a->renewal = renewal_new(&place, err);
+    a->refusals = a->renewal ? refusals_new(&refused, err) : NULL;
+    return a->refusals ? 0 : -EIO;
 }
 
 static int open_api(struct agent *a, struct err *err)
@@ -710,6 +716,7 @@ static void close_parts(struct agent *a)
     else if (a->presence)
         presence_leave(a->presence);
     turn_until(a, has_left);
+    refusals_free(a->refusals);
     if (a->renewal)
         renewal_close(a->renewal, renewal_was_closed, a);
     turn_until(a, has_renewed);

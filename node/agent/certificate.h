@@ -54,6 +54,7 @@ int certificate_make_node(const struct certificate_pair *ca, const struct certif
 struct certificate_info {
     char common_name[CERTIFICATE_NAME_MAX + 1];
     char fingerprint[CERTIFICATE_FINGERPRINT_HEX + 1]; /* SHA-256 of the DER form, in hex */
+    char key_digest[CERTIFICATE_FINGERPRINT_HEX + 1];  /* of its public key alone: node/base/tls_refused.h */
     int64_t not_before_s, not_after_s;                 /* since 1970 */
     bool is_ca;
     char names[CERTIFICATE_SANS_MAX][256];

@@ -10,6 +10,7 @@
 #include "node/agent/certificate_pem.h"
 #include "node/base/err.h"
 #include "node/base/hex.h"
+#include "node/base/tls_refused.h"
 
 static int64_t seconds_of(const ASN1_TIME *time)
 {
@@ -50,6 +51,10 @@ int certificate_inspect(const char *pem, struct certificate_info *info, struct e
     X509_NAME_get_text_by_NID(X509_get_subject_name(c), NID_commonName, info->common_name, sizeof info->common_name);
     X509_digest(c, EVP_sha256(), hash, &len);
     hex_text(hash, len, info->fingerprint);
+    if (tls_key_digest(c, info->key_digest)) {
+        X509_free(c);
+        return err_set(err, ENOMEM, "out of memory");
+    }
     info->not_before_s = seconds_of(X509_get0_notBefore(c));
     info->not_after_s = seconds_of(X509_get0_notAfter(c));
     info->is_ca = X509_check_ca(c) == 1;

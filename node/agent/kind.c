@@ -68,6 +68,9 @@ static const struct schema_field node_spec[] = {
     {.name = "address", .type = SCHEMA_IP, .flags = SCHEMA_REQUIRED, .description = "where other nodes reach it"},
     NODE_LABELS,
     {.name = "drained", .type = SCHEMA_BOOL, .default_json = "false", .description = "takes no new guests"},
+    {.name = "key",
+     .type = SCHEMA_STRING,
+     .description = "SHA-256 of its public key, which is refused once it is removed"},
     NODE_RENEW,
     END};
 static const struct schema_field node_change_spec[] = {

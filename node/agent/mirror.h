@@ -31,11 +31,12 @@ enum object_kind {
     OBJECT_FAILOVER, /* one: whether guests of lost nodes are taken over */
     OBJECT_DRILL,    /* a fault that is put in on purpose */
     OBJECT_DRILL_SCHEDULE,
-    OBJECT_CANARY,   /* the last word of a guest that a drill listens to: a state only */
-    OBJECT_POLICY,   /* one: what the balancer is to do, "balance" */
-    OBJECT_PLAN,     /* of the balancer: who is to move, wave by wave */
-    OBJECT_LOAD,     /* state only, of a node by its id: what its guests used lately */
-    OBJECT_BALANCER, /* state only: "leader", who is elected, and "status", what it sees */
+    OBJECT_CANARY,       /* the last word of a guest that a drill listens to: a state only */
+    OBJECT_POLICY,       /* one: what the balancer is to do, "balance" */
+    OBJECT_PLAN,         /* of the balancer: who is to move, wave by wave */
+    OBJECT_LOAD,         /* state only, of a node by its id: what its guests used lately */
+    OBJECT_BALANCER,     /* state only: "leader", who is elected, and "status", what it sees */
+    OBJECT_REMOVED_NODE, /* by its former id: whose key is refused */
     OBJECT_KIND_COUNT,
 };
 

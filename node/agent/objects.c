@@ -16,6 +16,7 @@
 #include "node/agent/kind.h"
 #include "node/agent/member.h"
 #include "node/agent/record_name.h"
+#include "node/agent/refusals.h"
 #include "node/agent/task.h"
 #include "node/agent/volume_key.h"
 #include "node/agent/volume_member.h"
@@ -38,6 +39,7 @@ struct request {
     enum object_kind kind;
     char id[UUID_TEXT_BYTES], task[RECORD_NAME_BYTES]; /* task "": none follows */
     bool created, deleted;
+    json_t *last; /* of one that is to be deleted: how it was when that was asked; NULL: it stays */
 };
 
 static struct cluster *cluster_of(void *context)
@@ -166,12 +168,14 @@ static void changed(void *context, int rc, uint64_t revision, const struct err *
     struct request *r = context;
     struct api_call *call = r->call;
     char etag[API_ETAG_MAX];
-    (void)revision;
     const struct object *o = mirror_find(cluster_mirror(r->cluster), r->kind, r->id);
     if (rc) {
         objects_refuse(call, rc, err);
     } else if (r->deleted) {
         api_reply_empty(call);
+    } else if ((!o || !o->value) && r->last) { /* its node was quicker than the answer */
+        const struct object gone = {.kind = r->kind, .value = r->last, .revision = revision};
+        api_reply(call, 200, view_with_task(&gone, r->task));
     } else if (!o || !o->value) { /* and deleted by somebody else at once */
         api_error(call, 409, "changed-meanwhile", NULL, "it was made and is gone again: somebody else deleted it");
     } else if (r->created) {
@@ -180,6 +184,7 @@ static void changed(void *context, int rc, uint64_t revision, const struct err *
         etag_of(o, etag);
         api_reply_etag(call, 200, view_with_task(o, r->task), etag);
     }
+    json_decref(r->last);
     free(r);
 }
 
@@ -338,9 +343,9 @@ static void put(struct api_call *call, struct cluster *cluster, const struct obj
                 enum task_verb verb)
 {
     if (call->dry_run) {
-        json_object_set_new(value, "revision", json_integer((json_int_t)o->revision));
-        json_object_set_new(value, "state", json_object());
-        api_reply(call, 200, value);
+        const struct object after = {.kind = o->kind, .value = value, .revision = o->revision};
+        api_reply(call, 200, objects_view(&after));
+        json_decref(value);
         return;
     }
     struct request *r = request_for(call, cluster, o->id);
@@ -360,6 +365,8 @@ static void put(struct api_call *call, struct cluster *cluster, const struct obj
     if (verb == TASK_REPLACE)
         volume_member_replace(cluster_mirror(cluster), change, value);
     add_task(r, change, verb, value);
+    if (verb == TASK_DELETE)
+        r->last = json_incref(value);
     json_decref(value);
     change_commit(change, changed, r);
 }
@@ -457,6 +464,8 @@ static void forget(struct api_call *call, struct cluster *cluster, const struct 
     change_delete(gone, o->kind, o->id, o->revision);
     state(gone, o->kind, o->id);
     change_free_name(gone, o->kind, o->name);
+    if (o->kind == OBJECT_NODE)
+        refusals_add(gone, o);
     change_commit(gone, changed, r);
 }
 
@@ -486,7 +495,7 @@ static void delete (void *context, struct api_call *call)
 /* ---- nodes that leave ---- */
 
 /* What nobody is there for any more. Its identity keeps its other name (presence.c), so that it does not come back by
- * itself; what it keeps in memory, its state, goes with its lease. */
+ * itself; its key is refused; what it keeps in memory, its state, goes with its lease. */
 static void remove_node(void *context, struct api_call *call)
 {
     struct cluster *cluster = cluster_of(context);

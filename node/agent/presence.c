@@ -111,7 +111,9 @@ static void write_object(struct presence *p)
         trouble(p, &err);
         return;
     }
-    if (o && !strcmp(object_spec_text(o, "address"), p->address)) {
+    const char *key = p->renewal ? renewal_key(p->renewal) : "";
+    if (o && !strcmp(object_spec_text(o, "address"), p->address) &&
+        (!*key || !strcmp(object_spec_text(o, "key"), key))) {
         p->step = STEP_GRANT;
         next(p, 0);
         return;
@@ -127,6 +129,8 @@ static void write_object(struct presence *p)
         return;
     }
     json_object_set_new(json_object_get(value, "spec"), "address", json_string(p->address));
+    if (*key)
+        json_object_set_new(json_object_get(value, "spec"), "key", json_string(key));
     change_put(change, OBJECT_NODE, p->id, value, o ? o->revision : 0);
     if (!o) {
         change_take_name(change, OBJECT_NODE, name, p->id);

@@ -28,9 +28,10 @@ struct renewal {
     struct renewal_place place;
     char *ca, *key;
     int64_t begin_s, end_s; /* of the certificate */
-    bool asking, settling;  /* settling: the wish is being taken out of the node's object */
-    bool missing;           /* the node with the authority's key; it was said */
-    uint64_t again_ms;      /* not before that; 0: at once */
+    char key_digest[CERTIFICATE_FINGERPRINT_HEX + 1];
+    bool asking, settling; /* settling: the wish is being taken out of the node's object */
+    bool missing;          /* the node with the authority's key; it was said */
+    uint64_t again_ms;     /* not before that; 0: at once */
     struct mirror_listener listener;
     struct loop_job job;
     struct loop_timer timer;
@@ -269,6 +270,7 @@ static int read_files(struct renewal *r, const struct tls_client_files *files, s
         return rc;
     r->begin_s = info.not_before_s;
     r->end_s = info.not_after_s;
+    memcpy(r->key_digest, info.key_digest, sizeof r->key_digest);
     return 0;
 }
 
@@ -314,6 +316,11 @@ void renewal_close(struct renewal *r, void (*closed)(void *context), void *conte
 int64_t renewal_end_s(const struct renewal *r)
 {
     return r->end_s;
+}
+
+const char *renewal_key(const struct renewal *r)
+{
+    return r->key_digest;
 }
 
 bool renewal_is_authority(const struct renewal *r)

@@ -37,6 +37,8 @@ struct renewal *renewal_new(const struct renewal_place *place, struct err *err);
 void renewal_close(struct renewal *renewal, void (*closed)(void *context), void *context);
 /* When the certificate runs out, in seconds since 1970. */
 int64_t renewal_end_s(const struct renewal *renewal);
+/* SHA-256 of the key, as refused-keys has it (node/base/tls_refused.h). */
+const char *renewal_key(const struct renewal *renewal);
 /* This node gives certificates to others. */
 bool renewal_is_authority(const struct renewal *renewal);
 

@@ -77,6 +77,7 @@ void tls_context_free(struct tls_context *c)
     if (c->keys)
         OPENSSL_cleanse(c->keys, c->key_count * sizeof *c->keys);
     free(c->keys);
+    tls_refused_free(c->refused);
     free(c);
 }
 
@@ -298,18 +299,32 @@ static int load_identity(struct tls_context *c, const char *directory, struct er
     return 0;
 }
 
+/* Of the peer's own certificate, once its chain is right. */
+static int judge_key(int good, X509_STORE_CTX *store)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    const struct tls_context *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    if (!good || X509_STORE_CTX_get_error_depth(store) ||
+        !tls_refused_has(c->refused, X509_STORE_CTX_get_current_cert(store)))
+        return good;
+    X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REVOKED);
+    return 0;
+}
+
 static int load_authority(struct tls_context *c, const char *directory, struct err *err)
 {
-    char ca[4096], crl[4096];
+    char ca[4096], crl[4096], refused[4096];
     struct stat st;
     snprintf(ca, sizeof ca, "%s/ca-cert.pem", directory);
     snprintf(crl, sizeof crl, "%s/ca-crl.pem", directory);
+    snprintf(refused, sizeof refused, "%s/refused-keys", directory);
     if (SSL_CTX_load_verify_file(c->ssl, ca) != 1)
         return err_set(err, EINVAL, "'%s': %s", ca, tls_reason());
     if (c->side == TLS_SERVER)
         SSL_CTX_set_client_CA_list(c->ssl, SSL_load_client_CA_file(ca));
-    if (stat(crl, &st) < 0)
-        return 0;
+    int rc = tls_refused_load(refused, &c->refused, err);
+    if (rc || stat(crl, &st) < 0)
+        return rc;
     X509_STORE *store = SSL_CTX_get_cert_store(c->ssl);
     X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
     if (!lookup || X509_load_crl_file(lookup, crl, X509_FILETYPE_PEM) <= 0)
@@ -327,7 +342,7 @@ struct tls_context *tls_context_x509(enum tls_side side, const char *directory, 
     int rc = load_identity(c, directory, err);
     if (!rc && verify_peer) {
         rc = load_authority(c, directory, err);
-        SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+        SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, judge_key);
     }
     if (rc) {
         tls_context_free(c);
@@ -345,7 +360,7 @@ void tls_client_files(const char *directory, struct tls_client_files *files)
 
 void tls_context_peer_optional(struct tls_context *c)
 {
-    SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, judge_key);
 }
 
 struct tls_context *tls_context_system(struct err *err)

@@ -1,8 +1,9 @@
 /* TLS credentials: what a side shows and what it accepts. TLS 1.2 and 1.3, by OpenSSL.
  *
  * X.509: a directory as QEMU, nbdkit and libvirt use it: ca-cert.pem, ca-crl.pem (optional), and server-cert.pem with
- * server-key.pem or client-cert.pem with client-key.pem. Pre-shared keys: a file with lines IDENTITY:HEXKEY, as
- * psktool writes it. A server with X.509 asks for a client certificate and refuses a client without one.
+ * server-key.pem or client-cert.pem with client-key.pem; beside these, refused-keys (optional; tls_refused.h).
+ * Pre-shared keys: a file with lines IDENTITY:HEXKEY, as psktool writes it. A server with X.509 asks for a client
+ * certificate and refuses a client without one.
  *
  * A key file that others may read is refused. Thread: contexts are made once and then only read. */
 #ifndef NODE_BASE_TLS_H

@@ -5,6 +5,7 @@
 #include <openssl/ssl.h>
 
 #include "node/base/tls.h"
+#include "node/base/tls_refused.h"
 
 struct tls_context {
     _Atomic unsigned shares; /* beside the first */
@@ -13,6 +14,7 @@ struct tls_context {
     bool verify_peer;
     struct tls_key *keys; /* pre-shared */
     unsigned key_count;
+    struct tls_refused *refused; /* NULL: nobody */
 };
 
 /* The reason of OpenSSL's last error in words; clears the queue. */

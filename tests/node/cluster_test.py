@@ -267,20 +267,30 @@ class Removed(ThreeNodes):
             lines = [json.loads(line) for line in f]
         self.assertIn(('DELETE', '/v1/nodes/' + n2.name, 204), [(a['method'], a['path'], a['status']) for a in lines])
 
-        # it does not come back by itself, its certificate opens nothing, and its name is free
+        # it does not come back by itself, its key opens nothing, and its name is free
         n2.start()
         until('it says so', lambda: 'it was removed' in n2.log_text())
         self.assertEqual(len(n1.do('node', 'list')), 1)
-        tls = os.path.join(n2.state, 'tls')
-        done = self.spaces[1].run('curl', '--silent', '--cacert', tls + '/ca-cert.pem', '--cert', tls + '/client-cert.pem', '--key',
-                                  tls + '/client-key.pem', 'https://%s:7480/v1/nodes' % n1.address, stdout=subprocess.PIPE)
-        self.assertIn(b'node-unknown', done.stdout)
         n2.end()
-        shutil.rmtree(n2.state)
+        old = n2.state + '-old'
+        os.rename(n2.state, old)
+        self.addCleanup(shutil.rmtree, old, True)
+
+        def shows(tls):
+            done = self.spaces[1].run('curl', '--silent', '--cacert', tls + '/ca-cert.pem', '--cert', tls + '/client-cert.pem', '--key',
+                                      tls + '/client-key.pem', 'https://%s:7480/v1/nodes' % n1.address, stdout=subprocess.PIPE)
+            return done.returncode, done.stdout
+        until('its key is refused', lambda: os.path.exists(os.path.join(n1.state, 'tls', 'refused-keys')))
+        until('by the API', lambda: shows(old + '/tls') == (56, b''))  # an alert: the certificate was revoked
         done = n2.join(n1.cli('cluster', 'invite').stdout)
         self.assertEqual(done.returncode, 0, done.stderr)
         n2.start()
         until('it is a member again', lambda: len([n for n in n1.do('node', 'list') if n['state'].get('alive')]) == 2)
+
+        # the old key does not open what the new one of the same name does, here or there
+        self.assertEqual(shows(os.path.join(n2.state, 'tls'))[0], 0)
+        self.assertEqual(shows(old + '/tls'), (56, b''))
+        until('the new node refuses it, too', lambda: os.path.exists(os.path.join(n2.state, 'tls', 'refused-keys')))
 
 
 if __name__ == '__main__':

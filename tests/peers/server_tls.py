@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """TLS of the server, with GnuTLS (libnbd, qemu) and OpenSSL as clients: who gets in, who does not, and what is said."""
+import hashlib
 import os
 import shutil
 import ssl
@@ -217,6 +218,36 @@ class X509(ServedTest):
                 w.s = context.wrap_socket(w.s)
 
 
+class RefusedKeys(unittest.TestCase):
+    def test_a_refused_key_opens_nothing(self):
+        """... with any certificate that was made for it, whoever signed; another key of the same name does."""
+        directory = tempfile.mkdtemp(dir=PKI)
+        for name in ('ca-cert.pem', 'server-cert.pem', 'server-key.pem'):
+            shutil.copy(os.path.join(PKI, name), directory)
+        der = subprocess.run(['openssl', 'pkey', '-in', os.path.join(PKI, 'bob', 'client-key.pem'), '-pubout', '-outform', 'DER'],
+                             capture_output=True, check=True).stdout
+        with open(os.path.join(directory, 'refused-keys'), 'w') as f:
+            f.write('%s\n%s bob, who left\n' % ('0' * 64, hashlib.sha256(der).hexdigest().upper()))
+        again = os.path.join(directory, 'bob')
+        os.mkdir(again)
+        shutil.copy(os.path.join(PKI, 'ca-cert.pem'), again)
+        certificate(again, 'client', 'bob', os.path.join(PKI, 'ca'))
+        server = Served('--tls', 'require', '--tls-x509', directory, 'mem:1M')
+        self.addCleanup(server.stop)
+
+        def size(files):
+            h = nbd.NBD()
+            h.set_tls(nbd.TLS_REQUIRE)
+            h.set_tls_certificates(files)
+            h.set_tls_verify_peer(False)
+            h.connect_unix(server.sock)
+            return h.get_size()
+        self.assertEqual(size(os.path.join(PKI, 'alice')), 1 << 20)
+        self.assertEqual(size(again), 1 << 20)
+        with self.assertRaises(nbd.Error):
+            size(os.path.join(PKI, 'bob'))
+
+
 class BadFiles(unittest.TestCase):
     def complaint(self, *args):
         with self.assertRaises(AssertionError) as e:
@@ -238,6 +269,9 @@ class BadFiles(unittest.TestCase):
                            ('/nonexistent', 'No such file')):
             self.assertIn(text, self.complaint('--tls', 'on', '--tls-psk', path))
         self.assertIn('server-key.pem', self.complaint('--tls', 'on', '--tls-x509', os.path.join(PKI, 'nobody')))
+        refused = file('refused-keys', '0' * 64 + ' one\n' + '0' * 63 + 'g\n')
+        self.assertIn("refused-keys', line 2: ", self.complaint('--tls', 'on', '--tls-x509', PKI))
+        os.remove(refused)
 
 
 if __name__ == '__main__':
