@@ -83,13 +83,19 @@ static uint64_t bytes_of(const struct object *image)
     return (uint64_t)json_integer_value(json_object_get(image->state, "bytes"));
 }
 
+/* It is a file's name here, and another node's word. */
+static bool is_sum(const char *name)
+{
+    return strlen(name) == BOOT_IMAGE_SUM_BYTES - 1 && strspn(name, "0123456789abcdef") == strlen(name);
+}
+
 static void want(struct boot_copies *c, const char *name)
 {
     const struct mirror *m = cluster_mirror(c->cluster);
     const struct object *image = *name ? mirror_named(m, OBJECT_IMAGE, name) : NULL;
     const char *sum = image ? boot_image_sum(image) : "";
     struct holding *h = *sum ? find(c, sum) : NULL;
-    if (!*sum || (h && h->image) || bytes_of(image) > BOOT_IMAGE_BYTES_MAX ||
+    if (!is_sum(sum) || (h && h->image) || bytes_of(image) > BOOT_IMAGE_BYTES_MAX ||
         boot_image_here(m, name, cluster_node(c->cluster)))
         return;
     if (h || (h = take_in(c, sum)))
@@ -198,11 +204,6 @@ static void object_changed(struct mirror_listener *listener, const struct object
 }
 
 /* ---- life ---- */
-
-static bool is_sum(const char *name)
-{
-    return strlen(name) == BOOT_IMAGE_SUM_BYTES - 1 && strspn(name, "0123456789abcdef") == strlen(name);
-}
 
 /* What is there from before is used, or removed once the cluster is known; what is not whole goes at once. */
 static void take_in_all(struct boot_copies *c)
