@@ -23,9 +23,9 @@ enum {
     FAILOVER_PATIENCE_MS = 3000,
     FAILOVER_COOL_MS = 10000, /* after the first take-over; twice as long after each further one */
     FAILOVER_COOL_MAX_MS = 300000,
-    FAILOVER_FORGET_MS = 60000,  /* a guest that has run so long after it begins with the shortest one again */
-    FAILOVER_GRACE_MS = 30000,   /* for nodes that were never seen: the cluster may be starting as a whole */
-    FAILOVER_ATTEMPTS_MAX = 4,   /* on their way at a time: what is more urgent is also there first */
+    FAILOVER_FORGET_MS = 60000, /* a guest that has run so long after it begins with the shortest one again */
+    FAILOVER_GRACE_MS = 30000,  /* for nodes that were never seen: the cluster may be starting as a whole */
+    FAILOVER_ATTEMPTS_MAX = 4,  /* on their way at a time: what is more urgent is also there first */
 };
 
 enum { FAILOVER_PLACES = 3 /* node, rack, site */, FAILOVER_GROUPS_MAX = 64 };

@@ -3,6 +3,7 @@
 #include "node/cli/command.h"
 #include "node/cli/console.h"
 #include "node/cli/drill_report.h"
+#include "node/cli/drill_simulate.h"
 #include "node/cli/progress.h"
 #include "node/cli/special.h"
 #include "node/cli/top.h"
@@ -485,6 +486,8 @@ const struct command commands[] = {
         "Put a fault in on purpose: node-power-loss, partition, coordinator-loss, agent-crash, member-loss, slow-disk, "
         "migration-fault.",
         "POST", "/v1/drills", "kind", drill_run, drill_show_columns),
+    {"drill", "simulate", "", "Drills in virtual time: thousands of faults on the cluster as it is, or as a file says.",
+     NULL, NULL, NULL, drill_simulate_options, NULL, drill_simulate_run, false, NULL, NULL},
     COMMAND("drill", "list", "", "All drills, the oldest first.", "GET", "/v1/drills", NULL, NULL, drill_columns),
     COMMAND("drill", "show", "DRILL", "One drill, with whom it hits.", "GET", "/v1/drills/%s", NULL, NULL,
             drill_show_columns),

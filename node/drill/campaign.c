@@ -9,8 +9,10 @@
 
 void campaign_fini(struct campaign *c)
 {
-    for (unsigned k = 0; k < CAMPAIGN_KINDS; k++)
-        free(c->figures[k].rto_ms);
+    for (unsigned k = 0; k < CAMPAIGN_KINDS; k++) {
+        free(c->figures[k].rto.ms);
+        free(c->figures[k].down.ms);
+    }
     free(c->stays);
     free(c->stay_of);
     c->stays = NULL;
@@ -20,24 +22,32 @@ void campaign_fini(struct campaign *c)
 
 /* ---- what came of a schedule ---- */
 
-static bool note_rto(struct campaign_figures *f, const struct world_outage *o, const struct world_schedule *s)
+static bool note_value(struct campaign_spread *to, uint64_t ms, unsigned guest, const struct world_schedule *s)
 {
-    if (f->rto_count == f->rto_room) {
-        uint64_t room = f->rto_room ? 2 * f->rto_room : 256;
-        uint64_t *grown = realloc(f->rto_ms, room * sizeof *grown);
+    if (to->count == to->room) {
+        uint64_t room = to->room ? 2 * to->room : 256;
+        uint64_t *grown = realloc(to->ms, room * sizeof *grown);
         if (!grown)
             return false;
-        f->rto_ms = grown;
-        f->rto_room = room;
+        to->ms = grown;
+        to->room = room;
     }
-    f->rto_ms[f->rto_count++] = o->ms;
-    if (o->ms > f->worst_ms) {
-        f->worst_ms = o->ms;
-        f->worst_seed = s->seed;
-        f->worst_node = s->node;
-        f->worst_guest = o->guest;
+    to->ms[to->count++] = ms;
+    if (ms > to->worst_ms) {
+        to->worst_ms = ms;
+        to->worst_seed = s->seed;
+        to->worst_node = s->node;
+        to->worst_guest = guest;
     }
     return true;
+}
+
+/* Where several things are wrong, or nothing really is, no outage has one fault that it would count from. */
+static bool note_outage(struct campaign_figures *f, enum campaign_kind kind, const struct world_outage *o,
+                        const struct world_schedule *s)
+{
+    return note_value(&f->down, o->down_ms, o->guest, s) &&
+           (!campaign_kind_has_node(kind) || note_value(&f->rto, o->since_fault_ms, o->guest, s));
 }
 
 static bool note_stay(struct campaign *c, enum campaign_kind kind, uint64_t seed, const struct world_stay *s)
@@ -74,7 +84,7 @@ static bool note(struct campaign *c, enum campaign_kind kind, const struct world
     if (r->lost >= 0)
         c->lost |= UINT64_C(1) << r->lost;
     for (unsigned i = 0; i < r->outage_count && noted; i++)
-        noted = note_rto(f, &r->outages[i], s);
+        noted = note_outage(f, kind, &r->outages[i], s);
     for (unsigned i = 0; i < r->stay_count && noted; i++)
         noted = note_stay(c, kind, s->seed, &r->stays[i]);
     if (!*r->wrong)
@@ -119,6 +129,12 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static void sort(struct campaign_spread *s)
+{
+    if (s->count)
+        qsort(s->ms, s->count, sizeof *s->ms, compare);
+}
+
 static int compare_stays(const void *a, const void *b)
 {
     const struct campaign_stay *x = a, *y = b;
@@ -155,9 +171,10 @@ int campaign_run(struct campaign *c, const struct cluster *cluster, const struct
         done = world_run(world, &schedule, &result) && note(c, kind, &schedule, &result);
     }
     world_free(world);
-    for (unsigned k = 0; k < CAMPAIGN_KINDS; k++)
-        if (c->figures[k].rto_count)
-            qsort(c->figures[k].rto_ms, c->figures[k].rto_count, sizeof *c->figures[k].rto_ms, compare);
+    for (unsigned k = 0; k < CAMPAIGN_KINDS; k++) {
+        sort(&c->figures[k].rto);
+        sort(&c->figures[k].down);
+    }
     if (c->stay_count)
         qsort(c->stays, c->stay_count, sizeof *c->stays, compare_stays);
     return done ? 0 : err_set(err, ENOMEM, "no memory for a simulation of %d nodes", cluster->node_count);

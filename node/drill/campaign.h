@@ -46,14 +46,19 @@ struct campaign_plan {
     uint64_t schedules, seed;
 };
 
-/* What came of one kind. */
-struct campaign_figures {
-    uint64_t schedules, stood, takeovers; /* stood: schedules in which a guest did */
-    uint64_t *rto_ms;                     /* of each guest that stood and ran again; in the end: sorted */
-    uint64_t rto_count, rto_room;
+/* How long it took for guests that stood to run again, a value each; in the end they are sorted. */
+struct campaign_spread {
+    uint64_t *ms, count, room;
     uint64_t worst_ms, worst_seed;
     int worst_node;
     unsigned worst_guest;
+};
+
+/* What came of one kind. */
+struct campaign_figures {
+    uint64_t schedules, stood, takeovers; /* stood: schedules in which a guest did */
+    struct campaign_spread rto;           /* from the fault; of kinds that hit one node */
+    struct campaign_spread down;          /* from when it stood */
 };
 
 /* A guest that stayed down whenever that node was lost; the first time. */
@@ -79,7 +84,7 @@ struct campaign {
     uint64_t lost, unbearable; /* nodes: that were lost for long; of which a guest stayed down. 1 << index */
     struct campaign_stay *stays;
     unsigned stay_count, stay_room;
-    unsigned *stay_of; /* by node and guest: index + 1 */
+    unsigned *stay_of;                                /* by node and guest: index + 1 */
     struct campaign_wrong wrongs[CAMPAIGN_WRONG_MAX]; /* the first of them */
     uint64_t wrong_count;
 };

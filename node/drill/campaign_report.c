@@ -7,9 +7,9 @@
 #include "node/drill/cluster.h"
 
 /* Of a hundred outages, so many were at most as long. */
-static uint64_t percentile(const struct campaign_figures *f, unsigned percent)
+static uint64_t percentile(const struct campaign_spread *s, unsigned percent)
 {
-    return f->rto_count ? f->rto_ms[(f->rto_count - 1) * percent / 100] : 0;
+    return s->count ? s->ms[(s->count - 1) * percent / 100] : 0;
 }
 
 static const char *node_name(const struct campaign *c, int node)
@@ -36,19 +36,24 @@ static json_t *names_of(const struct campaign *c, uint64_t nodes)
     return list;
 }
 
+static json_t *spread_json(const struct campaign *c, const struct campaign_spread *s)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "restarts", (json_int_t)s->count, "p50_ms",
+                     (json_int_t)percentile(s, 50), "p99_ms", (json_int_t)percentile(s, 99), "worst_ms",
+                     (json_int_t)s->worst_ms, "worst_seed", (json_int_t)s->worst_seed, "worst_node",
+                     node_name(c, s->worst_node), "worst_guest", c->cluster->guests[s->worst_guest].name);
+}
+
 static json_t *kind_json(const struct campaign *c, enum campaign_kind kind)
 {
     const struct campaign_figures *f = &c->figures[kind];
-    json_t *to = json_pack("{s:s, s:I, s:I, s:I}", "kind", campaign_kind_name(kind), "schedules",
-                           (json_int_t)f->schedules, "take_overs", (json_int_t)f->takeovers, "stood",
-                           (json_int_t)f->stood);
-    if (f->rto_count)
-        json_object_set_new(
-            to, "rto",
-            json_pack("{s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "restarts", (json_int_t)f->rto_count, "p50_ms",
-                      (json_int_t)percentile(f, 50), "p99_ms", (json_int_t)percentile(f, 99), "worst_ms",
-                      (json_int_t)f->worst_ms, "worst_seed", (json_int_t)f->worst_seed, "worst_node",
-                      node_name(c, f->worst_node), "worst_guest", c->cluster->guests[f->worst_guest].name));
+    json_t *to =
+        json_pack("{s:s, s:I, s:I, s:I}", "kind", campaign_kind_name(kind), "schedules", (json_int_t)f->schedules,
+                  "take_overs", (json_int_t)f->takeovers, "stood", (json_int_t)f->stood);
+    if (f->rto.count)
+        json_object_set_new(to, "rto", spread_json(c, &f->rto));
+    if (f->down.count)
+        json_object_set_new(to, "down", spread_json(c, &f->down));
     return to;
 }
 
@@ -57,10 +62,10 @@ static json_t *stays_json(const struct campaign *c)
     json_t *list = json_array();
     for (unsigned i = 0; i < c->stay_count; i++) {
         const struct campaign_stay *s = &c->stays[i];
-        json_array_append_new(
-            list, json_pack("{s:s, s:s, s:s, s:I, s:s, s:I}", "node", node_name(c, s->node), "guest",
-                            c->cluster->guests[s->guest].name, "reason", s->reason, "schedules",
-                            (json_int_t)s->schedules, "kind", campaign_kind_name(s->kind), "seed", (json_int_t)s->seed));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I, s:s, s:I}", "node", node_name(c, s->node), "guest",
+                                              c->cluster->guests[s->guest].name, "reason", s->reason, "schedules",
+                                              (json_int_t)s->schedules, "kind", campaign_kind_name(s->kind), "seed",
+                                              (json_int_t)s->seed));
     }
     return list;
 }
@@ -82,9 +87,9 @@ json_t *campaign_json(const struct campaign *c)
     for (unsigned k = 0; k < CAMPAIGN_KINDS; k++)
         if (c->figures[k].schedules)
             json_array_append_new(kinds, kind_json(c, (enum campaign_kind)k));
-    json_t *cluster = json_pack("{s:i, s:i, s:i, s:i, s:O}", "nodes", c->cluster->node_count, "away",
-                                away(c->cluster), "guests", (int)c->cluster->all_guests, "protected",
-                                (int)c->cluster->guest_count, "left_out", c->cluster->left_out);
+    json_t *cluster = json_pack("{s:i, s:i, s:i, s:i, s:O}", "nodes", c->cluster->node_count, "away", away(c->cluster),
+                                "guests", (int)c->cluster->all_guests, "protected", (int)c->cluster->guest_count,
+                                "left_out", c->cluster->left_out);
     return json_pack("{s:o, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:I, s:o}", "cluster", cluster, "kind",
                      campaign_kind_name(c->plan.kind), "node", node_name(c, c->plan.node), "schedules",
                      (json_int_t)c->plan.schedules, "seed", (json_int_t)c->plan.seed, "kinds", kinds, "lost",
@@ -106,21 +111,30 @@ static void print_cluster(FILE *out, const struct campaign *c)
         fprintf(out, "no guest is protected, so nothing would be taken over: `drover guest set GUEST --ha`\n");
 }
 
+static void print_spread(FILE *out, const struct campaign_spread *s)
+{
+    if (s->count)
+        fprintf(out, " %8" PRIu64 " %8" PRIu64 " %10" PRIu64, percentile(s, 50), percentile(s, 99), s->worst_ms);
+    else
+        fprintf(out, " %8s %8s %10s", "-", "-", "-");
+}
+
 static void print_figures(FILE *out, const struct campaign *c)
 {
-    fprintf(out, "\n%-16s %9s %10s %6s %10s %10s %12s  %s\n", "KIND", "SCHEDULES", "TAKE-OVERS", "STOOD", "RTO-P50-MS",
-            "RTO-P99-MS", "RTO-WORST-MS", "WORST-IS");
+    fprintf(out, "\n%-16s %9s %10s %6s %8s %8s %10s %8s %8s %10s  %s\n", "KIND", "SCHEDULES", "TAKE-OVERS", "STOOD",
+            "RTO-P50", "RTO-P99", "RTO-WORST", "DOWN-P50", "DOWN-P99", "DOWN-WORST", "MS; THE WORST IS");
     for (unsigned k = 0; k < CAMPAIGN_KINDS; k++) {
         const struct campaign_figures *f = &c->figures[k];
+        const struct campaign_spread *s = f->rto.count ? &f->rto : &f->down;
         if (!f->schedules)
             continue;
         fprintf(out, "%-16s %9" PRIu64 " %10" PRIu64 " %6" PRIu64, campaign_kind_name((enum campaign_kind)k),
                 f->schedules, f->takeovers, f->stood);
-        if (f->rto_count)
-            fprintf(out, " %10" PRIu64 " %10" PRIu64 " %12" PRIu64 "  seed %" PRIu64 "%s%s, guest %s",
-                    percentile(f, 50), percentile(f, 99), f->worst_ms, f->worst_seed,
-                    f->worst_node >= 0 ? ", node " : "", node_name(c, f->worst_node),
-                    c->cluster->guests[f->worst_guest].name);
+        print_spread(out, &f->rto);
+        print_spread(out, &f->down);
+        if (s->count)
+            fprintf(out, "  seed %" PRIu64 "%s%s, guest %s", s->worst_seed, s->worst_node >= 0 ? ", node " : "",
+                    node_name(c, s->worst_node), c->cluster->guests[s->worst_guest].name);
         fputc('\n', out);
     }
 }
@@ -140,7 +154,7 @@ static void print_losses(FILE *out, const struct campaign *c)
     uint64_t there = 0;
     for (int n = 0; n < c->cluster->node_count; n++)
         there |= c->cluster->nodes[n].away ? 0 : UINT64_C(1) << n;
-    if (!c->lost)
+    if (!c->lost || !c->cluster->guest_count)
         return;
     if (c->unbearable) {
         fprintf(out, "\nnodes whose loss the cluster cannot bear: ");

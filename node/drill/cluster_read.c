@@ -255,8 +255,7 @@ static int read_protected(struct reading *r, const json_t *object, int node, uin
 
 static void leave_out(struct reading *r, const char *guest, const char *node)
 {
-    json_array_append_new(r->cluster->left_out,
-                          json_sprintf("guest %s is left out: its node %s is away", guest, node));
+    json_array_append_new(r->cluster->left_out, json_sprintf("guest %s is left out: its node %s is away", guest, node));
 }
 
 static int read_guest(struct reading *r, const json_t *object, size_t index, const json_t *nodes)
@@ -298,9 +297,9 @@ static int read_needs(struct reading *r, const json_t *object, struct cluster_gu
     int rc = read_list(r, object, "ha_after", START_NEEDS_MAX, &list);
     for (size_t i = 0; i < json_array_size(list) && !rc; i++) {
         const char *name = json_string_value(json_array_get(list, i));
-        int guest = index_in(r->guests, name, NOT_THERE);
-        if (guest == NOT_THERE)
-            return refuse(r, "ha_after", "there is no guest '%.80s'", name ? name : "?");
+        int guest = index_in(r->guests, name, NOT_THERE); /* one that is gone holds nobody up */
+        if (!name)
+            return refuse(r, "ha_after", "names of guests are needed");
         struct cluster_need *need = &g->needs[g->need_count++];
         *need = (struct cluster_need){.name = strdup(name), .guest = guest, .node = index_in(r->homes, name, -1)};
         rc = need->name ? 0 : no_memory(r);

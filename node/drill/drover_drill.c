@@ -63,6 +63,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_SCHEDULES:
         a->plan.schedules = number(arg, "schedules", state);
+        if (!a->plan.schedules)
+            argp_error(state, "--schedules: 1 at least");
         return 0;
     case KEY_SEED:
         a->plan.seed = number(arg, "seed", state);
@@ -135,8 +137,7 @@ static void say(const struct campaign *campaign, bool json)
 
 int main(int argc, char **argv)
 {
-    struct arguments a = {
-        .plan = {.kind = CAMPAIGN_ANY, .node = CAMPAIGN_NO_NODE, .schedules = SCHEDULES, .seed = 1}};
+    struct arguments a = {.plan = {.kind = CAMPAIGN_ANY, .node = CAMPAIGN_NO_NODE, .schedules = SCHEDULES, .seed = 1}};
     const struct argp argp = {.options = options, .parser = parse, .doc = "Drills on a cluster, in virtual time."};
     struct campaign campaign = {0};
     struct cluster cluster = {0};
@@ -152,5 +153,6 @@ int main(int argc, char **argv)
     campaign_fini(&campaign);
     cluster_fini(&cluster);
     fflush(stdout);
-    _exit(broken ? EXIT_WRONG : EXIT_OK); /* nobody may trace us any more, which a search for leaks at exit would have to */
+    _exit(broken ? EXIT_WRONG
+                 : EXIT_OK); /* nobody may trace us any more, which a search for leaks at exit would have to */
 }

@@ -42,7 +42,8 @@ struct world_schedule {
 /* A guest that stood, and ran again. */
 struct world_outage {
     unsigned guest;
-    uint64_t ms; /* from the beginning of the newest fault before it stood */
+    uint64_t since_fault_ms; /* from the beginning of the newest fault before it stood */
+    uint64_t down_ms;        /* from when it stood */
 };
 
 /* A guest that did not run as long as the node was lost, and could not. */

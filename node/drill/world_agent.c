@@ -6,7 +6,7 @@
 #include "node/agent/start_order.h"
 #include "node/drill/world_state.h"
 
-enum { ROUND_MS = 1500, SAY_EVERY_MS = 1000 };
+enum { ROUND_MS = 1500, SAY_EVERY_MS = 1000, ALWAYS_NS = 1 /* since before the cluster was looked at */ };
 
 /* ---- its beginning ---- */
 
@@ -159,7 +159,8 @@ static void look_at_guests(struct world *w, struct world_node *n)
     for (unsigned g = 0; g < w->guest_count; g++) {
         struct world_own *own = &n->own[g];
         bool runs = p->runs[g] && p->alive & UINT64_C(1) << p->owner[g];
-        own->runs_ns = !runs ? 0 : own->runs_ns ? own->runs_ns : now;
+        if (!runs || !own->runs_ns)
+            own->runs_ns = !runs ? 0 : w->now_ms < WORLD_ORDER_MS ? ALWAYS_NS : now;
         if (p->failovers[g] == own->cool_count)
             continue;
         uint64_t fresh_ms = failover_cool_ms(own->cool_row) + FAILOVER_FORGET_MS;
@@ -259,13 +260,10 @@ bool world_agent_may_start(struct world *w, int node, unsigned guest, char *why,
         return true;
     for (unsigned i = 0; i < g->need_count; i++) {
         const struct cluster_need *need = &g->needs[i];
-        uint64_t runs_ms = 0;
-        if (need->guest >= 0)
-            runs_ms = n->own[need->guest].runs_ns ? (now - n->own[need->guest].runs_ns) / WORLD_MS : 0;
-        else if (need->node >= 0 && n->mirror->alive & UINT64_C(1) << need->node)
-            runs_ms = UINT32_MAX; /* it has run all the time */
-        q.needs[i] =
-            (struct start_need){.name = need->name, .runs = runs_ms >= START_STEADY_MS, .runs_ms = runs_ms};
+        bool stays = need->guest < 0 && need->node >= 0 && n->mirror->alive & UINT64_C(1) << need->node;
+        uint64_t since_ns = need->guest >= 0 ? n->own[need->guest].runs_ns : stays ? ALWAYS_NS : 0;
+        uint64_t runs_ms = since_ns == ALWAYS_NS ? UINT32_MAX : since_ns ? (now - since_ns) / WORLD_MS : 0;
+        q.needs[i] = (struct start_need){.name = need->name, .runs = runs_ms >= START_STEADY_MS, .runs_ms = runs_ms};
         if (!runs_ms)
             q.needs[i].hopeless = hopeless(w, node, need, held_ms);
     }

@@ -114,8 +114,7 @@ static int draw_node(struct world *w)
 
 static void add(struct world *w, enum fault_kind kind, int node, uint64_t from_ms, uint64_t ms)
 {
-    w->faults[w->fault_count++] =
-        (struct fault){.kind = kind, .node = node, .from_ms = from_ms, .to_ms = from_ms + ms};
+    w->faults[w->fault_count++] = (struct fault){.kind = kind, .node = node, .from_ms = from_ms, .to_ms = from_ms + ms};
 }
 
 /* One of both: pauses, or a bad network. */
@@ -169,8 +168,8 @@ static void choose_drill(struct world *w, enum fault_kind kind)
 {
     int node = draw_node(w);
     uint64_t from_ms = FROM_MS + world_draw(w, 3000);
-    uint64_t ms = kind == FAULT_AGENT ? 300 + world_draw(w, CRASH_MOST_MS)
-                                      : DRILL_MS + w->settle_ms + world_draw(w, 10000);
+    uint64_t ms =
+        kind == FAULT_AGENT ? 300 + world_draw(w, CRASH_MOST_MS) : DRILL_MS + w->settle_ms + world_draw(w, 10000);
     add(w, kind, node, from_ms, ms);
 }
 

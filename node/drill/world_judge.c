@@ -42,13 +42,12 @@ static void no_doubles(struct world *w)
 
 static void runs_again(struct world *w, unsigned guest, struct world_fate *f)
 {
-    struct world_outage *outages =
-        grow(w, w->outages, w->result->outage_count, &w->outage_room, sizeof *w->outages);
+    struct world_outage *outages = grow(w, w->outages, w->result->outage_count, &w->outage_room, sizeof *w->outages);
     f->down = false;
-    if (!f->stays && outages) {
-        outages[w->result->outage_count++] = (struct world_outage){guest, w->now_ms - f->fault_ms};
-        w->outages = outages;
-    }
+    w->outages = outages ? outages : w->outages;
+    if (!f->stays && outages)
+        outages[w->result->outage_count++] =
+            (struct world_outage){guest, w->now_ms - f->fault_ms, w->now_ms - f->down_ms};
     f->stays = false;
 }
 
@@ -61,6 +60,7 @@ static void follow_fates(struct world *w)
         if (f->began && !runs && !f->down) {
             f->down = true;
             f->fault_ms = w->fault_ms;
+            f->down_ms = w->now_ms;
         } else if (runs && f->down) {
             runs_again(w, g, f);
         }
@@ -153,8 +153,8 @@ static void each_once(struct world *w, unsigned g)
     char why[WORLD_REASON_MAX];
     unsigned count = (unsigned)__builtin_popcountll(w->holders[g] & w->executing);
     int owner = w->truth.owner[g];
-    if (count == 1 || (!count && w->truth.alive & UINT64_C(1) << owner &&
-                       !world_agent_may_start(w, owner, g, why, sizeof why)))
+    if (count == 1 ||
+        (!count && w->truth.alive & UINT64_C(1) << owner && !world_agent_may_start(w, owner, g, why, sizeof why)))
         return;
     world_wrong(w, "in the end guest %s executes on %u nodes", w->cluster->guests[g].name, count);
 }

@@ -124,7 +124,7 @@ struct fault {
 /* How a guest fares, by what is true and not by what anybody knows. */
 struct world_fate {
     bool began, down, stays;
-    uint64_t fault_ms; /* the newest fault before it went down */
+    uint64_t fault_ms, down_ms; /* when the newest fault before it went down began; and when it did */
 };
 
 struct world {
@@ -140,7 +140,7 @@ struct world {
     struct world_node *nodes;
     uint64_t *holders; /* by guest: nodes with a process of it */
     struct call *calls;
-    uint64_t *calls_used; /* a bit each */
+    uint64_t *calls_used;                      /* a bit each */
     unsigned call_max, call_words, call_first; /* call_first: no word before it has a free one */
     uint64_t heard[FAILOVER_NODES_MAX + 1];    /* [from]: 1 << to, or in heard_outside */
     bool heard_outside[FAILOVER_NODES_MAX + 1];

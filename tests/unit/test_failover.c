@@ -1,6 +1,7 @@
 /* The rules of fail-over: what each says by itself, and all of them together in a simulated cluster.
  *
- *     test_failover [FIRST [COUNT]]      default: 0 400, of each class of node/drill/world.h that begins with no drill */
+ *     test_failover [FIRST [COUNT]]      default: 0 400, of each class of node/drill/world.h that begins with no drill
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -234,12 +235,12 @@ static const struct cluster *four_nodes(void)
     for (int n = 0; n < 4; n++)
         nodes[n] = (struct cluster_node){.name = names[n], .memory_bytes = GIB(4), .place = {n, n, n}};
     for (int g = 0; g < 3; g++)
-        protected[g] = (struct cluster_guest){.name = names[4 + g],
-                                              .node = CLUSTER_DRAWN,
-                                              .memory_bytes = GIB(1),
-                                              .may = 15,
-                                              .disks = &disk,
-                                              .disk_count = 1};
+    protected[g] = (struct cluster_guest){.name = names[4 + g],
+                                          .node = CLUSTER_DRAWN,
+                                          .memory_bytes = GIB(1),
+                                          .may = 15,
+                                          .disks = &disk,
+                                          .disk_count = 1};
     return &cluster;
 }
 
