@@ -19,8 +19,8 @@ const struct command_option drill_simulate_options[] = {
     {"cluster", "FILE", COMMAND_TEXT, "cluster", NULL,
      "as `drover cluster export` writes it; without it, the cluster as it is"},
     {"kind", "KIND", COMMAND_TEXT, "kind", NULL,
-     "node-power-loss, partition, coordinator-loss, agent-crash, store-loss, calm (nothing is lost), several (at a "
-     "time), or any: all in turn (any)"},
+     "node-power-loss, partition, coordinator-loss, agent-crash, store-loss, store-patchy (each node for a "
+     "time of its own), calm (nothing is lost), several (at a time), or any: all in turn (any)"},
     {"node", "NODE", COMMAND_TEXT, "node", NULL, "that is hit; without it, each in turn"},
     {"schedules", "N", COMMAND_INT, "schedules", NULL, "how many (1000)"},
     {"seed", "N", COMMAND_INT, "seed", NULL, "of the first one; the same seed gives the same (1)"},

@@ -143,7 +143,7 @@ static int compare_stays(const void *a, const void *b)
 
 static int check(const struct cluster *cluster, const struct campaign_plan *plan, struct err *err)
 {
-    bool bound = plan->kind == CAMPAIGN_ANY || plan->kind == CAMPAIGN_CALM || plan->kind == CAMPAIGN_SEVERAL;
+    bool bound = plan->kind == CAMPAIGN_ANY || plan->kind >= CAMPAIGN_STORE_PATCHY; /* or takes one where it can */
     if (!plan->schedules || plan->schedules > CAMPAIGN_SCHEDULES_MAX)
         return err_set(err, EINVAL, "--schedules: 1 to %d are possible", CAMPAIGN_SCHEDULES_MAX);
     if (plan->node == CAMPAIGN_NO_NODE)

@@ -14,6 +14,7 @@ static const struct {
     [CAMPAIGN_COORDINATOR_LOSS] = {"coordinator-loss", WORLD_COORDINATOR_LOSS, true, true},
     [CAMPAIGN_AGENT_CRASH] = {"agent-crash", WORLD_AGENT_CRASH, true, false},
     [CAMPAIGN_STORE_LOSS] = {"store-loss", WORLD_NO_STORE, false, false},
+    [CAMPAIGN_STORE_PATCHY] = {"store-patchy", WORLD_PATCHY, false, false},
     [CAMPAIGN_CALM] = {"calm", WORLD_CALM, false, false},
     [CAMPAIGN_SEVERAL] = {"several", WORLD_ANYTHING, false, false},
 };
@@ -40,8 +41,8 @@ int campaign_kind_find(const char *name, enum campaign_kind *kind, struct err *e
                            "`drover drill run %s` does it",
                            name, name);
     return err_set(err, EINVAL,
-                   "--kind '%.40s': node-power-loss, partition, coordinator-loss, agent-crash, store-loss, calm, "
-                   "several or any is needed",
+                   "--kind '%.40s': node-power-loss, partition, coordinator-loss, agent-crash, store-loss, "
+                   "store-patchy, calm, several or any is needed",
                    name);
 }
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/drill/world_state.h"
+#include "node/drill/world_parts.h"
 
 enum { CALLS = 24, LEASES = 32, LEASES_LEAST = 512, END_MS = 130000, SHORT_END_MS = 70000, AFTER_DRILL_MS = 30000 };
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "node/agent/start_order.h"
-#include "node/drill/world_state.h"
+#include "node/drill/world_parts.h"
 
 enum { ROUND_MS = 1500, SAY_EVERY_MS = 1000, ALWAYS_NS = 1 /* since before the cluster was looked at */ };
 

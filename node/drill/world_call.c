@@ -1,5 +1,5 @@
 /* Calls: asked, heard or not, answered, heard or not. Who waits for what was lost finds out by waiting too long. */
-#include "node/drill/world_state.h"
+#include "node/drill/world_parts.h"
 
 enum { ANSWER_MS = 5000, NOWHERE = -1 };
 

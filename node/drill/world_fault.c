@@ -1,5 +1,5 @@
 /* Faults: which a schedule has, what each does when it begins, and how it heals. */
-#include "node/drill/world_state.h"
+#include "node/drill/world_parts.h"
 
 enum { FROM_MS = 12000, DRILL_MS = 40000, CRASH_MOST_MS = 12000, LONG_MS = 30000, FOR_GOOD_MS = 130000 };
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/drill/world_state.h"
+#include "node/drill/world_parts.h"
 
 /* Room for one more; NULL: out of memory. */
 static void *grow(struct world *w, void *list, unsigned count, unsigned *room, size_t bytes)

@@ -1,7 +1,7 @@
 /* The store: it answers in one order, ends leases late and never early, and shows watches what was. */
 #include <string.h>
 
-#include "node/drill/world_state.h"
+#include "node/drill/world_parts.h"
 
 static bool lease_lives(const struct world *w, unsigned lease)
 {

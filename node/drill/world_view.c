@@ -2,7 +2,7 @@
  * is worked out once. */
 #include <string.h>
 
-#include "node/drill/world_state.h"
+#include "node/drill/world_parts.h"
 
 /* ---- where a guest may go ---- */
 
