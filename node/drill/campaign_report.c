@@ -6,10 +6,10 @@
 #include "node/drill/campaign.h"
 #include "node/drill/cluster.h"
 
-/* Of a hundred outages, so many were at most as long. */
+/* So many of a hundred were at most as long. */
 static uint64_t percentile(const struct campaign_spread *s, unsigned percent)
 {
-    return s->count ? s->ms[(s->count - 1) * percent / 100] : 0;
+    return s->count ? s->ms[(s->count * percent + 99) / 100 - 1] : 0;
 }
 
 static const char *node_name(const struct campaign *c, int node)

@@ -11,6 +11,7 @@
 #include "node/drill/cluster.h"
 
 enum { PRIORITY = 50, PRIORITY_MAX = 100, DELAY_MAX_MS = 600000, WHERE_MAX = 128, NAME_SHOWN = 80 };
+#define MEMORY_MAX (UINT64_C(1) << 48) /* so that no sum is too large */
 enum { NOT_PROTECTED = -1, NOT_THERE = -2 };
 
 struct reading {
@@ -55,11 +56,12 @@ static int read_size(struct reading *r, const json_t *object, const char *key, u
     *bytes = 0;
     if (!value)
         return 0;
-    if (json_is_string(value))
-        return units_parse_size(json_string_value(value), bytes, &why) ? refuse(r, key, "%s", why.text) : 0;
-    if (!json_is_number(value) || !(number >= 0 && number <= 1e18))
-        return refuse(r, key, "a size is needed: bytes, or a text like \"16G\"");
-    *bytes = (uint64_t)number;
+    if (json_is_string(value) && units_parse_size(json_string_value(value), bytes, &why))
+        return refuse(r, key, "%s", why.text);
+    if (json_is_number(value) && number >= 0 && number <= (double)MEMORY_MAX)
+        *bytes = (uint64_t)number;
+    else if (!json_is_string(value) || *bytes > MEMORY_MAX)
+        return refuse(r, key, "a size is needed, 256T at most: bytes, or a text like \"16G\"");
     return 0;
 }
 

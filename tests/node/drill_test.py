@@ -133,12 +133,13 @@ class Drill(ThreeNodes):
         exported = self.n1.do('cluster', 'export')
         web = [g for g in exported['guests'] if g['name'] == 'web'][0]
         self.assertTrue(web['ha'])
-        self.assertEqual((sorted(web['volumes'][0]['members']), web['volumes'][0]['spare']), (sorted(n.name for n in self.nodes), 1))
+        names = sorted(n.name for n in self.nodes)
+        self.assertEqual((sorted(web['volumes'][0]['members']), web['volumes'][0]['spare']), (names, 1))
         done = self.n1.cli('drill', 'simulate', '--schedules', '80', '--json')
         self.assertEqual(done.returncode, 0, done.stderr)
         report = json.loads(done.stdout)
         self.assertEqual((report['cluster']['nodes'], report['cluster']['protected']), (3, 1))
-        self.assertEqual((report['violations'], report['not_borne'], report['lost']), ([], [], ['n1', 'n2', 'n3']), report)
+        self.assertEqual((report['violations'], report['not_borne'], report['lost']), ([], [], names), report)
         self.assertGreater(report['kinds'][0]['take_overs'], 0)
         path = os.path.join(self.n1.folder, 'exported.json')
         with open(path, 'w') as f:
