@@ -384,8 +384,8 @@ const struct command commands[] = {
     COMMAND("ha", "disarm", "", "They are not, for work on the network; guests without a lease stand all the same.",
             "POST", "/v1/ha/disarm", NULL, NULL, ha_columns),
 
-    COMMAND("cluster", "export", "", "The cluster in the format that drover-balancer reads.", "GET",
-            "/v1/cluster/export", NULL, NULL, NULL),
+    COMMAND("cluster", "export", "", "The cluster in the format that drover-balancer and `drover drill simulate` read.",
+            "GET", "/v1/cluster/export", NULL, NULL, NULL),
 
     COMMAND("balance", "status", "", "Who balances, what it sees and what it plans.", "GET", "/v1/balance", NULL, NULL,
             balance_columns),

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SETTLE_MAX_MS = 900000, CHAIN_MAX = 64 };
+enum { SETTLE_MAX_MS = 900000, CHAIN_MAX = 400 /* each link takes START_STEADY_MS at least */ };
 
 void cluster_fini(struct cluster *c)
 {
@@ -34,25 +34,31 @@ int cluster_find_node(const struct cluster *c, const char *name)
     return -1;
 }
 
-/* What is after itself, which no cluster lets anybody ask for, ends at CHAIN_MAX. */
-static uint64_t chain_ms(const struct cluster *c, const struct cluster_guest *g, unsigned depth)
+/* How long a guest waits, by what is known of those that it needs. */
+static uint64_t wait_ms(const struct cluster_guest *g, const uint64_t *waits)
 {
     uint64_t longest = 0;
-    for (unsigned i = 0; i < g->need_count && depth < CHAIN_MAX; i++) {
-        const struct cluster_need *need = &g->needs[i];
-        uint64_t before = need->guest >= 0 ? chain_ms(c, &c->guests[need->guest], depth + 1) : 0;
-        before += START_STEADY_MS;
+    for (unsigned i = 0; i < g->need_count; i++) {
+        uint64_t before = START_STEADY_MS + (g->needs[i].guest >= 0 ? waits[g->needs[i].guest] : 0);
         longest = before > longest ? before : longest;
     }
-    return longest + g->delay_ms;
+    return longest + g->delay_ms < SETTLE_MAX_MS ? longest + g->delay_ms : SETTLE_MAX_MS;
 }
 
+/* What starts after itself, which no cluster lets anybody ask for, comes to the most there is. */
 uint64_t cluster_settle_ms(const struct cluster *c)
 {
-    uint64_t most = 0;
-    for (unsigned g = 0; g < c->guest_count; g++) {
-        uint64_t ms = c->guests[g].need_count || c->guests[g].delay_ms ? chain_ms(c, &c->guests[g], 0) : 0;
-        most = ms > most ? ms : most;
+    uint64_t most = 0, *waits = calloc(c->guest_count + 1, sizeof *waits);
+    bool changed = waits;
+    for (unsigned round = 0; changed && round < CHAIN_MAX; round++) {
+        changed = false;
+        for (unsigned g = 0; g < c->guest_count; g++) {
+            uint64_t ms = wait_ms(&c->guests[g], waits);
+            changed |= ms != waits[g];
+            waits[g] = ms;
+            most = ms > most ? ms : most;
+        }
     }
-    return most < SETTLE_MAX_MS ? most : SETTLE_MAX_MS;
+    free(waits);
+    return most;
 }

@@ -6,7 +6,12 @@
 #include "node/agent/start_order.h"
 #include "node/drill/world_parts.h"
 
-enum { ROUND_MS = 1500, SAY_EVERY_MS = 1000, ALWAYS_NS = 1 /* since before the cluster was looked at */ };
+enum {
+    ROUND_MS = 1500,
+    SAY_EVERY_MS = 1000,
+    ASK_FORBIDDEN_MS = 5000,
+    ALWAYS_NS = 1 /* since before the cluster was looked at */
+};
 
 /* ---- its beginning ---- */
 
@@ -345,35 +350,48 @@ static void add(uint64_t *sum, uint64_t value)
     *sum ^= *sum >> 29;
 }
 
-/* All that the decision depends on: as long as it is the same, so is the decision. Never 0. */
-static uint64_t sum_up(const struct world *w, const struct world_node *n)
+static uint64_t gone_ms(const struct world_node *n, int other, uint64_t now)
 {
-    const struct failover_view *v = &w->view;
+    return (now - n->gone_ns[other]) / WORLD_MS;
+}
+
+/* It was seen alive, or has had time enough to come. */
+static bool is_known(const struct world_node *n, int other, uint64_t now)
+{
+    return n->seen & UINT64_C(1) << other || now >= n->began_ns + FAILOVER_GRACE_MS * WORLD_MS;
+}
+
+/* All that the decision depends on: as long as it is the same, so is the decision. Never 0. Where nothing may be taken
+ * over nothing else matters; it is asked all the same now and then, for that is to be shown. */
+static uint64_t sum_up(const struct world *w, const struct world_node *n, uint64_t now)
+{
+    const struct picture *p = n->mirror;
     uint64_t sum = 0;
-    add(&sum, n->mirror->revision);
+    if (tenure_forbids(&n->tenure, now)) {
+        add(&sum, now / (ASK_FORBIDDEN_MS * WORLD_MS));
+        return sum | 1;
+    }
+    add(&sum, p->revision);
     add(&sum, w->turns);
-    add(&sum, v->forbidden != NULL);
-    for (int i = 0; i < v->node_count; i++)
-        if (!v->nodes[i].alive)
-            add(&sum, (uint64_t)i << 32 | v->nodes[i].gone_ms / FAILOVER_PATIENCE_MS << 1 | v->nodes[i].lost);
-    for (unsigned i = 0; i < v->guest_count; i++)
-        add(&sum, v->guests[i].cool_ms > 0);
+    for (int i = 0; i < w->node_count; i++)
+        if (!(p->alive & UINT64_C(1) << i))
+            add(&sum, (uint64_t)i << 32 | gone_ms(n, i, now) / FAILOVER_PATIENCE_MS << 1 | is_known(n, i, now));
+    for (unsigned i = 0; i < p->orphan_count; i++)
+        if (n->own[p->orphans[i]].cool_count)
+            add(&sum, (uint64_t)i << 1 | (cool_ms(n, p->orphans[i], now) > 0));
     return sum | 1;
 }
 
-static void see(struct world *w, int node)
+static void see(struct world *w, int node, uint64_t now)
 {
     struct world_node *n = &w->nodes[node];
     struct failover_view *v = &w->view;
-    uint64_t now = world_clock(w, n);
     world_view_make(w, n->mirror, node);
     v->self = node;
     v->forbidden = tenure_forbids(&n->tenure, now);
     for (int i = 0; i < v->node_count; i++) {
-        struct failover_node *other = &v->nodes[i];
-        bool known = n->seen & UINT64_C(1) << i || now >= n->began_ns + FAILOVER_GRACE_MS * WORLD_MS;
-        other->gone_ms = (now - n->gone_ns[i]) / WORLD_MS;
-        other->lost = !other->alive && known;
+        v->nodes[i].gone_ms = gone_ms(n, i, now);
+        v->nodes[i].lost = !v->nodes[i].alive && is_known(n, i, now);
     }
     for (unsigned i = 0; i < v->guest_count; i++)
         v->guests[i].cool_ms = cool_ms(n, n->mirror->orphans[i], now);
@@ -403,13 +421,13 @@ static void take_over(struct world *w, int node)
 static void look_for_lost(struct world *w, int node)
 {
     struct world_node *n = &w->nodes[node];
-    if (n->mirror->derived && !n->mirror->orphan_count)
-        return;
-    see(w, node);
-    uint64_t sum = sum_up(w, n);
-    if (!w->view.guest_count || sum == n->decided)
+    uint64_t now = world_clock(w, n);
+    world_picture_derive(w, n->mirror);
+    uint64_t sum = n->mirror->orphan_count ? sum_up(w, n, now) : n->decided;
+    if (sum == n->decided)
         return;
     n->decided = sum;
+    see(w, node, now);
     if (failover_decide(&w->view, w->decisions))
         take_over(w, node);
     else

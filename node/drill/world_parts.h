@@ -53,6 +53,8 @@ void world_agent_failed(struct world *w, const struct call *c); /* there was no 
 bool world_agent_may_start(struct world *w, int node, unsigned guest, char *why, unsigned room);
 
 /* ---- world_view.c ---- */
+/* Works out what follows from a picture, once. */
+void world_picture_derive(struct world *w, struct picture *p);
 /* Into w->view: what follows from the picture, with the guests whose node is not alive, in the order of orphans. asker:
  * who asks the members of volumes whether they answer. */
 void world_view_make(struct world *w, struct picture *p, int asker);

@@ -49,7 +49,7 @@ static uint64_t able(const struct world *w, const struct picture *p, unsigned gu
 
 /* ---- what follows from a picture ---- */
 
-static void derive(struct world *w, struct picture *p)
+void world_picture_derive(struct world *w, struct picture *p)
 {
     if (p->derived)
         return;
@@ -114,7 +114,7 @@ void world_view_guest(struct world *w, const struct picture *p, int asker, unsig
 void world_view_make(struct world *w, struct picture *p, int asker)
 {
     struct failover_view *v = &w->view;
-    derive(w, p);
+    world_picture_derive(w, p);
     v->node_count = w->node_count;
     v->self = FAILOVER_NOBODY;
     v->guests = w->view_guests;
