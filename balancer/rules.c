@@ -19,7 +19,7 @@ const char *rules_text(enum rule rule)
         [RULE_CPU_MODEL] = "the CPU model is not offered",
         [RULE_NETWORK] = "a network is not reached",
         [RULE_POOL] = "a storage pool is not reached",
-        [RULE_PIN] = "not one of the nodes it is pinned to, or one it avoids",
+        [RULE_PIN] = "not one of the nodes it is pinned to, one it avoids, or one without a copy of what it boots from",
         [RULE_NODE_CLOSED] = "the node takes no guests",
         [RULE_NODE_STALE] = "no fresh measurements of the node",
         [RULE_MIGRATION] = "no migration between these nodes",

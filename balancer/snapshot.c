@@ -142,7 +142,7 @@ static json_t *make_guest(const struct making *m, const char *id, json_t *guest)
     json_object_set_new_nocheck(to, "memory", json_real(memory));
     json_object_set_new_nocheck(to, "movable", json_boolean(moves));
     if (to)
-        snapshot_rules_guest(to, spec, node, m->nodes_by_name);
+        snapshot_rules_guest(to, spec, node, m->nodes_by_name, json_object_get(m->objects, "image"));
     if (to && runs)
         snapshot_failover_guest(to, spec, json_object_get(json_object_get(m->objects, "volumes"), id));
     if (to && runs) {

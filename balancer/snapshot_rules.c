@@ -1,6 +1,7 @@
 #include "balancer/snapshot_rules.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,9 +35,10 @@ static json_t *known(const json_t *list, const json_t *without, const json_t *no
     return some;
 }
 
-static void put_pins(json_t *to, const json_t *spec, const json_t *nodes)
+/* avoid: what it says, and nodes without its images. */
+static void put_pins(json_t *to, const json_t *spec, const json_t *avoid, const json_t *nodes)
 {
-    const json_t *pin = json_object_get(spec, "pin"), *avoid = json_object_get(spec, "avoid");
+    const json_t *pin = json_object_get(spec, "pin");
     bool pinned = json_array_size(pin) > 0;
     if (!pinned && !json_array_size(avoid))
         return;
@@ -46,6 +48,55 @@ static void put_pins(json_t *to, const json_t *spec, const json_t *nodes)
     else if (pinned) /* to nodes that are gone: anywhere else is as wrong as here */
         json_object_set_new(to, "movable", json_false());
     json_decref(list);
+}
+
+/* ---- what it boots from (node/agent/boot_image.h) ---- */
+
+static bool is_same(const char *a, const char *b)
+{
+    return *a && !strcmp(a, b);
+}
+
+static json_t *image_named(json_t *images, const char *name)
+{
+    json_t *image;
+    const char *id;
+    json_object_foreach (images, id, image)
+        if (!strcmp(snapshot_text(json_object_get(image, "value"), "name"), name))
+            return image;
+    return NULL;
+}
+
+/* It has copied it, or has imported it or the same. */
+static bool holds(const json_t *node, const char *node_name, const json_t *image, json_t *images)
+{
+    const char *sum = snapshot_text(json_object_get(image, "state"), "content_sha256"), *id;
+    const char *source = snapshot_text(json_object_get(json_object_get(image, "value"), "spec"), "sha256");
+    const json_t *copies = json_object_get(json_object_get(node, "state"), "boot_images"), *one;
+    if (!strcmp(snapshot_text(json_object_get(copies, sum), "phase"), "ready"))
+        return true;
+    json_t *other;
+    json_object_foreach (images, id, other) {
+        one = json_object_get(other, "state");
+        bool here = !strcmp(snapshot_text(one, "phase"), "ready") && !strcmp(snapshot_text(one, "node"), node_name);
+        if (here &&
+            (other == image || is_same(sum, snapshot_text(one, "content_sha256")) ||
+             is_same(source, snapshot_text(json_object_get(json_object_get(other, "value"), "spec"), "sha256"))))
+            return true;
+    }
+    return false;
+}
+
+static void add_lacking(json_t *avoid, const char *name, const char *at, json_t *nodes, json_t *images)
+{
+    const json_t *image = *name ? image_named(images, name) : NULL;
+    json_t *node;
+    const char *node_name;
+    if (!image)
+        return;
+    json_object_foreach (nodes, node_name, node)
+        if (strcmp(node_name, at) != 0 && !has(avoid, node_name) && !holds(node, node_name, image, images))
+            json_array_append_new(avoid, json_string(node_name));
 }
 
 /* A guest that sees its host's processor needs the same one; else the model that it was given. */
@@ -62,9 +113,16 @@ static void put_processor(json_t *to, const json_t *spec, const json_t *node)
         json_object_set_new(to, "cpu_models", json_pack("[s]", needs));
 }
 
-void snapshot_rules_guest(json_t *to, const json_t *spec, const json_t *node, const json_t *nodes)
+void snapshot_rules_guest(json_t *to, const json_t *spec, const json_t *node, json_t *nodes, json_t *images)
 {
-    put_pins(to, spec, nodes);
+    const json_t *boot = json_object_get(spec, "boot"), *said = json_object_get(spec, "avoid");
+    json_t *avoid = json_is_array(said) ? json_copy((json_t *)(uintptr_t)said) : json_array();
+    if (boot) {
+        add_lacking(avoid, snapshot_text(boot, "kernel"), snapshot_text(spec, "node"), nodes, images);
+        add_lacking(avoid, snapshot_text(boot, "initrd"), snapshot_text(spec, "node"), nodes, images);
+    }
+    put_pins(to, spec, avoid, nodes);
+    json_decref(avoid);
     put_processor(to, spec, node);
 }
 

@@ -89,12 +89,17 @@ static void tell(void *context)
     c->t->host->changed(c->t->host, c->phase);
 }
 
-static void enter(struct migrate_target *t, enum migrate_target_phase phase)
+static void mark(struct migrate_target *t, enum migrate_target_phase phase)
 {
-    struct call c = {.t = t, .phase = phase};
     pthread_mutex_lock(&t->lock);
     t->phase = phase;
     pthread_mutex_unlock(&t->lock);
+}
+
+static void enter(struct migrate_target *t, enum migrate_target_phase phase)
+{
+    struct call c = {.t = t, .phase = phase};
+    mark(t, phase);
     if (phase != MIGRATE_TARGET_OPEN) /* that hurries */
         migrate_crew_on_main(t->crew, tell, &c);
 }
@@ -342,6 +347,8 @@ static int take_over(struct migrate_target *t, const json_t *last, struct err *e
     struct migrate_link *l = &t->links[0];
     enter(t, MIGRATE_TARGET_OPEN);
     migrate_crew_on_main(t->crew, load, &c);
+    if (!c.rc && t->hold)
+        mark(t, MIGRATE_TARGET_HELD); /* before the source hears of it: its agents may be quicker than this thread */
     json_t *words = json_object();
     int rc = c.rc ? c.rc : migrate_words_put(l, MIGRATE_READY, 0, words, err);
     rc = rc ? rc : t->hold ? wait_go_of_agent(t, err) : wait_go_of_source(t, err);

@@ -218,7 +218,7 @@ static void told(struct fan *fan)
     }
     if (again && !v->closing)
         change_kick(v);
-    else if (counts && !v->closing && !v->dead)
+    if (!v->change.running && counts && !v->closing && !v->dead) /* the kick had nothing to do */
         change_note(v); /* or whoever opens it next would need enough of the set before, too */
     if (change_settled(v))
         volume_recover(v);

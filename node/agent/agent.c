@@ -95,7 +95,7 @@ struct agent {
     struct export_place export_place;
     struct volume_place volume_place;
     struct image_place image_place;
-    struct boot_copies_place boot_place;
+    struct boot_copy_place boot_place;
 
     struct report *report;
     struct presence *presence;
@@ -234,8 +234,8 @@ static void fill_places(struct agent *a)
     };
     a->volume_place = (struct volume_place){
         .loop = a->loop, .exports = &a->export_place, .img = a->img_program, .state = a->config->state};
-    a->boot_place =
-        (struct boot_copies_place){.loop = a->loop, .img = a->img_program, .state = a->config->state, .tls = tls};
+    a->boot_place = (struct boot_copy_place){
+        .loop = a->loop, .exports = &a->export_place, .img = a->img_program, .import = a->import_program, .tls = tls};
     a->drill_place = (struct drill_faults_place){.loop = a->loop,
                                                  .cgroups = &a->cgroups,
                                                  .program = a->fault_program,
@@ -387,7 +387,7 @@ static void ticked(void *context)
     if (!a->failovers)
         return;
     failovers_tick(a->failovers);
-    presence_reaches(a->presence, member_probe_reached(failovers_probe(a->failovers)));
+    presence_say(a->presence, "reaches", member_probe_reached(failovers_probe(a->failovers)));
     if (a->give_aways)
         give_aways_tick(a->give_aways);
 }
@@ -418,6 +418,7 @@ static int begin_failover(struct agent *a, struct err *err)
 static void boot_copy_changed(void *context)
 {
     struct agent *a = context;
+    presence_say(a->presence, "boot_images", boot_copies_state(a->boot_copies));
     if (a->guests)
         guests_look(a->guests);
 }
@@ -459,7 +460,7 @@ static int begin(struct agent *a, struct err *err)
         return err_set(err, ENOMEM, "out of memory");
     a->guest_place.cluster = a->cluster;
     a->guest_place.tenure = presence_tenure(a->presence);
-    a->boot_copies = boot_copies_new(a->cluster, &a->boot_place, boot_copy_changed, a, err);
+    a->boot_copies = boot_copies_new(a->cluster, &a->boot_place, a->config->state, boot_copy_changed, a, err);
     if (!a->boot_copies)
         return -err->code;
     a->plan_place.copies = a->boot_copies;

@@ -79,7 +79,7 @@ static int complete_image(const struct mirror *m, json_t *spec, struct complete_
 
 static int complete_node(const struct mirror *m, const char *id, json_t *spec, struct complete_error *e)
 {
-    const struct placement_guest guest = {id, spec, ""};
+    const struct placement_guest guest = {.id = id, .spec = spec, .shown_on = ""};
     char why[PLACEMENT_WHY_MAX] = "";
     if (!json_is_string(json_object_get(spec, "node"))) {
         const struct object *node = placement_choose(m, &guest, NULL, why);

@@ -1,12 +1,15 @@
-/* drover-import: one image, from a URL or a file, through its decompressor, to a raw file. A program of its own because
- * it reads what others wrote, and the agent does not: it gives up root before the first byte.
+/* drover-import: one image, from a URL or a file, through its decompressor, to a raw file; or the sum of one that is
+ * there. A program of its own because it reads what others wrote, and the agent does not: it gives up root before the
+ * first byte.
  *
- *     descriptor 3   what to do: {"url":..., "sha256":...}; no url: descriptor 5 is read
+ *     descriptor 3   what to do: {"url":..., "sha256":...}; no url: descriptor 5 is read.
+ *                    {"check": true, "sha256":...}: descriptor 4 is only read
  *     descriptor 4   where the image goes, a new file
- *     descriptor 1   a JSON line now and then: {"bytes": N, "total": N}, and at last {"done": true, "bytes": N,
- * "sha256":...} or {"error":...}
+ *     descriptor 1   a JSON line now and then: {"bytes": N, "total": N}, and at last {"error":...} or
+ *                    {"done": true, "bytes": N, "sha256": the source's, "content_sha256": the image's, if it is no
+ *                    larger than what guests boot from}
  *
- * Zeroes become holes. Exit code 0: the image is whole and on stable storage. */
+ * Zeroes become holes. Exit code 0: the image is whole and on stable storage; or it has that sum. */
 #include <archive.h>
 #include <curl/curl.h>
 #include <errno.h>
@@ -23,6 +26,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "node/agent/boot_image.h"
 #include "node/base/clock.h"
 
 enum {
@@ -44,7 +48,7 @@ struct import {
     size_t received_bytes, given_bytes; /* what the decompressor was given goes with its next call */
     bool paused, ended;
     char trouble[CURL_ERROR_SIZE];
-    EVP_MD_CTX *digest;
+    EVP_MD_CTX *digest, *content; /* of the source, and of the image: NULL if both are the same */
     uint64_t source_bytes, source_total, image_bytes;
     uint64_t told_ns;
     char chunk[BLOCK];
@@ -160,13 +164,38 @@ static la_ssize_t pull_file(struct import *im, const void **data)
     return n;
 }
 
+static EVP_MD_CTX *begin_sum(void)
+{
+    EVP_MD_CTX *digest = EVP_MD_CTX_new();
+    if (!digest || EVP_DigestInit_ex(digest, EVP_sha256(), NULL) != 1)
+        fail("SHA-256 does not work");
+    return digest;
+}
+
+static void add_to_sum(EVP_MD_CTX *digest, const void *data, size_t bytes)
+{
+    if (EVP_DigestUpdate(digest, data, bytes) != 1)
+        fail("SHA-256 does not work");
+}
+
+static const char *end_sum(EVP_MD_CTX *digest, char hex[2 * EVP_MAX_MD_SIZE + 1])
+{
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned bytes = 0;
+    if (EVP_DigestFinal_ex(digest, sum, &bytes) != 1)
+        fail("SHA-256 does not work");
+    for (unsigned i = 0; i < bytes; i++)
+        sprintf(hex + 2 * i, "%02x", sum[i]);
+    return hex;
+}
+
 static la_ssize_t pull(struct archive *archive, void *context, const void **data)
 {
     struct import *im = context;
     (void)archive;
     la_ssize_t n = im->easy ? pull_url(im, data) : pull_file(im, data);
-    if (n > 0 && EVP_DigestUpdate(im->digest, *data, (size_t)n) != 1)
-        fail("SHA-256 does not work");
+    if (n > 0)
+        add_to_sum(im->digest, *data, (size_t)n);
     im->source_bytes += (uint64_t)n;
     tell(im);
     return n;
@@ -187,8 +216,23 @@ static bool is_zero(const char *data, size_t bytes)
     return !data[0] && !memcmp(data, data + 1, bytes - 1);
 }
 
+/* What is too large to boot from needs no sum. */
+static void sum_content(struct import *im, const char *data, size_t bytes, uint64_t at)
+{
+    static const char zeroes[BLOCK];
+    if (!im->content || at + bytes > BOOT_IMAGE_BYTES_MAX)
+        return;
+    for (uint64_t gap = at - im->image_bytes; gap;) {
+        size_t n = gap < sizeof zeroes ? gap : sizeof zeroes;
+        add_to_sum(im->content, zeroes, n);
+        gap -= n;
+    }
+    add_to_sum(im->content, data, bytes);
+}
+
 static void put(struct import *im, const char *data, size_t bytes, int64_t at)
 {
+    sum_content(im, data, bytes, (uint64_t)at);
     for (size_t done = 0; done < bytes;) {
         /* whole blocks, so that a zero one becomes a hole */
         size_t n = BLOCK - ((size_t)at + done) % BLOCK;
@@ -216,6 +260,8 @@ static void unpack(struct import *im)
     archive_read_support_format_raw(a);
     if (archive_read_open(a, im, NULL, pull, NULL) != ARCHIVE_OK || archive_read_next_header(a, &entry) != ARCHIVE_OK)
         fail("the source is no image: %s", im->source_bytes ? archive_error_string(a) : "it is empty");
+    if (archive_filter_count(a) > 1) /* it is unpacked */
+        im->content = begin_sum();
     for (;;) {
         const void *data;
         size_t bytes;
@@ -268,38 +314,59 @@ static void give_up_privileges(void)
         fail("privileges cannot be given up: %s", strerror(errno));
 }
 
-static void check_sum(struct import *im, const json_t *config, char *hex)
+static void check_sum(const char *what, const json_t *config, const char *hex)
 {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned bytes = 0;
-    EVP_DigestFinal_ex(im->digest, sum, &bytes);
-    for (unsigned i = 0; i < bytes; i++)
-        sprintf(hex + 2 * i, "%02x", sum[i]);
     const char *wanted = json_string_value(json_object_get(config, "sha256"));
     if (wanted && strcmp(wanted, hex))
-        fail("the source has the SHA-256 %s, and %s was wanted: it is damaged, or another one", hex, wanted);
+        fail("the %s has the SHA-256 %s, and %s was wanted: it is damaged, or another one", what, hex, wanted);
+}
+
+static void import(struct import *im, const json_t *config)
+{
+    char source[2 * EVP_MAX_MD_SIZE + 1], content[2 * EVP_MAX_MD_SIZE + 1];
+    const char *url = json_string_value(json_object_get(config, "url"));
+    struct stat st;
+    if (url)
+        open_url(im, url);
+    else if (!fstat(SOURCE_FD, &st))
+        im->source_total = (uint64_t)st.st_size;
+    unpack(im);
+    check_sum("source", config, end_sum(im->digest, source));
+    if (ftruncate(OUTPUT_FD, (off_t)im->image_bytes) || fsync(OUTPUT_FD))
+        fail("the image cannot be written: %s", strerror(errno));
+    json_t *line = json_pack("{s:b, s:I, s:s}", "done", 1, "bytes", (json_int_t)im->image_bytes, "sha256", source);
+    if (im->image_bytes <= BOOT_IMAGE_BYTES_MAX)
+        json_object_set_new(line, "content_sha256", json_string(im->content ? end_sum(im->content, content) : source));
+    json_dumpf(line, stdout, JSON_COMPACT);
+}
+
+/* Of an image that is there. */
+static void check(struct import *im, const json_t *config)
+{
+    char hex[2 * EVP_MAX_MD_SIZE + 1];
+    ssize_t n;
+    while ((n = pread(OUTPUT_FD, im->chunk, sizeof im->chunk, (off_t)im->image_bytes)) > 0) {
+        add_to_sum(im->digest, im->chunk, (size_t)n);
+        im->image_bytes += (uint64_t)n;
+    }
+    if (n < 0)
+        fail("the image cannot be read: %s", strerror(errno));
+    check_sum("image", config, end_sum(im->digest, hex));
+    json_t *line = json_pack("{s:b, s:I, s:s}", "done", 1, "bytes", (json_int_t)im->image_bytes, "content_sha256", hex);
+    json_dumpf(line, stdout, JSON_COMPACT);
 }
 
 int main(void)
 {
     static struct import im;
-    char hex[2 * EVP_MAX_MD_SIZE + 1];
-    struct stat st;
     json_t *config = read_config();
-    const char *url = json_string_value(json_object_get(config, "url"));
     give_up_privileges();
-    im.digest = EVP_MD_CTX_new();
-    if (!im.digest || EVP_DigestInit_ex(im.digest, EVP_sha256(), NULL) != 1)
-        fail("SHA-256 does not work");
-    if (url)
-        open_url(&im, url);
-    else if (!fstat(SOURCE_FD, &st))
-        im.source_total = (uint64_t)st.st_size;
-    unpack(&im);
-    check_sum(&im, config, hex);
-    if (ftruncate(OUTPUT_FD, (off_t)im.image_bytes) || fsync(OUTPUT_FD))
-        fail("the image cannot be written: %s", strerror(errno));
-    printf("{\"done\":true,\"bytes\":%llu,\"sha256\":\"%s\"}\n", (unsigned long long)im.image_bytes, hex);
+    im.digest = begin_sum();
+    if (json_is_true(json_object_get(config, "check")))
+        check(&im, config);
+    else
+        import(&im, config);
+    putchar('\n');
     fflush(stdout);
     _exit(EXIT_SUCCESS); /* nobody may trace us any more, which a search for leaks at exit would have to */
 }

@@ -74,16 +74,20 @@ static bool is_before(const struct failover_view *v, int a, int b)
 /* Why nobody takes it. */
 static const char *refusal(const struct failover_view *v, const struct failover_guest *g)
 {
-    bool any = false, able = false;
+    bool any = false, able = false, bare = false;
     for (int n = 0; n < v->node_count; n++) {
         bool open = v->nodes[n].alive && !v->nodes[n].drained && n != g->node;
         any |= open;
-        able |= open && g->able & UINT64_C(1) << n && !(v->closed[n] & groups_of(g));
+        open &= !(v->closed[n] & groups_of(g));
+        able |= open && g->able & UINT64_C(1) << n;
+        bare |= open && g->bare & UINT64_C(1) << n;
     }
     if (!any)
         return "no other node is up and takes guests";
-    return able ? "no other node that may have it has memory enough"
-                : "no other node has the images that it boots from and may have it by its placement rules";
+    if (able)
+        return "no other node that may have it has memory enough";
+    return bare ? "no other node that may have it has a copy of the images that it boots from: see `drover image show`"
+                : "no other node may have it by its placement rules";
 }
 
 /* The best node, and how many come before this one (rank of self); FAILOVER_NOBODY: none. */

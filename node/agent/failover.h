@@ -54,7 +54,8 @@ struct failover_guest {
     bool is_protected;              /* and wanted running */
     unsigned priority;              /* larger ones first */
     uint64_t memory_bytes, cool_ms; /* cool_ms: what is left of it */
-    uint64_t able;                  /* nodes that have what it boots from and that its rules allow: 1 << index */
+    uint64_t able;                  /* nodes that hold what it boots from and that its rules allow: 1 << index */
+    uint64_t bare;                  /* nodes that its rules allow, and that do not hold it */
     /* Hard groups (placement.h) by how wide they are, 1 << number: whoever of them is taken over first decides where
      * the others of the same view may go. */
     uint64_t apart[FAILOVER_PLACES], together[FAILOVER_PLACES];

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "node/agent/guest_plan.h"
+#include "node/agent/boot_image.h"
 #include "node/agent/member.h"
 #include "node/agent/member_probe.h"
 #include "node/agent/placement.h"
@@ -90,26 +90,17 @@ static void add_nodes(struct failover_scene *s, const struct mirror *m)
 
 /* ---- guests ---- */
 
-/* It has it, or can copy it from a node that does not go with the guest's. */
-static bool has_image(const struct mirror *m, const struct object *guest, const char *key, const char *node)
-{
-    const json_t *boot = object_spec(guest, "boot");
-    const struct object *image = mirror_named(m, OBJECT_IMAGE, member_text(boot, key));
-    const struct object *home = image ? mirror_named(m, OBJECT_NODE, member_text(image->state, "node")) : NULL;
-    return !image || guest_plan_image(m, image->name, node) ||
-           (home && home->state && strcmp(home->name, object_spec_text(guest, "node")) != 0);
-}
-
-/* Nodes that have what it boots from, and that its placement rules allow. */
-static uint64_t able(const struct failover_scene *s, const struct mirror *m, const struct object *g)
+/* Nodes that its placement rules allow: those that hold what it boots from, and the others. */
+static void find_able(const struct failover_scene *s, const struct mirror *m, const struct object *g,
+                      struct failover_guest *to)
 {
     const struct failover_view *v = &s->view;
     const struct placement_guest rules = placement_guest_of(g, false);
-    uint64_t mask = 0;
+    uint64_t mask = placement_mask(m, &rules, s->nodes, v->node_count);
     for (int i = 0; i < v->node_count; i++)
-        if (has_image(m, g, "kernel", v->nodes[i].name) && has_image(m, g, "initrd", v->nodes[i].name))
-            mask |= UINT64_C(1) << i;
-    return mask ? mask & placement_mask(m, &rules, s->nodes, v->node_count) : 0;
+        if (mask & UINT64_C(1) << i && boot_image_allows(m, rules.spec, s->nodes[i], NULL))
+            to->able |= UINT64_C(1) << i;
+    to->bare = mask & ~to->able;
 }
 
 /* The bit of a group, the same in a view for the same name; those beyond the last share it, which is too strict at
@@ -187,7 +178,7 @@ static void add_guest(struct failover_scene *s, const struct mirror *m, const st
         v->nodes[to->node].promised_bytes += to->memory_bytes;
     if (!to->is_protected)
         return; /* it takes memory, and that is all */
-    to->able = able(s, m, g);
+    find_able(s, m, g, to);
     number_groups(s, m, g, true, to->apart);
     number_groups(s, m, g, false, to->together);
     for (size_t i = 0; i < json_array_size(disks); i++)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "node/agent/boot_copies.h"
+#include "node/agent/boot_image.h"
 #include "node/agent/member.h"
 #include "node/agent/member_probe.h"
 #include "node/agent/migration.h"
@@ -162,42 +163,23 @@ static int add_disks(const struct mirror *m, const struct object *guest, const s
 
 /* ---- what it boots ---- */
 
-static bool is_here(const struct object *image, const char *node)
-{
-    return !strcmp(member_text(image->state, "phase"), "ready") && !strcmp(member_text(image->state, "node"), node);
-}
-
-const struct object *guest_plan_image(const struct mirror *m, const char *name, const char *node)
-{
-    const struct object *named = mirror_named(m, OBJECT_IMAGE, name);
-    const char *sum = named ? object_spec_text(named, "sha256") : "";
-    if (!named || is_here(named, node))
-        return named;
-    for (const struct object *i = mirror_next(m, OBJECT_IMAGE, NULL); i && *sum;
-         i = mirror_next(m, OBJECT_IMAGE, i->name))
-        if (!strcmp(object_spec_text(i, "sha256"), sum) && is_here(i, node))
-            return i;
-    return NULL;
-}
-
 static int add_file(const struct mirror *m, const char *name, const char *key, const struct guest_plan_place *place,
                     json_t *config, struct err *err)
 {
-    const struct object *named = mirror_named(m, OBJECT_IMAGE, name);
-    const struct object *same = guest_plan_image(m, name, place->node), *image = same ? same : named;
-    if (!named)
+    const struct object *image = mirror_named(m, OBJECT_IMAGE, name), *here = boot_image_here(m, name, place->node);
+    if (!image)
         return err_set(err, ENOENT, "image %s is not there any more", name);
+    const char *path = here ? member_text(here->state, "path") : boot_copies_path(place->copies, boot_image_sum(image));
+    if (path) {
+        json_object_set_new(config, key, json_string(path));
+        return 0;
+    }
     if (strcmp(member_text(image->state, "phase"), "ready"))
         return err_set(err, EAGAIN, "waits for image %s", name);
-    bool here = !strcmp(member_text(image->state, "node"), place->node);
-    const char *path = here ? member_text(image->state, "path") : boot_copies_path(place->copies, image->id);
-    if (!path) {
-        const char *why = boot_copies_reason(place->copies, image->id);
-        return err_set(err, *why ? EAGAIN : EINPROGRESS, "waits for a copy of image %s from node %s%s%s", name,
-                       member_text(image->state, "node"), *why ? ": " : "", why);
-    }
-    json_object_set_new(config, key, json_string(path));
-    return 0;
+    const char *why = boot_image_obstacle(image);
+    why = *why ? why : boot_copies_reason(place->copies, boot_image_sum(image));
+    return err_set(err, *why ? EAGAIN : EINPROGRESS, "waits for a copy of image %s from node %s%s%s", name,
+                   member_text(image->state, "node"), *why ? ": " : "", why);
 }
 
 static int add_boot(const struct mirror *m, const struct object *guest, const struct guest_plan_place *place,

@@ -26,12 +26,8 @@ struct guest_plan_place {
     const char *directory;            /* where seeds are put */
     const char *tls;                  /* folder of certificates for other nodes' volumes; NULL: in clear */
     const struct member_probe *probe; /* of members whose node is away; NULL: they are, too */
-    const struct boot_copies *copies; /* of kernels that other nodes have; NULL: there are none */
+    const struct boot_copies *copies; /* of what it boots from; NULL: there are none */
 };
-
-/* An image of this node with the bytes of that one, which may be another node's: itself, or one whose sha256 was given
- * as the same. NULL: there is none. */
-const struct object *guest_plan_image(const struct mirror *mirror, const char *name, const char *node);
 
 /* NULL: it cannot run yet; err says what it waits for. EINPROGRESS: for a copy that is being made. */
 struct json_t *guest_plan(const struct mirror *mirror, const struct object *guest, const struct guest_plan_place *place,

@@ -153,6 +153,7 @@ static void gone_on(struct guest_call *call, int rc, const json_t *answer, const
         return; /* the process has ended, or its link is made anew */
     if (rc) {
         err_set(&u->reason, -rc, "it cannot go on here: %s", text);
+        log_warn("guest %s: %s", u->id, u->reason.text);
         process_signal(&u->process, SIGKILL);
         return;
     }

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "node/agent/boot_image.h"
 #include "node/agent/cluster.h"
 #include "node/agent/image_unit.h"
 #include "node/agent/member.h"
-#include "node/agent/migration.h"
 #include "node/agent/report.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
@@ -57,22 +57,6 @@ static const char *node_of_pool(const struct images *im, const char *pool)
     return o ? object_spec_text(o, "node") : "";
 }
 
-static bool boots(const struct object *guest, const char *image)
-{
-    const json_t *boot = object_spec(guest, "boot");
-    return boot && (!strcmp(member_text(boot, "kernel"), image) || !strcmp(member_text(boot, "initrd"), image));
-}
-
-/* A guest of another node boots from it, or one that is on its way there. */
-static bool boots_elsewhere(const struct images *im, const struct object *o)
-{
-    const struct mirror *m = cluster_mirror(im->cluster);
-    for (const struct object *g = mirror_next(m, OBJECT_GUEST, NULL); g; g = mirror_next(m, OBJECT_GUEST, g->name))
-        if (boots(g, o->name) && (strcmp(object_spec_text(g, "node"), cluster_node(im->cluster)) || migration_of(m, g)))
-            return true;
-    return false;
-}
-
 /* A volume that is still to be made from it, on another node. */
 static bool makes_elsewhere(const struct images *im, const struct object *o)
 {
@@ -89,7 +73,7 @@ static struct picture *take_in(struct images *im, const struct object *o, const 
     struct picture *p = calloc(1, sizeof *p);
     if (p)
         p->unit = image_unit_new(im->place, o->id, object_spec_text(pool, "path"), object_spec_text(o, "source"),
-                                 object_spec_text(o, "sha256"), member_text(o->state, "uri"), unit_changed, im);
+                                 object_spec_text(o, "sha256"), o->state, unit_changed, im);
     if (!p || !p->unit) {
         free(p);
         return NULL;
@@ -106,8 +90,10 @@ static void want(struct images *im, const struct object *o)
     struct picture *p = find(im, o->id);
     if (!p && !(p = take_in(im, o, pool)))
         return;
-    image_unit_want(p->unit, makes_elsewhere(im, o) || boots_elsewhere(im, o),
-                    json_is_true(json_object_get(o->value, "deleting")));
+    const struct mirror *m = cluster_mirror(im->cluster);
+    image_unit_want(p->unit, (struct image_wish){.served = makes_elsewhere(im, o) || boot_image_is_lacking(m, o),
+                                                 .summed = !*boot_image_sum(o) && boot_image_is_booted(m, o),
+                                                 .deleted = json_is_true(json_object_get(o->value, "deleting"))});
     if (image_unit_phase(p->unit) == IMAGE_GONE)
         report_deleted(im->report, o);
 }
@@ -135,9 +121,10 @@ static void evaluate(struct loop_job *job)
 static void object_changed(struct mirror_listener *listener, const struct object *object, enum object_part part)
 {
     struct images *im = CONTAINER_OF(listener, struct images, listener);
-    bool wanted = object->kind == OBJECT_IMAGE || object->kind == OBJECT_POOL;
-    if (object->kind == OBJECT_VOLUME || object->kind == OBJECT_MIGRATION ||
-        (object->kind == OBJECT_GUEST && part == OBJECT_VALUE) || (wanted && part == OBJECT_VALUE))
+    bool wanted = object->kind == OBJECT_POOL || object->kind == OBJECT_GUEST;
+    bool any = object->kind == OBJECT_IMAGE || object->kind == OBJECT_VOLUME || object->kind == OBJECT_MIGRATION ||
+               object->kind == OBJECT_NODE; /* who has copied what */
+    if (any || (wanted && part == OBJECT_VALUE))
         loop_defer(im->place->loop, &im->job);
 }
 

@@ -229,7 +229,10 @@ static const struct schema_field guest_network_fields[] = {
 static const struct schema_field guest_network = {.type = SCHEMA_OBJECT, .fields = guest_network_fields};
 static const struct schema_field ssh_key = {.type = SCHEMA_STRING, .min = 16, .max = 16384};
 static const struct schema_field guest_boot_fields[] = {
-    {.name = "kernel", .type = SCHEMA_REF, .flags = SCHEMA_REQUIRED, .description = "an image that is a kernel"},
+    {.name = "kernel",
+     .type = SCHEMA_REF,
+     .flags = SCHEMA_REQUIRED,
+     .description = "an image that is a kernel; nodes that may run the guest copy it"},
     {.name = "initrd", .type = SCHEMA_REF, .description = "an image that is its RAM disk"},
     {.name = "cmdline", .type = SCHEMA_STRING, .max = 2000, .description = "its command line"},
     END};

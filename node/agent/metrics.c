@@ -11,6 +11,7 @@
 
 #include "node/agent/api.h"
 #include "node/agent/balance_moves.h"
+#include "node/agent/boot_image.h"
 #include "node/agent/certificate.h"
 #include "node/agent/cgroup.h"
 #include "node/agent/cluster.h"
@@ -242,6 +243,15 @@ static void put_certificates(const struct metrics *m, FILE *f)
     }
 }
 
+static unsigned lacking_images(const struct mirror *mirror, const char *name)
+{
+    const struct object *node = mirror_named(mirror, OBJECT_NODE, name), *i = mirror_next(mirror, OBJECT_IMAGE, NULL);
+    unsigned lacking = 0;
+    for (; node && i; i = mirror_next(mirror, OBJECT_IMAGE, i->name))
+        lacking += boot_image_is_wanted(mirror, i, node) && !boot_image_is_held(mirror, i, node);
+    return lacking;
+}
+
 static void put_node(const struct metrics *m, FILE *f)
 {
     const struct mirror *mirror = cluster_mirror(m->cluster);
@@ -253,6 +263,8 @@ static void put_node(const struct metrics *m, FILE *f)
     for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++)
         fprintf(f, "drover_objects{kind=\"%s\"} %zu\n", object_kind_name((enum object_kind)kind),
                 mirror_count(mirror, (enum object_kind)kind));
+    family(f, "boot_images_lacking", "gauge", "Images of guests that may run here, and this node has no copy of them.");
+    fprintf(f, "drover_boot_images_lacking %u\n", lacking_images(mirror, cluster_node(m->cluster)));
     if (!m->http)
         return;
     struct http_counts c = http_server_counts(m->http);

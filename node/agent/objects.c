@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "node/agent/api.h"
+#include "node/agent/boot_image.h"
 #include "node/agent/change.h"
 #include "node/agent/cluster.h"
 #include "node/agent/complete.h"
@@ -93,6 +94,15 @@ const struct object *objects_wanted(struct api_call *call, const struct mirror *
 
 /* ---- reading ---- */
 
+/* With what other objects say of it. */
+static json_t *view_among(const struct mirror *mirror, const struct object *object)
+{
+    json_t *view = objects_view(object);
+    if (object->kind == OBJECT_IMAGE)
+        json_object_set_new(view, "state", boot_image_state(mirror, object));
+    return view;
+}
+
 static void list(void *context, struct api_call *call)
 {
     const struct mirror *mirror = mirror_of(context);
@@ -101,7 +111,7 @@ static void list(void *context, struct api_call *call)
     const struct object *o = mirror_next(mirror, kind, call->after);
     const char *last = NULL;
     for (unsigned i = 0; o && i < call->limit; i++) {
-        json_array_append_new(items, objects_view(o));
+        json_array_append_new(items, view_among(mirror, o));
         last = o->name;
         o = mirror_next(mirror, kind, o->name);
     }
@@ -111,11 +121,12 @@ static void list(void *context, struct api_call *call)
 static void show(void *context, struct api_call *call)
 {
     char etag[API_ETAG_MAX];
-    const struct object *o = objects_wanted(call, mirror_of(context));
+    const struct mirror *mirror = mirror_of(context);
+    const struct object *o = objects_wanted(call, mirror);
     if (!o)
         return;
     etag_of(o, etag);
-    api_reply_etag(call, 200, objects_view(o), etag);
+    api_reply_etag(call, 200, view_among(mirror, o), etag);
 }
 
 /* ---- what became of a change ---- */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/agent/boot_image.h"
 #include "node/agent/complete.h"
 #include "node/agent/complete_network.h"
 #include "node/agent/kind.h"
@@ -115,7 +116,8 @@ struct placement_guest placement_guest_of(const struct object *guest, bool live)
 {
     return (struct placement_guest){.id = guest->id,
                                     .spec = json_object_get(guest->value, "spec"),
-                                    .shown_on = live ? object_spec_text(guest, "node") : ""};
+                                    .shown_on = live ? object_spec_text(guest, "node") : "",
+                                    .boots_there = live};
 }
 
 static bool names(const json_t *list, const char *name)
@@ -258,16 +260,20 @@ static bool judge_processor(const struct mirror *m, const struct placement_guest
                   from->name);
 }
 
+bool placement_admits(const json_t *spec, const char *node, char *why)
+{
+    const json_t *pin = json_object_get(spec, "pin");
+    if (json_array_size(pin) && !names(pin, node))
+        return forbid(why, "it is pinned to other nodes");
+    return !names(json_object_get(spec, "avoid"), node) || forbid(why, "it avoids this node");
+}
+
 static bool judge(const struct mirror *m, const struct placement_guest *g, const struct rules *r,
                   const struct object *node, unsigned *soft, char *why)
 {
-    const json_t *pin = json_object_get(g->spec, "pin");
     *soft = 0;
-    if (json_array_size(pin) && !names(pin, node->name))
-        return forbid(why, "it is pinned to other nodes");
-    if (names(json_object_get(g->spec, "avoid"), node->name))
-        return forbid(why, "it avoids this node");
-    return judge_processor(m, g, node, why) && judge_groups(r, node, soft, why);
+    return placement_admits(g->spec, node->name, why) && judge_processor(m, g, node, why) &&
+           judge_groups(r, node, soft, why) && (!g->boots_there || boot_image_allows(m, g->spec, node, why));
 }
 
 bool placement_allows(const struct mirror *m, const struct placement_guest *g, const struct object *node, char *why)

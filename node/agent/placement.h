@@ -8,7 +8,8 @@
  * GROUP[:rack|:site][:soft]. A group is as strict as its strictest member says, and as wide: hard if one of them does
  * not say soft; a place is a node, or what the nodes' labels rack or site say if one says so. Members on nodes that
  * take no guests (away, drained) bind nobody: what is lost or leaves must find a place. A node without that label is a
- * place of its own. Pins, avoided nodes and processor models (processor.h) are hard.
+ * place of its own. Pins, avoided nodes and processor models (processor.h) are hard, and so is it for a guest that
+ * moves that a node holds what it boots from (boot_image.h).
  *
  * The balancer's model has the same rules (balancer/groups.h); both read them from the guests' specs. Disks and
  * networks of the cluster are reached from every node and restrict nothing.
@@ -46,16 +47,20 @@ struct placement_guest {
     const char *id;            /* "" if it is new */
     const struct json_t *spec; /* NULL: it has no rules */
     const char *shown_on;      /* the node whose processor it sees now and goes on seeing; "": it starts anew */
+    bool boots_there;          /* a node must hold what it boots from (boot_image.h); else it may wait for that */
 };
 
-/* Of a guest that exists; it moves while it runs, or not. */
+/* Of a guest that exists; it moves while it runs, or not. One that moves boots_there. */
 struct placement_guest placement_guest_of(const struct object *guest, bool live);
 
 /* May it run there? *why (PLACEMENT_WHY_MAX bytes; NULL: nobody asks): what forbids it. */
 bool placement_allows(const struct mirror *mirror, const struct placement_guest *guest, const struct object *node,
                       char *why);
 
-/* The same of several nodes: 1 << index. count: 64 at most. */
+/* By its pins and the nodes it avoids alone, which nothing but people change. why: as above. */
+bool placement_admits(const struct json_t *spec, const char *node, char *why);
+
+/* The same as placement_allows() of several nodes: 1 << index. count: 64 at most. */
 uint64_t placement_mask(const struct mirror *mirror, const struct placement_guest *guest,
                         const struct object *const *nodes, int count);
 

@@ -53,8 +53,8 @@ struct presence {
     void *tick_context;
     struct loop_timer timer, keep_timer; /* of the steps; of renewals */
     enum { STEP_OBJECT, STEP_GRANT, STEP_STATE, STEP_KEPT } step;
-    bool busy, fresh, leaving;      /* fresh: the state is the first one of its lease */
-    json_t *reaches, *told_reaches; /* as it is, and as it was written last; NULL: nothing yet */
+    bool busy, fresh, leaving; /* fresh: the state is the first one of its lease */
+    json_t *said, *told;       /* presence_say(): as it is, and as it was written last */
     struct log_limit limit;
 };
 
@@ -162,7 +162,7 @@ static void state_written(void *context, int rc, uint64_t revision, const struct
     }
     if (p->step == STEP_STATE)
         p->step = STEP_KEPT;
-    next(p, p->step == STEP_KEPT ? REFRESH_MS : 0);
+    next(p, p->step == STEP_KEPT && json_equal(p->said, p->told) ? REFRESH_MS : 0);
 }
 
 static void write_state(struct presence *p)
@@ -180,15 +180,14 @@ static void write_state(struct presence *p)
         json_object_set_new(state, "certificate_end_s", json_integer(renewal_end_s(p->renewal)));
         json_object_set_new(state, "authority", json_boolean(renewal_is_authority(p->renewal)));
     }
-    if (json_array_size(p->reaches))
-        json_object_set_new(state, "reaches", json_deep_copy(p->reaches));
+    json_object_update(state, p->said);
     if (!change) {
         json_decref(state);
         next(p, RETRY_MS);
         return;
     }
-    json_decref(p->told_reaches);
-    p->told_reaches = json_incref(p->reaches);
+    json_decref(p->told);
+    p->told = json_copy(p->said);
     change_put_state_leased(change, OBJECT_NODE, p->id, state, p->lease_id);
     p->busy = true;
     change_commit(change, state_written, p);
@@ -326,6 +325,8 @@ struct presence *presence_new(struct loop *loop, struct cluster *cluster, const 
     struct presence *p = calloc(1, sizeof *p);
     if (!p)
         return NULL;
+    p->said = json_object();
+    p->told = json_object();
     p->loop = loop;
     p->cluster = cluster;
     p->started = time(NULL);
@@ -348,11 +349,15 @@ void presence_refresh(struct presence *p)
         next(p, 0);
 }
 
-void presence_reaches(struct presence *p, json_t *reaches)
+void presence_say(struct presence *p, const char *key, json_t *value)
 {
-    json_decref(p->reaches);
-    p->reaches = reaches;
-    if (p->told_reaches ? !json_equal(reaches, p->told_reaches) : json_array_size(reaches))
+    if (json_array_size(value) || json_object_size(value)) {
+        json_object_set_new(p->said, key, value);
+    } else {
+        json_object_del(p->said, key);
+        json_decref(value);
+    }
+    if (!json_equal(p->said, p->told))
         presence_refresh(p);
 }
 
@@ -417,8 +422,8 @@ bool presence_busy(const struct presence *p)
 void presence_free(struct presence *p)
 {
     if (p) {
-        json_decref(p->reaches);
-        json_decref(p->told_reaches);
+        json_decref(p->said);
+        json_decref(p->told);
     }
     free(p);
 }

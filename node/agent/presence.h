@@ -47,9 +47,10 @@ uint64_t presence_lease_age_ms(const struct presence *presence);
 
 /* The state tells something new: it is written soon, and not only with the next figures. */
 void presence_refresh(struct presence *presence);
-/* What this node reaches of the members that others ask for (member_probe.h); taken over. Told again and again: what
- * has changed is written soon. */
-void presence_reaches(struct presence *presence, struct json_t *reaches);
+/* A member of the state beside its figures: what this node reaches of the members that others ask for ("reaches",
+ * member_probe.h), what it holds of what guests boot from ("boot_images", boot_image.h). value: taken over; an empty
+ * one is left out. Told again and again: what has changed is written soon. */
+void presence_say(struct presence *presence, const char *key, struct json_t *value);
 /* Lets the lease run on, for the agent that comes next. */
 void presence_stay(struct presence *presence);
 /* Gives the lease back: others see at once that this node has left. Then turns of the loop until presence_busy() ends.

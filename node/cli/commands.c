@@ -39,7 +39,20 @@ static const struct command_column pool_columns[] = {{"POOL", "name", COLUMN_TEX
 static const struct command_column image_columns[] = {
     {"IMAGE", "name", COLUMN_TEXT, NULL},          {"POOL", "spec.pool", COLUMN_TEXT, NULL},
     {"PHASE", "state.phase", COLUMN_TEXT, NULL},   {"SIZE", "state.bytes", COLUMN_SIZE, NULL},
+    {"COPIES", "state.copies", COLUMN_LIST, NULL}, {"LACKING", "state.lacking", COLUMN_LIST, "node"},
     {"REASON", "state.reason", COLUMN_TEXT, NULL}, COLUMNS_END};
+/* One of them, with why nodes that may run its guests lack it. */
+static const struct command_column image_show_columns[] = {{"IMAGE", "name", COLUMN_TEXT, NULL},
+                                                           {"POOL", "spec.pool", COLUMN_TEXT, NULL},
+                                                           {"NODE", "state.node", COLUMN_TEXT, NULL},
+                                                           {"PHASE", "state.phase", COLUMN_TEXT, NULL},
+                                                           {"SIZE", "state.bytes", COLUMN_SIZE, NULL},
+                                                           {"SHA-256", "state.content_sha256", COLUMN_TEXT, NULL},
+                                                           {"COPIES", "state.copies", COLUMN_LIST, NULL},
+                                                           {"LACKING", "state.lacking", COLUMN_LIST, "node"},
+                                                           {"BECAUSE", "state.lacking", COLUMN_LIST, "reason"},
+                                                           {"REASON", "state.reason", COLUMN_TEXT, NULL},
+                                                           COLUMNS_END};
 static const struct command_column volume_columns[] = {
     {"VOLUME", "name", COLUMN_TEXT, NULL},         {"POOL", "spec.pool", COLUMN_TEXT, NULL},
     {"LAYOUT", "spec.layout", COLUMN_TEXT, NULL},  {"HEALTH", "state.health", COLUMN_TEXT, NULL},
@@ -260,7 +273,8 @@ static const struct command_option guest_create[] = {
     {"node", "NODE", COMMAND_TEXT, "spec.node", NULL, "where it runs (chosen)"},
     {"engine", "auto|kvm|dbt|interp", COMMAND_TEXT, "spec.engine", NULL, "what executes it (auto)"},
     {"cpu", "MODEL", COMMAND_TEXT, "spec.cpu", NULL, "the processor it sees (host)"},
-    {"kernel", "IMAGE", COMMAND_TEXT, "spec.boot.kernel", NULL, "boot this kernel instead of the first disk"},
+    {"kernel", "IMAGE", COMMAND_TEXT, "spec.boot.kernel", NULL,
+     "boot this kernel instead of the first disk; nodes that may run it copy the image"},
     {"initrd", "IMAGE", COMMAND_TEXT, "spec.boot.initrd", NULL, "its RAM disk"},
     {"cmdline", "TEXT", COMMAND_TEXT, "spec.boot.cmdline", NULL, "its command line"},
     {"ssh-key", "FILE", COMMAND_FILES, "spec.ssh_keys", NULL, "who may log in; may be repeated"},
@@ -423,8 +437,10 @@ const struct command commands[] = {
     COMMAND("pool", "delete", "POOL", "Forget a pool that nothing is in.", "DELETE", "/v1/pools/%s", NULL, NULL, NULL),
 
     CREATE("image", "import", "IMAGE", "Fetch and unpack a disk image.", "/v1/images", image_import, image_columns),
-    COMMAND("image", "list", "", "All images.", "GET", "/v1/images", NULL, NULL, image_columns),
-    COMMAND("image", "show", "IMAGE", "One image.", "GET", "/v1/images/%s", NULL, NULL, image_columns),
+    COMMAND("image", "list", "", "All images, and which nodes have copied what guests boot from.", "GET", "/v1/images",
+            NULL, NULL, image_columns),
+    COMMAND("image", "show", "IMAGE", "One image, and why nodes lack it that may run its guests.", "GET",
+            "/v1/images/%s", NULL, NULL, image_show_columns),
     COMMAND("image", "delete", "IMAGE", "Delete an image; volumes made from it stay.", "DELETE", "/v1/images/%s", NULL,
             NULL, image_columns),
 

@@ -92,6 +92,7 @@ static void show_guest(const struct world *w, const struct picture *p, int asker
     to->memory_bytes = g->memory_bytes;
     to->cool_ms = 0;
     to->able = nodes;
+    to->bare = 0; /* nodes that lack its images are among those that it may not have */
     memset(to->apart, 0, sizeof to->apart);
     memset(to->together, 0, sizeof to->together);
     for (unsigned i = 0; i < g->group_count; i++) {

@@ -313,8 +313,10 @@ static void arrange_state(struct insn_case *c, const struct insn *insn, struct d
     unsigned bit = dice_roll(dice, 24 * 8);
     if (dice_percent(dice, 5))
         header[bit / 8] |= (uint8_t)(1u << bit % 8);
-    header[1] &= (uint8_t)~2; /* the host may have PKRU, ... */
-    header[15] &= 0x7f;       /* ... and the compacted format */
+    header[0] &= 7;             /* the host may have MPX and AVX-512, ... */
+    header[1] &= (uint8_t)~2;   /* ... PKRU, ... */
+    header[2] &= (uint8_t)~0xe; /* ... AMX and APX, ... */
+    header[15] &= 0x7f;         /* ... and the compacted format */
     insn_operands_patch(c, at + 512, header, sizeof(header));
 }
 

@@ -10,6 +10,7 @@ import re
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from cluster import DROVER, Etcd, Namespace, Node, seeded_guest_files, until  # noqa: E402
+from cluster import DROVER, Etcd, Namespace, Node, seeded_guest_files, sha256, until  # noqa: E402
 
 SLOW_SERVER = '''
 import socket, sys
@@ -132,6 +133,8 @@ class Agent(unittest.TestCase):
         state = self.do('image', 'show', 'good')['state']
         with open(state['path'], 'rb') as f:
             self.assertEqual(f.read(), data)
+        self.assertEqual(state['content_sha256'], hashlib.sha256(data).hexdigest())
+        self.assertEqual(self.do('image', 'show', 'kernel')['state']['content_sha256'], sha256(self.kernel))
         self.addCleanup(self.cli, 'image', 'delete', 'bad', '--wait')
         self.assertIn('was wanted', self.refuses('image', 'import', 'bad', '--pool', 'p', '--source', source, '--sha256', '0' * 64,
                                                  '--wait'))
@@ -415,12 +418,19 @@ class Move(unittest.TestCase):
         self.assertNotEqual(busy.returncode, 0)
         self.assertRegex(busy.stderr, 'another process|locked|in use')
         self.assertEqual(node.end(), 0)
+        store = sqlite3.connect(os.path.join(node.state, 'store.db'))  # as an agent left it that knew of no sums
+        with store:
+            store.execute("UPDATE item SET value = CAST(json_remove(CAST(value AS TEXT), '$.content_sha256') AS BLOB) "
+                          "WHERE key LIKE '/drover/state/image/%'")
+        store.close()
         until('it is moved', lambda: subprocess.run(move, stderr=subprocess.DEVNULL).returncode == 0)
         node.start()
         self.assertEqual(node.do('cluster', 'status')['store'], 'etcd')
         until('the guest is adopted', lambda: node.do('guest', 'show', 'g')['state'].get('phase') == 'running')
         self.assertEqual(node.do('guest', 'show', 'g')['state']['pid'], guest['state']['pid'])
         self.assertEqual(sorted(i['name'] for i in node.do('image', 'list')), ['kernel', 'ramdisk'])
+        for state in [i['state'] for i in node.do('image', 'list')]:
+            until('its sum is known', lambda: sha256(state['path']) in [i['state'].get('content_sha256') for i in node.do('image', 'list')])
         self.assertEqual(node.cli('guest', 'delete', 'g', '--wait').returncode, 0)
 
 

@@ -16,7 +16,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from cluster import BUILD, DROVER, Members, ThreeNodes, until  # noqa: E402
+from cluster import BUILD, DROVER, Members, ThreeNodes, seeded_guest_files, sha256, until  # noqa: E402
 
 SLOTS = 512
 LOAD = ('i=%d; while :; do i=$((i+1)); printf "%%-511s\\n" $i | dd of=/dev/vda bs=512 seek=$((i%%' + str(SLOTS) + ')) '
@@ -62,6 +62,16 @@ class Load:
 
 
 class Failover(ThreeNodes):
+    @classmethod
+    def prepare(cls):
+        """What guests boot from is imported on n2 alone, which is mostly the one that is lost."""
+        kernel, ramdisk = seeded_guest_files(cls.nodes[0].folder)
+        for i, node in enumerate(cls.nodes, 1):
+            node.do('pool', 'create', 'p%d' % i, '--node', node.name, '--path', node.pool)
+        cls.nodes[0].do('image', 'import', 'kernel', '--pool', 'p2', '--source', kernel, '--wait')
+        cls.nodes[0].do('image', 'import', 'ramdisk', '--pool', 'p2', '--source', ramdisk, '--wait')
+        cls.nodes[0].do('network', 'create', 'net', '--subnet', '10.7.0.0/24', '--nat')
+
     def setUp(self):
         self.n1, self.n2, self.n3 = self.nodes
         self.addCleanup(self.all_are_back)
@@ -90,11 +100,24 @@ class Failover(ThreeNodes):
         n1 = self.n1
         n1.do('volume', 'create', name, '--size', '32M', '--layout', layout, '--wait')
         self.addCleanup(self.remove, name)
-        i = self.nodes.index(node) + 1
-        n1.do('guest', 'create', name, '--memory', '192M', '--node', node.name, '--disk', name, '--kernel', 'kernel%d' % i,
-              '--initrd', 'ramdisk%d' % i, '--network', 'net', '--cmdline', 'console=ttyS0 quiet panic=-1', '--ha', '--start',
+        n1.do('guest', 'create', name, '--memory', '192M', '--node', node.name, '--disk', name, '--kernel', 'kernel',
+              '--initrd', 'ramdisk', '--network', 'net', '--cmdline', 'console=ttyS0 quiet panic=-1', '--ha', '--start',
               '--wait')
         self.answers(name, node)
+        for image in ('kernel', 'ramdisk'):
+            self.holders(image, self.n1, self.n3)
+
+    def holders(self, image, *nodes):
+        """These nodes come to have copies, and are all that have; the image itself is on n2."""
+        names = sorted(n.name for n in nodes)
+        until('%s has its copies' % image, lambda: sorted(self.image(image).get('copies', [])) == names)
+        self.assertEqual(self.image(image).get('lacking', []), [])
+
+    def image(self, name):
+        return self.n1.do('image', 'show', name)['state']
+
+    def copies(self, node):
+        return set(os.listdir(os.path.join(node.state, 'boot')))
 
     def cut_members(self, node):
         """Nothing but the store and the other agents is reached from there."""
@@ -210,6 +233,52 @@ class Failover(ThreeNodes):
                 again.end()
                 self.remove(name)
 
+    def slow(self, node):
+        """... so that a guest's memory is on its way for long enough."""
+        space = self.space(node)
+        self.assertEqual(space.run('tc', 'qdisc', 'add', 'dev', 'up0', 'root', 'tbf', 'rate', '60mbit', 'burst', '64k', 'latency',
+                                   '50ms').returncode, 0)
+        self.addCleanup(space.run, 'tc', 'qdisc', 'del', 'dev', 'up0', 'root', stderr=subprocess.DEVNULL)
+
+    def sent(self, name, to):
+        """On its way: some of its memory is there, and most of it is not."""
+        self.n1.do('guest', 'migrate', name, '--to', to.name)
+        last = [m for m in self.n1.do('migration', 'list') if m['spec']['guest'] == name][-1]['name']
+        until('it copies', lambda: self.n1.do('migration', 'show', last)['state'].get('done_bytes', 0) > 1 << 20)
+        return last
+
+    def test_source_lost_on_the_way(self):
+        self.protect('torn', self.n2)
+        load = Load(self.n2, 'torn')
+        load.goes_on(20)
+        self.slow(self.n2)
+        last = self.sent('torn', self.n3)
+        self.kill(self.n2)
+        heir = self.moves('torn', self.n2)
+        self.verify('torn', heir, load)
+        until('nothing is left of the move', lambda: 'migration' not in self.show('torn') and self.processes('torn') == [heir])
+        self.assertEqual(self.show('torn')['failover']['count'], 1)
+        self.all_are_back()
+        until('the move has failed', lambda: self.n1.do('migration', 'show', last)['state'].get('phase') == 'failed')
+        self.assertEqual((self.runs_on('torn'), self.processes('torn')), (heir, [heir]))
+
+    def test_destination_lost_on_the_way(self):
+        self.protect('torn', self.n2)
+        load = Load(self.n2, 'torn')
+        load.goes_on(20)
+        self.slow(self.n2)
+        last = self.sent('torn', self.n3)
+        self.kill(self.n3)
+        until('the move has failed', lambda: self.n1.do('migration', 'show', last)['state'].get('phase') == 'failed')
+        load.goes_on(20)  # where it was, with the members that are left
+        self.assertEqual((self.runs_on('torn'), self.processes('torn')), (self.n2, [self.n2]))
+        self.assertNotIn('failover', self.show('torn'))
+        self.all_are_back()
+        self.assertEqual(self.processes('torn'), [self.n2])
+        for what in (('stop', 'torn', '--force'), ('start', 'torn')):  # its shell is in the load for good
+            self.assertEqual(self.n1.cli('guest', *what, '--wait').returncode, 0)
+        self.verify('torn', self.n2, load)
+
     def test_disarmed(self):
         self.protect('quiet', self.n3)
         self.assertEqual(self.n1.do('ha', 'disarm')['armed'], False)
@@ -319,13 +388,55 @@ class Failover(ThreeNodes):
         self.protect('kept', self.n2)
         load = Load(self.n2, 'kept')
         load.goes_on(20)
-        path = self.n1.do('image', 'show', 'kernel2')['state']['path']
+        path = self.n1.do('image', 'show', 'kernel')['state']['path']
         os.rename(path, path + '.away')
         self.addCleanup(os.rename, path + '.away', path)
         os.kill(self.show('kept')['state']['pid'], signal.SIGKILL)
         self.assertEqual(self.stuck('kept', self.n1)['cause'], 'no-start')
         heir = self.given('kept', self.n2, 'no-start')
         self.verify('kept', heir, load)
+
+    def test_boot_images(self):
+        """What is not what it was is refused; a node that has no copy takes nobody, until it has; copies go with the last guest."""
+        n1, good, wrong = self.n1, os.path.join(self.n1.folder, 'good'), b'another'
+        with open(good, 'wb') as f:
+            f.write(os.urandom(300000))
+        n1.do('image', 'import', 'odd', '--pool', 'p2', '--source', good, '--wait')
+        self.addCleanup(n1.cli, 'image', 'delete', 'odd', '--wait')
+        state = self.image('odd')
+        self.assertEqual((state['content_sha256'], state.get('copies')), (sha256(good), None))  # nobody boots from it
+        with open(state['path'], 'r+b') as f:
+            right = f.read(len(wrong))
+            f.seek(0)
+            f.write(wrong)
+        n1.do('volume', 'create', 'odd', '--size', '32M', '--layout', 'replica:3', '--wait')
+        self.addCleanup(self.remove, 'odd')
+        n1.do('guest', 'create', 'odd', '--memory', '64M', '--node', self.n2.name, '--disk', 'odd', '--kernel', 'odd', '--avoid',
+              self.n3.name)
+        reason = until('it is refused', lambda: next((m['reason'] for m in self.image('odd')['lacking'] if 'was wanted' in m['reason']),
+                                                     None))
+        self.assertIn(state['content_sha256'], reason)
+        self.assertEqual([m['node'] for m in self.image('odd')['lacking']], [n1.name])
+        self.assertNotIn(state['content_sha256'], self.copies(n1))
+        guest = n1.do('guest', 'set', 'odd', '--ha')
+        self.assertTrue(guest['spec']['ha'])
+        with open(state['path'], 'r+b') as f:
+            f.write(right)
+        self.holders('odd', n1)
+        self.assertIn(state['content_sha256'], self.copies(n1))
+        self.assertEqual(self.copies(self.n3), set())
+        # another node may have him now, and finds the copy where the image is not: its own node is away
+        self.kill(self.n2)
+        until('its loss is seen', lambda: not n1.do('node', 'show', self.n2.name)['state'].get('alive'))
+        n1.do('guest', 'set', 'odd', '--avoid', 'none')
+        self.holders('odd', n1, self.n3)
+        self.all_are_back()
+        n1.restart(signal.SIGKILL)  # what is whole is kept
+        self.holders('odd', n1, self.n3)
+        n1.do('guest', 'delete', 'odd', '--wait')
+        for node in (n1, self.n3):
+            until('its copy is gone', lambda: not self.copies(node))
+        self.assertNotIn('copies', self.image('odd'))
 
     def test_crashes(self):
         """Its attempts are used up on one node: another one may try, once."""

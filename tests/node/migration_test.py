@@ -113,6 +113,18 @@ class Migration(ThreeNodes):
         self.assertNotIn('moved', self.state('traveller'))
         until('it answers', lambda: self.ping(self.n2, address))
 
+    def test_busy_machine(self):
+        """Every thread waits for its turn, so what two processes say to each other arrives in any order: the guest goes on."""
+        self.guest('hasty', self.n1, 'p1')
+        self.begin_load('hasty', self.n1)
+        for _ in range(4):
+            burner = subprocess.Popen(['sh', '-c', 'while :; do :; done'])
+            self.addCleanup(burner.wait)
+            self.addCleanup(burner.kill)
+        for to in (self.n2, self.n3, self.n1) * 3:
+            self.move('hasty', to)
+        self.end_load('hasty', self.n1)
+
     def test_members(self):
         """The disk is an encrypted volume over all three nodes: its owner changes with the guest's node, also back."""
         address = self.guest('owner', self.n1, None)

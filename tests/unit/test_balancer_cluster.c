@@ -336,6 +336,37 @@ static void test_rules_of_guests(void **state)
     }
 }
 
+/* Nobody is moved where nothing holds what he boots from: neither a copy, nor an image with the same bytes. */
+static void test_images(void **state)
+{
+    struct world *w = *state;
+    struct cluster_json read;
+    struct err err;
+    struct policy policy = policy_default();
+    put(w, "/drover/image/K", "{'kind':'image','id':'K','name':'k','spec':{}}");
+    put(w, "/drover/state/image/K", "{'node':'n1','phase':'ready','content_sha256':'aa'}");
+    put_rules(w, 1, 1, ",'boot':{'kernel':'k'}");
+    put_rules(w, 2, 1, ",'boot':{'kernel':'k'},'pin':['n1','n3']");
+    for (int i = 0; i < 4; i++) {
+        if (i == 1)
+            put(w, "/drover/state/node/N3",
+                "{'alive':true,'cpus':4,'memory_bytes':17179869184,'boot_images':{'aa':{'phase':'copying'}}}");
+        if (i == 2)
+            put(w, "/drover/state/node/N3",
+                "{'alive':true,'cpus':4,'memory_bytes':17179869184,'boot_images':{'aa':{'phase':'ready'}}}");
+        if (i == 3) {
+            put(w, "/drover/image/L", "{'kind':'image','id':'L','name':'l','spec':{}}");
+            put(w, "/drover/state/image/L", "{'node':'n2','phase':'ready','content_sha256':'aa'}");
+        }
+        assert_int_equal(conductor_model(w->objects, &policy, &w->now, &read, &err), 0);
+        assert_int_equal(rules_check(read.model, &policy, 0, 1, -1), i < 3 ? RULE_PIN : RULE_NONE);
+        assert_int_equal(rules_check(read.model, &policy, 0, 2, -1), i < 2 ? RULE_PIN : RULE_NONE);
+        assert_int_equal(rules_check(read.model, &policy, 1, 2, -1), i < 2 ? RULE_PIN : RULE_NONE);
+        assert_int_equal(rules_check(read.model, &policy, 1, 1, -1), RULE_PIN);
+        model_free(read.model);
+    }
+}
+
 /* A guest that is where its pins do not want it has a reason to go, however well the loads are spread. */
 static void test_a_pin_is_a_reason(void **state)
 {
@@ -647,6 +678,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_all_loads, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_move_says_what_for, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rules_of_guests, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_images, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_pin_is_a_reason, setup, teardown),
         cmocka_unit_test_setup_teardown(test_waves_one_by_one, setup, teardown),
         cmocka_unit_test_setup_teardown(test_void_when_a_move_fails, setup, teardown),

@@ -167,7 +167,11 @@ static void test_nowhere(void **state)
     waits(v, "memory enough");
     v = three_nodes(2);
     guests[0].able = 2;
-    waits(v, "images");
+    waits(v, "placement rules");
+    guests[0].bare = 2; /* its own node's, which is gone */
+    waits(v, "placement rules");
+    guests[0].bare = 5;
+    waits(v, "has a copy of the images");
     v = three_nodes(2);
     v.nodes[0].alive = false;
     waits(v, "too many members");

@@ -162,7 +162,9 @@ static void test_nowhere(void **state)
     expect_wait(&s, "memory");
     make(&s);
     s.guest.able = 1 << A;
-    expect_wait(&s, "images");
+    expect_wait(&s, "placement rules");
+    s.guest.bare = 6;
+    expect_wait(&s, "has a copy of the images");
     assert_string_equal(give_away_cause_name(GIVE_AWAY_VOLUMES), "volumes");
 }
 

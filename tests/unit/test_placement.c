@@ -66,7 +66,7 @@ static const char *allowed(const struct mirror *m, const char *rules, const char
         *c = *c == '\'' ? '"' : *c;
     json_t *spec = json_loads(spec_text, 0, NULL);
     assert_non_null(spec);
-    const struct placement_guest g = {"", spec, ""};
+    const struct placement_guest g = {.id = "", .spec = spec, .shown_on = ""};
     text[0] = 0;
     for (const struct object *n = mirror_next(m, OBJECT_NODE, NULL); n; n = mirror_next(m, OBJECT_NODE, n->name)) {
         if (placement_allows(m, &g, n, why))
