@@ -217,10 +217,11 @@ static int read_guest_numbers(struct reading *r, json_t *object, struct model_gu
 
 static int read_guest(struct reading *r, json_t *object)
 {
-    static const char *const keys[] = {"name",       "node",       "state",     "vcpus",     "memory",
-                                       "local_disk", "load",       "error",     "steal",     "age",
-                                       "dirty_rate", "movable",    "pinned",    "avoid",     "networks",
-                                       "pools",      "cpu_models", "moved_ago", "came_from", NULL};
+    static const char *const keys[] = {"name",        "node",       "state",     "vcpus",     "memory",
+                                       "local_disk",  "load",       "error",     "steal",     "age",
+                                       "dirty_rate",  "movable",    "pinned",    "avoid",     "networks",
+                                       "pools",       "cpu_models", "moved_ago", "came_from", "ha",
+                                       "ha_priority", "ha_after",   "ha_delay",  "volumes",   NULL};
     struct model_guest g = {.balanced = true, .moved_ago_s = -1, .came_from = -1};
     const char *name = NULL;
     double age = -1, steal = 0;

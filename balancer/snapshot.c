@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "balancer/snapshot_failover.h"
 #include "balancer/snapshot_load.h"
 #include "balancer/snapshot_rules.h"
 
@@ -142,6 +143,8 @@ static json_t *make_guest(const struct making *m, const char *id, json_t *guest)
     json_object_set_new_nocheck(to, "movable", json_boolean(moves));
     if (to)
         snapshot_rules_guest(to, spec, node, m->nodes_by_name, json_object_get(m->objects, "image"));
+    if (to && runs)
+        snapshot_failover_guest(to, spec, json_object_get(json_object_get(m->objects, "volumes"), id));
     if (to && runs) {
         const char *node_id = snapshot_text(json_object_get(node, "value"), "id");
         put_load(to, json_object_get(json_object_get(m->objects, "load"), node_id), id, vcpus, m->now);

@@ -64,7 +64,7 @@ install_and_build() {
     [ -z "${DROVER_BUILD:-}" ] || return 0
     say "building Drover (one to three minutes the first time)"
     cmake -S "$root" -B "$bin" -G Ninja >/dev/null
-    cmake --build "$bin" --target droverd drover drover-guest drover-nbd drover-img drover-import drover-fault drover-balancer >/dev/null
+    cmake --build "$bin" --target droverd drover drover-guest drover-nbd drover-img drover-import drover-fault drover-balancer drover-drill >/dev/null
 }
 
 make_network() {

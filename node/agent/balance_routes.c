@@ -12,6 +12,7 @@
 #include "node/agent/balance_question.h"
 #include "node/agent/change.h"
 #include "node/agent/cluster.h"
+#include "node/agent/failover_export.h"
 #include "node/agent/kind.h"
 #include "node/agent/member.h"
 #include "node/agent/objects.h"
@@ -321,7 +322,10 @@ static void ask(struct balance_routes *r, struct api_call *call, json_t *questio
 static void export_cluster(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
-    ask(r, call, balance_question(cluster_mirror(r->cluster), "export"));
+    json_t *question = balance_question(cluster_mirror(r->cluster), "export");
+    json_object_set_new(json_object_get(question, "objects"), "volumes",
+                        failover_export_volumes(cluster_mirror(r->cluster)));
+    ask(r, call, question);
 }
 
 static void capacity(void *context, struct api_call *call)

@@ -26,7 +26,7 @@ static const char *disk_obstacle(const struct failover_view *v, const struct fai
     return NULL;
 }
 
-static const char *obstacle(const struct failover_view *v, const struct failover_guest *g)
+const char *failover_obstacle(const struct failover_view *v, const struct failover_guest *g)
 {
     const char *why = NULL;
     for (unsigned i = 0; i < g->disk_count && !why; i++)
@@ -95,7 +95,7 @@ static int choose(const struct failover_view *v, const struct failover_guest *g,
 {
     int best = FAILOVER_NOBODY;
     *rank = 0;
-    *reason = obstacle(v, g);
+    *reason = failover_obstacle(v, g);
     for (int n = 0; n < v->node_count && !*reason; n++) {
         if (!takes(v, n, g))
             continue;
@@ -207,7 +207,7 @@ static bool survives(const struct failover_view *view, const unsigned *order, ui
         const char *reason;
         unsigned rank;
         if (!is_orphan(&v, g)) {
-            if (g->is_protected && obstacle(&v, g))
+            if (g->is_protected && failover_obstacle(&v, g))
                 return false; /* it stands although its node is there */
             continue;
         }

@@ -1,6 +1,6 @@
 /* Which guests of lost nodes are taken over, by whom: a step function of what is seen, the same on every node. It reads
- * no clock, no store and no network; node/agent/failovers.c looks and acts, a simulation (tests/unit/test_failover.c)
- * does so a hundred thousand times.
+ * no clock, no store and no network; node/agent/failovers.c looks and acts, a simulation (node/drill) does so a
+ * hundred thousand times.
  *
  * A guest is taken over if its node is lost (its state has gone from the store, so its guests stand: tenure.h), it is
  * protected and wanted running, fail-over is armed, and no earlier take-over of it is too fresh. Where it goes is what
@@ -23,6 +23,9 @@ enum {
     FAILOVER_PATIENCE_MS = 3000,
     FAILOVER_COOL_MS = 10000, /* after the first take-over; twice as long after each further one */
     FAILOVER_COOL_MAX_MS = 300000,
+    FAILOVER_FORGET_MS = 60000, /* a guest that has run so long after it begins with the shortest one again */
+    FAILOVER_GRACE_MS = 30000,  /* for nodes that were never seen: the cluster may be starting as a whole */
+    FAILOVER_ATTEMPTS_MAX = 4,  /* on their way at a time: what is more urgent is also there first */
 };
 
 enum { FAILOVER_PLACES = 3 /* node, rack, site */, FAILOVER_GROUPS_MAX = 64 };
@@ -89,6 +92,8 @@ bool failover_decide(struct failover_view *view, struct failover_decision *decis
 /* How long it is left alone after its nth take-over. */
 uint64_t failover_cool_ms(unsigned failovers);
 
+/* Why the guest's volumes cannot be opened, or go on, wherever it is; NULL: they can. */
+const char *failover_obstacle(const struct failover_view *view, const struct failover_guest *guest);
 /* Where a guest could go if its node were lost now: FAILOVER_NOBODY, with the reason. */
 int failover_place(const struct failover_view *view, const struct failover_guest *guest, const char **reason);
 /* The guest goes there: it takes room, and closes nodes to others of its groups. */

@@ -22,12 +22,7 @@
 #include "node/base/loop.h"
 #include "node/base/store.h"
 
-enum {
-    ID_MAX = 64,
-    ATTEMPTS_MAX = 4,  /* on their way at a time: what is more urgent is also there first */
-    GRACE_MS = 30000,  /* for nodes that this agent has never seen: the cluster may be starting as a whole */
-    FORGET_MS = 60000, /* a guest that has run so long begins with the shortest cool-down again */
-};
+enum { ID_MAX = 64 };
 
 /* What this agent has seen of a node. */
 struct sighting {
@@ -99,7 +94,7 @@ static void look_at_node(struct failovers *f, const struct object *o, struct fai
     s->seen |= n->alive;
     s->alive = n->alive;
     n->gone_ms = n->alive ? 0 : (now - s->gone_ns) / 1000000;
-    n->lost = !n->alive && (s->seen || now - f->began_ns >= GRACE_MS * UINT64_C(1000000));
+    n->lost = !n->alive && (s->seen || now - f->began_ns >= FAILOVER_GRACE_MS * UINT64_C(1000000));
 }
 
 static struct history *history_of(struct failovers *f, const char *id)
@@ -125,7 +120,7 @@ static void note_count(struct failovers *f, const struct object *guest)
     struct history *h = count ? history_of(f, guest->id) : NULL;
     if (!h || h->count == count)
         return;
-    uint64_t fresh_ms = failover_cool_ms(h->in_a_row) + FORGET_MS; /* in the cool-down nothing could happen */
+    uint64_t fresh_ms = failover_cool_ms(h->in_a_row) + FAILOVER_FORGET_MS; /* in the cool-down nothing could happen */
     bool again = h->count && (now - h->at_ns) / 1000000 < fresh_ms;
     h->in_a_row = again ? h->in_a_row + 1 : 1;
     h->count = count;
@@ -229,7 +224,7 @@ static void act(struct failovers *f, const struct failover_scene *s, const struc
             log_limited(&f->limit, LOG_LEVEL_INFO, "guest %s of lost node %s waits: %s%s%s", g->name,
                         s->view.nodes[g->node].name, d->reason, d->target >= 0 ? ", it falls to " : "",
                         d->target >= 0 ? s->view.nodes[d->target].name : "");
-        if (d->verdict == FAILOVER_TAKES && f->attempts < ATTEMPTS_MAX && !is_on_its_way(f, s->objects[i]->id))
+        if (d->verdict == FAILOVER_TAKES && f->attempts < FAILOVER_ATTEMPTS_MAX && !is_on_its_way(f, s->objects[i]->id))
             take_over(f, s->objects[i], s->nodes[g->node], s->view.nodes[g->node].gone_ms);
     }
 }

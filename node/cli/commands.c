@@ -3,6 +3,7 @@
 #include "node/cli/command.h"
 #include "node/cli/console.h"
 #include "node/cli/drill_report.h"
+#include "node/cli/drill_simulate.h"
 #include "node/cli/progress.h"
 #include "node/cli/special.h"
 #include "node/cli/top.h"
@@ -397,8 +398,8 @@ const struct command commands[] = {
     COMMAND("ha", "disarm", "", "They are not, for work on the network; guests without a lease stand all the same.",
             "POST", "/v1/ha/disarm", NULL, NULL, ha_columns),
 
-    COMMAND("cluster", "export", "", "The cluster in the format that drover-balancer reads.", "GET",
-            "/v1/cluster/export", NULL, NULL, NULL),
+    COMMAND("cluster", "export", "", "The cluster in the format that drover-balancer and `drover drill simulate` read.",
+            "GET", "/v1/cluster/export", NULL, NULL, NULL),
 
     COMMAND("balance", "status", "", "Who balances, what it sees and what it plans.", "GET", "/v1/balance", NULL, NULL,
             balance_columns),
@@ -501,6 +502,8 @@ const struct command commands[] = {
         "Put a fault in on purpose: node-power-loss, partition, coordinator-loss, agent-crash, member-loss, slow-disk, "
         "migration-fault.",
         "POST", "/v1/drills", "kind", drill_run, drill_show_columns),
+    {"drill", "simulate", "", "Drills in virtual time: thousands of faults on the cluster as it is, or as a file says.",
+     NULL, NULL, NULL, drill_simulate_options, NULL, drill_simulate_run, false, NULL, NULL},
     COMMAND("drill", "list", "", "All drills, the oldest first.", "GET", "/v1/drills", NULL, NULL, drill_columns),
     COMMAND("drill", "show", "DRILL", "One drill, with whom it hits.", "GET", "/v1/drills/%s", NULL, NULL,
             drill_show_columns),

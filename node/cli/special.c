@@ -9,16 +9,24 @@
 
 #include "node/cli/command.h"
 
-enum { WORDS_MAX = 64 };
+enum { WORDS_MAX = 64, NAME_BYTES = 16 };
 
-/* droverd beside this program, or wherever the shell finds it. */
-static int hand_over(const char *option, const char *what, int argc, char **argv)
+int special_become(const char *program, char *const *words)
 {
-    char path[PATH_MAX], *words[WORDS_MAX];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 16);
+    char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - NAME_BYTES);
     path[n > 0 ? n : 0] = 0;
     char *slash = strrchr(path, '/');
-    snprintf(slash ? slash + 1 : path, 16, "droverd");
+    snprintf(slash ? slash + 1 : path, NAME_BYTES, "%s", program);
+    execv(path, words);
+    execvp(program, words);
+    fprintf(stderr, "drover: %s cannot be started: %s\n", program, strerror(errno));
+    return 1;
+}
+
+static int hand_over(const char *option, const char *what, int argc, char **argv)
+{
+    char *words[WORDS_MAX];
     if (argc < 2 || argc > WORDS_MAX - 4) {
         fprintf(stderr, "drover: %s is missing; `droverd --help` shows what else it takes\n", what);
         return 2;
@@ -30,10 +38,7 @@ static int hand_over(const char *option, const char *what, int argc, char **argv
     for (int i = 1; i < argc; i++)
         words[count++] = argv[i];
     words[count] = NULL;
-    execv(path, words);
-    execvp("droverd", words);
-    fprintf(stderr, "drover: droverd cannot be started: %s\n", strerror(errno));
-    return 1;
+    return special_become("droverd", words);
 }
 
 int special_init(const struct command *command, int argc, char **argv)

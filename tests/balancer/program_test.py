@@ -219,6 +219,13 @@ class Program(unittest.TestCase):
         self.assertEqual(exported['nodes'][0]['pressure']['cpu'], 1)
         self.assertEqual((exported['guests'][0]['load']['cpu'], exported['guests'][0]['age']), (2, 10))
         self.plan(exported)
+        guest['value']['spec'].update(ha=True, ha_priority=70, ha_after=['db'], ha_delay=5000)
+        volume = {'members': ['n1', None], 'spare': 1, 'witness': 'n1'}
+        protected = self.ask(dict(question, objects=dict(objects, volumes={'G': [volume]})))['guests'][0]
+        self.assertEqual({k: protected[k] for k in protected if k.startswith('ha') or k == 'volumes'},
+                         {'ha': True, 'ha_priority': 70, 'ha_after': ['db'], 'ha_delay': 5000, 'volumes': [volume]})
+        self.plan(dict(exported, guests=[protected]))
+        self.assertNotIn('ha', exported['guests'][0])
         question.update(verb='capacity', lose=0, shape='1:1G')
         self.assertEqual(self.ask(question)['fit'], 14)  # 15 GiB are left for guests, one has one
         self.assertIn('--shape', self.ask(dict(question, shape='much'))['error'])

@@ -7,12 +7,13 @@ import sys
 MAY_USE = {
     'node/base': {'node/base'},
     'node/agent': {'node/agent', 'node/base'},
+    'node/drill': {'node/drill', 'node/agent', 'node/base'},
     'node/cli': {'node/cli', 'node/base'},
     'nbd': {'nbd', 'node/base'},
     'replication': {'replication', 'nbd', 'node/base'},
     'hv': {'hv', 'replication', 'nbd', 'node/base'},
     'balancer': {'balancer', 'node/base'},
-    'tests': {'tests', 'hv', 'balancer', 'replication', 'nbd', 'node/base', 'node/agent', 'node/cli'},
+    'tests': {'tests', 'hv', 'balancer', 'replication', 'nbd', 'node/base', 'node/agent', 'node/drill', 'node/cli'},
 }
 FORBIDDEN_NAMES = re.compile(r'(^|[_/])(utils?|common|misc|helpers?|managers?)([_.]|$)')
 TOP = {'CMakeLists.txt', 'README.md', 'LICENSE', 'node', 'hv', 'nbd', 'replication', 'balancer', 'tests', 'ansible',

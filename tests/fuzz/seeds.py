@@ -488,6 +488,20 @@ def balancer():
                                                  [{'move': 1, 'guest': 'g2', 'guest_id': 'G2', 'from': 'n1', 'to': 'n3'}]]}})).encode()
 
 
+def drill_cluster():
+    """As `drover cluster export` writes it, with all that a simulated drill reads."""
+    nodes = [{'name': 'n%d' % i, 'memory': '16G', 'rack': 'r%d' % (i // 2), 'cpu_models': ['baseline-v2', 'host-1'],
+              'state': ('ready', 'ready', 'draining', 'offline')[i]} for i in range(4)]
+    guests = [{'name': 'g%d' % i, 'node': 'n%d' % (i % 4), 'vcpus': 2, 'memory': 2 << 30, 'state': 'running', 'ha': i < 6,
+               'ha_priority': 10 * i, 'ha_delay': 1000, 'ha_after': ['g%d' % (i + 1)], 'cpu_models': ['baseline-v2'],
+               'volumes': [{'members': ['n0', 'n1', None], 'spare': 1, 'witness': 'n2'}]} for i in range(8)]
+    guests[0]['pinned'], guests[1]['avoid'] = ['n0', 'n1'], ['n2']
+    groups = [{'name': 'a', 'keep': 'apart', 'scope': 'rack', 'hard': True, 'guests': ['g1', 'g2']},
+              {'name': 'b', 'keep': 'together', 'scope': 'site', 'hard': True, 'guests': ['g3', 'g7']}]
+    yield json.dumps({'nodes': nodes, 'guests': guests, 'groups': groups}, indent=1).encode()
+    yield json.dumps({'nodes': nodes[:2], 'guests': []}).encode()
+
+
 def stored_cluster(plan=None):
     """Objects of the store, as the elected balancer has them."""
     migration = {'value': {'spec': {'guest_id': 'G1', 'from': 'n2', 'to': 'n1', 'plan': 'P', 'move': 0,

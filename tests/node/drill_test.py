@@ -126,6 +126,27 @@ class Drill(ThreeNodes):
         self.assertIn('fault', names)
         return root, svg, names
 
+    # ---- in virtual time ----
+
+    def test_in_virtual_time(self):
+        """On a picture of this very cluster, which it leaves alone: asked for, or from a file."""
+        exported = self.n1.do('cluster', 'export')
+        web = [g for g in exported['guests'] if g['name'] == 'web'][0]
+        self.assertTrue(web['ha'])
+        names = sorted(n.name for n in self.nodes)
+        self.assertEqual((sorted(web['volumes'][0]['members']), web['volumes'][0]['spare']), (names, 1))
+        done = self.n1.cli('drill', 'simulate', '--schedules', '80', '--json')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        report = json.loads(done.stdout)
+        self.assertEqual((report['cluster']['nodes'], report['cluster']['protected']), (3, 1))
+        self.assertEqual((report['violations'], report['not_borne'], report['lost']), ([], [], names), report)
+        self.assertGreater(report['kinds'][0]['take_overs'], 0)
+        path = os.path.join(self.n1.folder, 'exported.json')
+        with open(path, 'w') as f:
+            json.dump(exported, f)
+        self.assertEqual(self.n1.cli('drill', 'simulate', '--schedules', '80', '--json', '--cluster', path).stdout, done.stdout)
+        self.assertEqual(self.home().name, web['node'])
+
     # ---- what is drilled ----
 
     def test_a_node_loses_power(self):

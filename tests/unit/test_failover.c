@@ -1,6 +1,7 @@
 /* The rules of fail-over: what each says by itself, and all of them together in a simulated cluster.
  *
- *     test_failover [FIRST [COUNT]]      default: 0 400, of each class of failover_world.h */
+ *     test_failover [FIRST [COUNT]]      default: 0 400, of each class of node/drill/world.h that begins with no drill
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,8 @@
 
 #include "node/agent/failover.h"
 #include "node/agent/tenure.h"
-#include "tests/unit/failover_world.h"
+#include "node/drill/cluster.h"
+#include "node/drill/world.h"
 
 #define MS UINT64_C(1000000)
 #define GIB(n) ((uint64_t)(n) << 30)
@@ -225,6 +227,27 @@ static void test_tolerates(void **state)
 
 /* ---- the world ---- */
 
+/* Four nodes with three guests, each on a node that the seed says, with a volume on three of them. */
+static const struct cluster *four_nodes(void)
+{
+    static struct cluster_node nodes[4];
+    static struct cluster_guest protected[3];
+    static struct failover_disk disk = {.members = 3, .spare = 1, .node = {0, 1, 2}, .witness = -1};
+    static const struct cluster cluster = {
+        .nodes = nodes, .node_count = 4, .guests = protected, .guest_count = 3, .all_guests = 3};
+    static char names[7][3] = {"n0", "n1", "n2", "n3", "g0", "g1", "g2"};
+    for (int n = 0; n < 4; n++)
+        nodes[n] = (struct cluster_node){.name = names[n], .memory_bytes = GIB(4), .place = {n, n, n}};
+    for (int g = 0; g < 3; g++)
+    protected[g] = (struct cluster_guest){.name = names[4 + g],
+                                          .node = CLUSTER_DRAWN,
+                                          .memory_bytes = GIB(1),
+                                          .may = 15,
+                                          .disks = &disk,
+                                          .disk_count = 1};
+    return &cluster;
+}
+
 static int compare(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -235,9 +258,13 @@ static void run(enum world_class class, const char *name)
 {
     uint64_t takeovers = 0, freezes = 0, extensions = 0, n = 0;
     uint64_t *rto = calloc(seed_count, sizeof *rto);
+    struct world *world = world_new(four_nodes());
+    assert_non_null(rto);
+    assert_non_null(world);
     for (uint64_t seed = first_seed; seed < first_seed + seed_count; seed++) {
+        const struct world_schedule schedule = {.seed = seed, .class = class, .node = WORLD_DRAWN};
         struct world_result r;
-        world_run(seed, class, &r);
+        assert_true(world_run(world, &schedule, &r));
         if (*r.wrong)
             fail_msg("%s, seed %" PRIu64 ": %s", name, seed, r.wrong);
         takeovers += r.takeovers;
@@ -254,6 +281,7 @@ static void run(enum world_class class, const char *name)
         printf("; restart p50 %" PRIu64 " ms, max %" PRIu64 " ms", rto[n / 2], rto[n - 1]);
     printf("\n");
     free(rto);
+    world_free(world);
     if (class == WORLD_ANYTHING && seed_count >= 100)
         assert_true(takeovers && freezes && extensions); /* or nothing was tried */
 }
