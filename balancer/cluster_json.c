@@ -1,6 +1,7 @@
 #include "balancer/cluster_json.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 #include "balancer/policy.h"
 #include "node/base/err.h"
 
-static const double RATE_LARGEST = 1e15, CORES_LARGEST = 1e6;
+static const double RATE_LARGEST = 1e15, CORES_LARGEST = 1e6, MEMBERS_LARGEST = 1e6;
 static const char *const resource_names[RESOURCE_COUNT] = {"cpu", "memory", "disk", "network"};
 
 struct reading {
@@ -86,14 +87,14 @@ static int read_four(struct reading *r, json_t *object, const char *key, double 
 
 static int read_node(struct reading *r, json_t *object)
 {
-    static const char *const keys[] = {"name",       "site",        "rack",  "state",      "cpus",       "memory",
-                                       "memory_own", "memory_free", "disk",  "disk_free",  "disk_rate",  "network_rate",
-                                       "link",       "networks",    "pools", "cpu_models", "vcpu_ratio", "pressure",
-                                       "stalled",    "age",         NULL};
+    static const char *const keys[] = {
+        "name",       "site",      "rack",      "state",        "cpus",    "memory",   "memory_own", "memory_free",
+        "disk",       "disk_free", "disk_rate", "network_rate", "link",    "networks", "pools",      "cpu_models",
+        "vcpu_ratio", "pressure",  "stalled",   "age",          "drained", "stays_on", "members",    NULL};
     const struct json_text *t = &r->text;
     struct model_node n = {.rack = -1, .site = -1, .speed = 1};
     const char *name = NULL, *state = "ready";
-    double age = -1, disk_rate = 0, network_rate = 0;
+    double age = -1, disk_rate = 0, network_rate = 0, members = 0;
     n.memory_free = n.disk_free = -1;
     if (json_text_string(t, object, "name", &name) < 0)
         return -EINVAL;
@@ -117,12 +118,18 @@ static int read_node(struct reading *r, json_t *object)
         read_set(r, object, "pools", &r->model->pools, &n.pools) < 0 ||
         read_set(r, object, "cpu_models", &r->model->cpu_models, &n.cpu_models) < 0 ||
         read_four(r, object, "pressure", 1, n.pressure) < 0 || read_four(r, object, "stalled", 1, n.stalled) < 0 ||
-        json_text_duration(t, object, "age", &age) < 0)
+        json_text_duration(t, object, "age", &age) < 0 || json_text_bool(t, object, "drained", &n.drained) < 0 ||
+        json_text_bool(t, object, "stays_on", &n.stays_on) < 0 ||
+        json_text_number(t, object, "members", 0, MEMBERS_LARGEST, &members) < 0)
         return -EINVAL;
     bool ready = !strcmp(state, "ready"), drains = !strcmp(state, "draining");
     if (!ready && !drains && strcmp(state, "offline") != 0)
         return json_text_refuse(t, "state", "'%s': ready, draining or offline is needed", state);
     n.offline = !ready;
+    n.members = (int)ceil(members);
+    if (ready && n.drained)
+        return json_text_refuse(t, "drained",
+                                "a node that is ready is not; draining or offline is needed as its state");
     if (ready && (n.vcpus <= 0 || n.memory <= 0))
         return json_text_refuse(t, n.vcpus <= 0 ? "cpus" : "memory", "a node that is ready has some");
     n.stale = ready && (age < 0 || age > r->policy->stale_s);

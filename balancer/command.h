@@ -15,6 +15,7 @@ enum { EXIT_OK = 0, EXIT_WRONG = 1, EXIT_USAGE = 2 };
 
 int command_plan(int argc, char **argv);
 int command_capacity(int argc, char **argv);
+int command_consolidate(int argc, char **argv);
 int command_simulate(int argc, char **argv);
 int command_serve(int argc, char **argv);
 int command_answer(int argc, char **argv);

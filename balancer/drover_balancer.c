@@ -15,6 +15,7 @@ static const struct {
 } commands[] = {
     {"plan", "who should move where, and in which order", command_plan},
     {"capacity", "what still fits, and how many nodes may be lost", command_capacity},
+    {"consolidate", "which nodes could sleep, and which must be woken", command_consolidate},
     {"simulate", "what a policy would do over a trace of loads", command_simulate},
     {"run", "the balancer of a running cluster; droverd starts it", command_serve},
     {"answer", "one question of droverd", command_answer},

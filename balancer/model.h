@@ -61,8 +61,11 @@ struct model_node {
     int rack, site; /* in model.places, -1: not said */
     bool offline;   /* dead or closed: nothing may come, what is there must go */
     bool master;
-    bool outside; /* not of the part that is balanced: never counted, never touched */
-    bool stale;   /* its measurements are missing or too old: nothing comes, nothing goes */
+    bool outside;  /* not of the part that is balanced: never counted, never touched */
+    bool stale;    /* its measurements are missing or too old: nothing comes, nothing goes */
+    bool drained;  /* somebody emptied it on purpose; offline and empty, it sleeps (consolidate.h) */
+    bool stays_on; /* it may not sleep, whatever it holds */
+    int members;   /* of volumes, and witnesses */
     double memory, memory_own, memory_free;
     double disk, disk_free;
     double vcpus, vcpus_own;          /* threads of the machine, and those it keeps for itself */

@@ -36,7 +36,7 @@ static double bytes_until(const struct plan *plan, int count)
     return bytes;
 }
 
-static void print_moves(FILE *out, const struct plan *plan, const struct model *m)
+void plan_print_moves(FILE *out, const struct plan *plan, const struct model *m)
 {
     for (int i = 0; i < plan->count; i++) {
         const struct plan_move *v = &plan->moves[i];
@@ -54,10 +54,24 @@ static void print_moves(FILE *out, const struct plan *plan, const struct model *
     }
 }
 
+void plan_print_reasons(FILE *out, const struct plan *plan, const struct model *m, const struct policy *policy)
+{
+    char text[TEXT_MAX];
+    struct score score;
+    struct model *after = state_after(plan, m, policy, &score);
+    for (int g = 0; after && g < m->guest_count; g++) {
+        struct explain e = explain_guest(&score, m, plan, g);
+        fprintf(out, "%s\n", explain_text(&e, m, g, text, sizeof text));
+    }
+    if (after)
+        score_fini(&score);
+    model_free(after);
+}
+
 void plan_print(FILE *out, const struct plan *plan, const struct model *m, const struct policy *policy, bool explain)
 {
     char text[TEXT_MAX];
-    print_moves(out, plan, m);
+    plan_print_moves(out, plan, m);
     fprintf(out, "%s\n", explain_plan(plan, policy, text, sizeof text));
     if (plan->count > 1) {
         for (int i = 0; i < FRONTIER_POINTS; i++) {
@@ -74,15 +88,8 @@ void plan_print(FILE *out, const struct plan *plan, const struct model *m, const
         fprintf(out, "%d guests find no node that may take them\n", plan->stranded);
     if (!plan->rests)
         fprintf(out, "the budget ended the search; with more there may be a better plan\n");
-    struct score score;
-    struct model *after = explain ? state_after(plan, m, policy, &score) : NULL;
-    for (int g = 0; after && g < m->guest_count; g++) {
-        struct explain e = explain_guest(&score, m, plan, g);
-        fprintf(out, "%s\n", explain_text(&e, m, g, text, sizeof text));
-    }
-    if (after)
-        score_fini(&score);
-    model_free(after);
+    if (explain)
+        plan_print_reasons(out, plan, m, policy);
 }
 
 static json_t *node_or_null(const struct model *m, int node)
@@ -104,7 +111,7 @@ static json_t *move_json(const struct plan_move *v, const struct model *m)
     return move;
 }
 
-static json_t *waves_json(const struct plan *plan, const struct model *m)
+json_t *plan_waves_json(const struct plan *plan, const struct model *m)
 {
     json_t *waves = json_array(), *wave = NULL;
     for (int i = 0; i < plan->count; i++) {
@@ -127,7 +134,7 @@ static void put_reason(json_t *reasons, const struct score *score, const struct 
 }
 
 /* Those that move first: each of the others is a look at every node. */
-static json_t *reasons_json(const struct plan *plan, const struct model *m, const struct policy *policy, size_t most)
+json_t *plan_reasons_json(const struct plan *plan, const struct model *m, const struct policy *policy, size_t most)
 {
     struct score score;
     struct model *after = state_after(plan, m, policy, &score);
@@ -152,14 +159,14 @@ char *plan_json(const struct plan *plan, const struct model *m, const struct pol
         json_array_append_new(frontier, json_pack("{s:f, s:i, s:f}", "gain", frontier_parts[i], "moves", count, "bytes",
                                                   bytes_until(plan, count)));
     }
-    json_t *root =
-        json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:i, s:b, s:s, s:o, s:o}", "score_before", plan->before,
-                  "score_after", plan->after, "spread_before", plan->spread, "spread_after", plan->spread_after,
-                  "seconds", plan->seconds, "bytes", plan->bytes, "moves", plan->count, "left_out", plan->dropped,
-                  "stranded", plan->stranded, "at_rest", (int)plan->rests, "summary",
-                  explain_plan(plan, policy, text, sizeof text), "frontier", frontier, "waves", waves_json(plan, m));
+    json_t *root = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:i, s:b, s:s, s:o, s:o}", "score_before",
+                             plan->before, "score_after", plan->after, "spread_before", plan->spread, "spread_after",
+                             plan->spread_after, "seconds", plan->seconds, "bytes", plan->bytes, "moves", plan->count,
+                             "left_out", plan->dropped, "stranded", plan->stranded, "at_rest", (int)plan->rests,
+                             "summary", explain_plan(plan, policy, text, sizeof text), "frontier", frontier, "waves",
+                             plan_waves_json(plan, m));
     if (root && reasons)
-        json_object_set_new(root, "reasons", reasons_json(plan, m, policy, reasons));
+        json_object_set_new(root, "reasons", plan_reasons_json(plan, m, policy, reasons));
     char *written = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     return written;

@@ -2,6 +2,7 @@
 #ifndef BALANCER_PLAN_FILE_H
 #define BALANCER_PLAN_FILE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -11,6 +12,13 @@
 /* Lines for a person; explain: a sentence for every guest. */
 void plan_print(FILE *out, const struct plan *plan, const struct model *model, const struct policy *policy,
                 bool explain);
+
+/* Its moves alone, wave by wave; the sentence for every guest alone. */
+void plan_print_moves(FILE *out, const struct plan *plan, const struct model *model);
+void plan_print_reasons(FILE *out, const struct plan *plan, const struct model *model, const struct policy *policy);
+/* The same in JSON: a list of waves, each a list of moves; an object of at most so many guests. */
+json_t *plan_waves_json(const struct plan *plan, const struct model *model);
+json_t *plan_reasons_json(const struct plan *plan, const struct model *model, const struct policy *policy, size_t most);
 
 /* One JSON object: score, waves of moves with their costs, the frontier, and the reasons of so many guests (0: none).
  * A string to free(), NULL: no memory. */

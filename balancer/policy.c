@@ -31,6 +31,12 @@ struct policy policy_default(void)
         .per_node = 2,
         .moves_max = 100000,
         .per_hour = 60,
+        .consolidate =
+            {.limit = {[RESOURCE_CPU] = 0.7, [RESOURCE_MEMORY] = 0.85, [RESOURCE_DISK] = 0.7, [RESOURCE_NETWORK] = 0.7},
+             .wake =
+                 {[RESOURCE_CPU] = 0.85, [RESOURCE_MEMORY] = 0.95, [RESOURCE_DISK] = 0.85, [RESOURCE_NETWORK] = 0.85},
+             .keep = 2,
+             .lose = 1},
     };
 }
 

@@ -13,6 +13,14 @@
 
 struct err;
 
+/* When nodes may sleep and must be woken (consolidate.h). */
+struct policy_consolidate {
+    double limit[RESOURCE_COUNT]; /* parts of a node: nothing sleeps if a node that stays would have more */
+    double wake[RESOURCE_COUNT];  /* above it a node that sleeps is wanted; above limit[] */
+    int keep;                     /* nodes that stay on in any case */
+    int lose;                     /* nodes that may be lost then; the policy's own `lose` if that is more */
+};
+
 struct policy {
     /* score */
     double weight[RESOURCE_COUNT]; /* of the spread of each load */
@@ -40,6 +48,7 @@ struct policy {
     int moves_max;            /* of one plan */
     int per_hour;             /* moves that the balancer begins of its own accord; 0: any number */
     int quiet_from, quiet_to; /* minutes of the day (UTC) between which it begins none; equal: at no time */
+    struct policy_consolidate consolidate;
 };
 
 struct policy policy_default(void);

@@ -50,6 +50,16 @@ static const struct field fields[] = {
     {"moves", "max", WHOLE, AT(moves_max), 0, 1000000},
     {"moves", "per_hour", WHOLE, AT(per_hour), 0, 1000000},
     {"moves", "quiet", HOURS, AT(quiet_from), 0, 0},
+    {"consolidate", "cpu", NUMBER, AT(consolidate.limit[RESOURCE_CPU]), 0.05, 1},
+    {"consolidate", "memory", NUMBER, AT(consolidate.limit[RESOURCE_MEMORY]), 0.05, 1},
+    {"consolidate", "disk", NUMBER, AT(consolidate.limit[RESOURCE_DISK]), 0.05, 1},
+    {"consolidate", "network", NUMBER, AT(consolidate.limit[RESOURCE_NETWORK]), 0.05, 1},
+    {"consolidate", "wake_cpu", NUMBER, AT(consolidate.wake[RESOURCE_CPU]), 0.05, 1},
+    {"consolidate", "wake_memory", NUMBER, AT(consolidate.wake[RESOURCE_MEMORY]), 0.05, 1},
+    {"consolidate", "wake_disk", NUMBER, AT(consolidate.wake[RESOURCE_DISK]), 0.05, 1},
+    {"consolidate", "wake_network", NUMBER, AT(consolidate.wake[RESOURCE_NETWORK]), 0.05, 1},
+    {"consolidate", "keep", WHOLE, AT(consolidate.keep), 1, 20000},
+    {"consolidate", "lose", WHOLE, AT(consolidate.lose), 0, 16},
 };
 
 enum { FIELD_COUNT = sizeof fields / sizeof *fields };
@@ -115,6 +125,23 @@ static int read_section(struct json_text *t, const char *name, json_t *section, 
     return rc;
 }
 
+/* Fields that only make sense in an order. */
+static int check_pairs(struct json_text *t, const struct policy *p)
+{
+    static const char *const wake[RESOURCE_COUNT] = {"wake_cpu", "wake_memory", "wake_disk", "wake_network"};
+    t->depth = 1;
+    t->path[0] = "patience";
+    if (p->leave > p->enter)
+        return json_text_refuse(t, "leave", "%g is above enter (%g): balancing would never begin or never end",
+                                p->leave, p->enter);
+    t->path[0] = "consolidate";
+    for (int r = 0; r < RESOURCE_COUNT; r++)
+        if (p->consolidate.wake[r] <= p->consolidate.limit[r])
+            return json_text_refuse(t, wake[r], "%g is not above %s (%g): what was put to sleep would be woken again",
+                                    p->consolidate.wake[r], wake[r] + strlen("wake_"), p->consolidate.limit[r]);
+    return 0;
+}
+
 int policy_read(struct policy *policy, const char *name, const char *text, size_t len, struct err *err)
 {
     struct json_text t = {.name = name, .text = text, .len = len, .err = err};
@@ -130,12 +157,7 @@ int policy_read(struct policy *policy, const char *name, const char *text, size_
         if (rc < 0)
             break;
     }
-    if (rc == 0 && read.leave > read.enter) {
-        t.path[0] = "patience";
-        t.depth = 1;
-        rc = json_text_refuse(&t, "leave", "%g is above enter (%g): balancing would never begin or never end",
-                              read.leave, read.enter);
-    }
+    rc = rc == 0 ? check_pairs(&t, &read) : rc;
     json_decref(root);
     if (rc == 0)
         *policy = read;

@@ -61,14 +61,20 @@ static double age_of(const json_t *load, const struct snapshot_time *now)
     return age > 0 ? age : 0;
 }
 
-static json_t *make_node(const json_t *node, const json_t *load, const struct snapshot_time *now)
+/* members: of volumes, and witnesses, by the node's name; NULL: they are not known. */
+static json_t *make_node(const json_t *node, const json_t *load, const json_t *members, const struct snapshot_time *now)
 {
     const json_t *state = json_object_get(node, "state");
     double memory = snapshot_number(state, "memory_bytes");
     json_t *to = json_pack("{s:s, s:s}", "name", snapshot_text(json_object_get(node, "value"), "name"), "state",
                            condition(node));
+    if (to && json_is_true(snapshot_spec(node, "drained")) && !is_alive(node))
+        json_object_set_new(to, "drained", json_true());
     if (!to || !is_alive(node))
         return to;
+    const char *sleep = json_string_value(json_object_get(snapshot_spec(node, "labels"), "sleep"));
+    if (sleep && !strcmp(sleep, "never"))
+        json_object_set_new(to, "stays_on", json_true());
     json_object_set_new(to, "cpus", json_real(snapshot_number(state, "cpus")));
     json_object_set_new(to, "memory", json_real(memory));
     json_object_set_new(to, "memory_own", json_real(floor(memory / SNAPSHOT_MEMORY_PARTS)));
@@ -78,6 +84,9 @@ static json_t *make_node(const json_t *node, const json_t *load, const struct sn
     if (json_array_size(models))
         json_object_set_new(to, "cpu_models", json_deep_copy(models));
     snapshot_load_node(to, json_object_get(load, "state"), snapshot_spec(node, "labels"));
+    double count = snapshot_number(members, snapshot_text(to, "name"));
+    if (count > 0)
+        json_object_set_new(to, "members", json_real(count));
     if (json_is_object(json_object_get(load, "state")))
         json_object_set_new(to, "age", json_real(age_of(load, now)));
     return to;
@@ -198,7 +207,7 @@ static json_t *make_nodes(struct making *m)
         json_object_set(m->nodes_by_name, name, node);
         if (!strcmp(condition(node), "ready"))
             json_object_set_new(m->ready, name, json_true());
-        json_array_append_new(list, make_node(node, load, m->now));
+        json_array_append_new(list, make_node(node, load, json_object_get(m->objects, "members"), m->now));
     }
     return list;
 }
