@@ -3,6 +3,7 @@
  *     {"verb": "policy", "text": TEXT, "shadow": TEXT}                                   {} or {"error": SENTENCE}
  *     {"verb": "export", "objects": {...}, "clock": S, "wall": S}         the cluster in Drover's JSON
  *     {"verb": "capacity", "objects", "clock", "wall", "lose": K, "shape": "4:16G:100G" or ""}
+ *     {"verb": "consolidate", "objects", "clock", "wall"}                 which nodes could sleep, which must be woken
  *
  * droverd runs as root and is to read none of this itself: here all privilege is gone before the first byte is. */
 #include <argp.h>
@@ -17,12 +18,14 @@
 #include "balancer/cluster_json.h"
 #include "balancer/command.h"
 #include "balancer/conductor.h"
+#include "balancer/consolidate_file.h"
 #include "balancer/rules.h"
+#include "node/base/clock.h"
 #include "node/base/err.h"
 #include "node/base/sandbox.h"
 
 enum key { KEY_QUESTION = 256 };
-enum { FD_MAX = 1 << 20, LOSE_MAX = 16 };
+enum { FD_MAX = 1 << 20, LOSE_MAX = 16, CONSOLIDATE_S = 15 };
 
 struct arguments {
     int question;
@@ -92,7 +95,9 @@ static json_t *capacity_of(json_t *question, const struct model *m, const struct
     return answer;
 }
 
-static json_t *answer_capacity(json_t *question)
+/* A question about the cluster under its own policy. */
+static json_t *answer_cluster(json_t *question, json_t *(*say)(json_t *question, const struct model *m,
+                                                               const struct policy *policy, struct err *err))
 {
     const struct snapshot_time now = time_of(question);
     struct cluster_json cluster = {0};
@@ -102,18 +107,37 @@ static json_t *answer_capacity(json_t *question)
     json_t *answer = NULL;
     conductor_policy(json_object_get(question, "objects"), &policy, trouble, sizeof trouble);
     if (!conductor_model(json_object_get(question, "objects"), &policy, &now, &cluster, &err))
-        answer = capacity_of(question, cluster.model, &policy, &err);
+        answer = say(question, cluster.model, &policy, &err);
     model_free(cluster.model);
     return answer ? answer : json_pack("{s:s}", "error", err.text);
+}
+
+static bool time_is_up(void *end_ns)
+{
+    return clock_ns() >= *(const uint64_t *)end_ns;
+}
+
+static json_t *consolidation_of(json_t *question, const struct model *m, const struct policy *policy, struct err *err)
+{
+    uint64_t end_ns = clock_ns() + CONSOLIDATE_S * UINT64_C(1000000000);
+    const struct consolidate_options limits = {.seed = 1, .stop = time_is_up, .stop_data = &end_ns};
+    struct consolidation c;
+    (void)question;
+    if (consolidate(m, policy, &limits, &c, err))
+        return NULL;
+    json_t *said = consolidate_json(&c, policy, false);
+    consolidate_fini(&c);
+    return said;
 }
 
 static json_t *answer(json_t *question)
 {
     const char *verb = snapshot_text(question, "verb");
-    return !strcmp(verb, "policy")     ? answer_policy(question)
-           : !strcmp(verb, "export")   ? answer_export(question)
-           : !strcmp(verb, "capacity") ? answer_capacity(question)
-                                       : json_pack("{s:s}", "error", "there is no such verb");
+    return !strcmp(verb, "policy")        ? answer_policy(question)
+           : !strcmp(verb, "export")      ? answer_export(question)
+           : !strcmp(verb, "capacity")    ? answer_cluster(question, capacity_of)
+           : !strcmp(verb, "consolidate") ? answer_cluster(question, consolidation_of)
+                                          : json_pack("{s:s}", "error", "there is no such verb");
 }
 
 int command_answer(int argc, char **argv)

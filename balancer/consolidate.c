@@ -63,6 +63,26 @@ int consolidate_lose(const struct policy *p)
     return p->lose > p->consolidate.lose ? p->lose : p->consolidate.lose;
 }
 
+void consolidate_open(struct model *m, int node)
+{
+    struct model_node *n = &m->nodes[node];
+    const struct model_node *like = NULL;
+    for (int i = 0; i < m->node_count; i++)
+        if (consolidate_counts(m, i) && m->nodes[i].memory > 0 && (!like || m->nodes[i].memory < like->memory))
+            like = &m->nodes[i];
+    if (like && (n->vcpus <= 0 || n->memory <= 0)) {
+        int name = n->name, rack = n->rack, site = n->site;
+        *n = *like;
+        n->name = name;
+        n->rack = rack;
+        n->site = site;
+        n->unaccounted = 0;
+        n->free_at_load = n->memory - n->memory_own;
+        n->disk_at_load = n->disk;
+    }
+    n->offline = n->stale = false;
+}
+
 static bool could_run_elsewhere(const struct model *empty, const struct policy *p, int guest, int home)
 {
     for (int n = 0; n < empty->node_count; n++)
@@ -77,7 +97,10 @@ int consolidate_room(const struct model *model, const struct policy *p, int want
     for (int g = 0; empty && g < empty->guest_count; g++)
         model_place(empty, g, -1, -1);
     for (int n = 0; empty && n < empty->node_count; n++)
-        empty->nodes[n].offline = empty->nodes[n].stale = false;
+        if (empty->nodes[n].drained)
+            consolidate_open(empty, n);
+        else
+            empty->nodes[n].offline = empty->nodes[n].stale = false;
     for (int g = 0; m && empty && g < m->guest_count; g++)
         if (m->at[g] >= 0 && !could_run_elsewhere(empty, p, g, m->at[g]))
             m->guests[g].state = GUEST_DOWN;

@@ -91,6 +91,10 @@ int consolidate_lose(const struct policy *policy);
  * no node that is on makes up for the loss of theirs. */
 int consolidate_room(const struct model *model, const struct policy *policy, int wanted);
 
+/* A node that sleeps takes guests from now on. Of which it is not known any more what it has, as one that is away, it
+ * is taken to be like the smallest that is on. */
+void consolidate_open(struct model *model, int node);
+
 /* consolidate_wake.c: fills wakes, is_full, full and the verdicts of the sleeping. model: with all that is not measured
  * marked stale. */
 int consolidate_wake(const struct model *model, const struct policy *policy, const struct consolidate_options *options,

@@ -52,27 +52,6 @@ static double excess(const struct waking *w, const struct model *m, const double
     return sum;
 }
 
-/* Of which it is not known any more what it has, it is as the smallest that is on. */
-static void open_node(struct model *m, int node)
-{
-    struct model_node *n = &m->nodes[node];
-    const struct model_node *like = NULL;
-    for (int i = 0; i < m->node_count; i++)
-        if (consolidate_counts(m, i) && (!like || m->nodes[i].memory < like->memory))
-            like = &m->nodes[i];
-    if (like && (n->vcpus <= 0 || n->memory <= 0)) {
-        int name = n->name, rack = n->rack, site = n->site;
-        *n = *like;
-        n->name = name;
-        n->rack = rack;
-        n->site = site;
-        n->unaccounted = 0;
-        n->free_at_load = n->memory - n->memory_own;
-        n->disk_at_load = n->disk;
-    }
-    n->offline = n->stale = false;
-}
-
 /* What the planner makes of it with so many opened. */
 static int plan_with(const struct waking *w, int opened, struct model **after, struct err *err)
 {
@@ -83,7 +62,7 @@ static int plan_with(const struct waking *w, int opened, struct model **after, s
     if (!m)
         return err_set(err, ENOMEM, "no memory for a plan");
     for (int i = 0; i < opened; i++)
-        open_node(m, w->asleep[i]);
+        consolidate_open(m, w->asleep[i]);
     int rc = plan_make(m, &w->planning, &options, &plan, err);
     for (int i = 0; rc == 0 && i < plan.count; i++)
         model_place(m, plan.moves[i].guest, plan.moves[i].to, plan.moves[i].to_mirror);

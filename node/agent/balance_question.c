@@ -13,6 +13,7 @@
 #include "node/agent/mirror.h"
 #include "node/agent/process.h"
 #include "node/agent/process_file.h"
+#include "node/agent/volume_member.h"
 #include "node/base/clock.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
@@ -53,6 +54,24 @@ static void add_loads(json_t *objects, const struct mirror *m, double clock_s)
     json_object_set_new(objects, object_kind_name(OBJECT_LOAD), all);
 }
 
+static void count_at(json_t *members, const char *node)
+{
+    if (*node)
+        json_object_set_new(members, node, json_integer(json_integer_value(json_object_get(members, node)) + 1));
+}
+
+/* By the node's name, what of volumes lies there: members, witnesses, and volumes without a layout. */
+static void add_members(json_t *objects, const struct mirror *m)
+{
+    json_t *members = json_object();
+    for (const struct object *o = mirror_next(m, OBJECT_MEMBER, NULL); o; o = mirror_next(m, OBJECT_MEMBER, o->name))
+        count_at(members, volume_member_node(m, o));
+    for (const struct object *o = mirror_next(m, OBJECT_VOLUME, NULL); o; o = mirror_next(m, OBJECT_VOLUME, o->name))
+        if (!volume_has_layout(o))
+            count_at(members, volume_member_node(m, o));
+    json_object_set_new(objects, "members", members);
+}
+
 json_t *balance_question(const struct mirror *m, const char *verb)
 {
     static const enum object_kind kinds[] = {OBJECT_NODE, OBJECT_GUEST, OBJECT_MIGRATION, OBJECT_POLICY};
@@ -61,6 +80,7 @@ json_t *balance_question(const struct mirror *m, const char *verb)
     for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++)
         add_objects(objects, m, kinds[i]);
     add_loads(objects, m, clock_s);
+    add_members(objects, m);
     return json_pack("{s:s, s:o, s:f, s:I}", "verb", verb, "objects", objects, "clock", clock_s, "wall",
                      (json_int_t)time(NULL));
 }

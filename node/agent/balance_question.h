@@ -1,5 +1,6 @@
 /* A question that drover-balancer answers, as a process of its own without any rights: whether a policy is one, what
- * fits into the cluster, the cluster as the balancer reads it (balancer/command_answer.c has the questions).
+ * fits into the cluster, which nodes could sleep, the cluster as the balancer reads it (balancer/command_answer.c has
+ * the questions).
  *
  * Thread: the loop's. */
 #ifndef NODE_AGENT_BALANCE_QUESTION_H

@@ -363,6 +363,46 @@ static const struct schema_field capacity_fields[] = {
 static const struct schema capacity_answer = {"Capacity", "What fits, and what may be lost.", capacity_fields};
 
 static const struct schema_field any_object = {.type = SCHEMA_OBJECT};
+
+static void consolidation(void *context, struct api_call *call)
+{
+    struct balance_routes *r = context;
+    ask(r, call, balance_question(cluster_mirror(r->cluster), "consolidate"));
+}
+
+static const struct schema_field consolidation_fields[] = {
+    {.name = "summary", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED, .description = "all of it as a sentence"},
+    {.name = "on", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "nodes that take guests now"},
+    {.name = "too_full",
+     .type = SCHEMA_BOOL,
+     .flags = SCHEMA_REQUIRED,
+     .description = "more nodes are wanted, whether any sleep or not"},
+    {.name = "at_rest",
+     .type = SCHEMA_BOOL,
+     .flags = SCHEMA_REQUIRED,
+     .description = "false: the time for the search ended first, there may be more"},
+    {.name = "sleep",
+     .type = SCHEMA_ARRAY,
+     .flags = SCHEMA_REQUIRED,
+     .item = &sentence,
+     .description = "nodes that can be switched off after the moves"},
+    {.name = "wake", .type = SCHEMA_ARRAY, .flags = SCHEMA_REQUIRED, .item = &sentence, .description = "nodes to wake"},
+    {.name = "nodes",
+     .type = SCHEMA_ARRAY,
+     .flags = SCHEMA_REQUIRED,
+     .item = &any_object,
+     .description = "each with name, verdict and reason"},
+    {.name = "load_before", .type = SCHEMA_OBJECT, .description = "of the fullest node: cpu, memory, disk, network"},
+    {.name = "load_after", .type = SCHEMA_OBJECT, .description = "of the fullest node that stays"},
+    {.name = "moves", .type = SCHEMA_INT, .description = "how many empty them"},
+    {.name = "seconds", .type = SCHEMA_ANY, .description = "until the last wave is through"},
+    {.name = "bytes", .type = SCHEMA_ANY, .description = "over the wire"},
+    {.name = "waves", .type = SCHEMA_ARRAY, .description = "of moves, as a plan has them"},
+    {.name = NULL},
+};
+static const struct schema consolidation_answer = {"Consolidation", "Which nodes could sleep, and which must be woken.",
+                                                   consolidation_fields};
+
 static const struct schema_field export_fields[] = {
     {.name = "nodes",
      .type = SCHEMA_ARRAY,
@@ -461,6 +501,9 @@ static struct route routes[] = {
     {HTTP_GET, "/v1/balance/capacity", ROLE_VIEWER, 0, "balance_capacity", "balance",
      "How many nodes may be lost now, and how many guests of a shape fit.", NULL, &capacity_answer, NULL,
      capacity_query, capacity},
+    {HTTP_GET, "/v1/balance/consolidation", ROLE_VIEWER, 0, "balance_consolidation", "balance",
+     "Which nodes could be emptied and switched off now, and which sleeping ones must be woken; it switches nothing.",
+     NULL, &consolidation_answer, NULL, NULL, consolidation},
     {HTTP_GET, "/v1/cluster/export", ROLE_VIEWER, 0, "cluster_export", "cluster",
      "The cluster in the format that drover-balancer reads.", NULL, &export_answer, NULL, NULL, export_cluster},
     {HTTP_POST, "/v1/plans/{name}/apply", ROLE_OPERATOR, ROUTE_DRY_RUN, "plan_apply", "plan",

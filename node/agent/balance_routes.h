@@ -2,6 +2,7 @@
  *
  *     GET   /v1/balance              who is elected, what it sees, what it does
  *     GET   /v1/balance/policy       mode and policy; PATCH changes them (If-Match)
+ *     GET   /v1/balance/consolidation which nodes could sleep, which must be woken
  *     GET   /v1/balance/capacity     how many nodes may be lost, how many guests of a shape fit
  *     POST  /v1/plans/{name}/apply   a proposal is to be carried out
  *     GET   /v1/cluster/export       the cluster in the format that drover-balancer reads

@@ -106,6 +106,55 @@ int balance_plan(const struct command *command, int argc, char **argv)
     return rc;
 }
 
+/* ---- nodes to sleep and wake ---- */
+
+static void print_advice(const json_t *said, bool header)
+{
+    static const struct command_column node_columns[] = {
+        {"NODE", "name", COLUMN_TEXT, NULL},
+        {"VERDICT", "verdict", COLUMN_TEXT, NULL},
+        {"REASON", "reason", COLUMN_TEXT, NULL},
+        {.title = NULL},
+    };
+    static const struct command_column move_columns[] = {
+        {"WAVE", "wave", COLUMN_TEXT, NULL},
+        {"GUEST", "guest", COLUMN_TEXT, NULL},
+        {"FROM", "from", COLUMN_TEXT, NULL},
+        {"TO", "to", COLUMN_TEXT, NULL},
+        {"SECONDS", "seconds", COLUMN_TEXT, NULL},
+        {"BYTES", "bytes", COLUMN_SIZE, NULL},
+        {.title = NULL},
+    };
+    json_t *lines = lines_of(json_object_get(said, "waves"));
+    printf("%s\n\n", json_string_value(json_object_get(said, "summary")));
+    table_print(json_object_get(said, "nodes"), node_columns, header);
+    if (json_array_size(lines)) {
+        printf("\n");
+        table_print(lines, move_columns, header);
+    }
+    json_decref(lines);
+}
+
+int balance_consolidate(const struct command *command, int argc, char **argv)
+{
+    struct command_common common;
+    json_t *asked;
+    int rc = EXIT_NO_ANSWER;
+    command_line(command, argc, argv, &common, &asked);
+    struct client *client = command_client(&common);
+    json_t *said = client ? command_get(client, "/v1/balance/consolidation", &rc) : NULL;
+    if (said && common.json) {
+        json_dumpf(said, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else if (said) {
+        print_advice(said, !common.no_header);
+    }
+    json_decref(said);
+    json_decref(asked);
+    client_free(client);
+    return rc;
+}
+
 /* ---- the policy ---- */
 
 static const struct command_column policy_columns[] = {{"MODE", "spec.mode", COLUMN_TEXT, NULL},

@@ -6,6 +6,8 @@
 
 /* The plan that is active or proposed; with --explain why each guest moves or stays. */
 int balance_plan(const struct command *command, int argc, char **argv);
+/* Which nodes could sleep, which must be woken, and the moves that empty the former. */
+int balance_consolidate(const struct command *command, int argc, char **argv);
 /* "get": the policy as it is; "set FILE": another one. */
 int balance_policy(const struct command *command, int argc, char **argv);
 /* "off", "advise" or "automatic". */

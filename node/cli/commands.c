@@ -409,6 +409,8 @@ const struct command commands[] = {
             plan_columns),
     COMMAND("balance", "history", "", "All plans that are kept, the oldest first.", "GET", "/v1/plans", NULL, NULL,
             plan_columns),
+    SPECIAL("balance", "consolidate", "", "Which nodes could be switched off now, and which must be woken.",
+            balance_consolidate),
     SPECIAL("balance", "policy", "get|set", "Print the policy, or set the one in a FILE: weights, limits, patience.",
             balance_policy),
     SPECIAL("balance", "mode", "off|advise|automatic", "Do nothing, make plans, or carry them out as well.",

@@ -197,6 +197,76 @@ class Program(unittest.TestCase):
         self.run_it('dance', status=2)
         self.run_it('plan', '--cluster', 'x', '--score', 'mine', status=2)
 
+    def consolidate(self, content, *arguments):
+        return json.loads(self.run_it('consolidate', '--cluster', self.write('c.json', content), '--json', *arguments))
+
+    def idle(self):
+        c = cluster(10, 20)
+        for i, g in enumerate(c['guests']):
+            g.update(node='n%d' % (i % 10), load={'cpu': 0.2})
+        return c
+
+    def test_consolidates(self):
+        """Nodes are emptied as far as it goes, the result is at rest, and hot it wakes one of those that sleep."""
+        c, written = self.idle(), self.path('plan.json')
+        said = self.consolidate(c, '--explain', '--write-plan', written)
+        with open(written) as f:
+            self.assertEqual(json.load(f), said)
+        self.assertEqual(said, self.consolidate(c, '--explain'))
+        self.assertEqual((len(said['sleep']), said['wake'], said['on']), (7, [], 10))  # 40 GiB, a node of 32 may be lost, 85 %
+        moves = [m for w in said['waves'] for m in w]
+        self.assertEqual(len(moves), said['moves'])
+        self.assertEqual({m['guest'] for m in moves}, {g['name'] for g in c['guests'] if g['node'] in said['sleep']})
+        self.assertGreater(said['bytes'], 0)
+        self.assertLessEqual(said['load_after']['memory'], 0.85)
+        self.assertIn('moves to', said['reasons'][moves[0]['guest']])
+        text = self.run_it('consolidate', '--cluster', self.path('c.json'))
+        self.assertIn('7 of 10 nodes can sleep after %d moves' % len(moves), text)
+        self.assertIn('wave 1', text)
+        self.assertRegex(text, 'n0 +stays: ')
+
+        to = {m['guest']: m['to'] for m in moves}
+        for g in c['guests']:
+            g['node'] = to.get(g['name'], g['node'])
+        for n in c['nodes']:
+            if n['name'] in said['sleep']:
+                n.update(state='offline', drained=True)
+        again = self.consolidate(c)
+        self.assertEqual((again['sleep'], again['wake'], again['too_full']), ([], [], False))
+        for g in c['guests']:
+            g['load'] = {'cpu': 1.1}  # 22 of 24 processors
+        hot = self.consolidate(c)
+        self.assertEqual((hot['sleep'], len(hot['wake']), hot['too_full']), ([], 1, True))
+        self.assertIn('should be woken', hot['summary'])
+        for n in c['nodes']:
+            n.pop('age')
+        self.assertEqual(self.consolidate(c)['wake'], [])
+
+    def test_who_cannot_sleep(self):
+        c = self.idle()
+        c['nodes'][9]['members'] = 2
+        c['nodes'][8]['stays_on'] = True
+        c['nodes'][7].pop('age')
+        c['guests'][6].pop('age')
+        c['guests'][5]['movable'] = False
+        c['guests'][4]['moved_ago'] = '1m'
+        reasons = {n['name']: n.get('reason', '') for n in self.consolidate(c)['nodes']}
+        for node, piece in (('n9', '2 members or witnesses of volumes'), ('n8', 'sleep=never'), ('n7', 'missing or too old'),
+                            ('n6', 'g06 has no fresh measurements'), ('n5', 'g05 may not move'), ('n4', 'g04 moved 60 s ago')):
+            self.assertIn(piece, reasons[node])
+
+    def test_consolidation_mistakes(self):
+        said = self.run_it('consolidate', '--cluster', self.write('c.json', self.idle()), '--policy',
+                           self.write('p.json', {'consolidate': {'cpu': 0.9}}), status=1)
+        self.assertIn('consolidate.wake_cpu: 0.85 is not above cpu (0.9)', said)
+        self.refuses(self.idle(), 'consolidate.keep', 'whole number', policy={'consolidate': {'keep': 2.5}})
+        c = self.idle()
+        c['nodes'][1]['drained'] = True
+        self.refuses(c, 'nodes.n1.drained', 'ready')
+        self.refuses(dict(c, nodes=[{'name': 'a', 'members': -1}]), 'nodes.a.members', 'not between')
+        self.run_it('consolidate', status=2)
+        self.run_it('consolidate', '--cluster', 'x', '--budget', 'soon', status=2)
+
     def ask(self, question):
         text = question if isinstance(question, str) else json.dumps(question)
         done = subprocess.run([PROGRAM, 'answer'], input=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -229,6 +299,10 @@ class Program(unittest.TestCase):
         question.update(verb='capacity', lose=0, shape='1:1G')
         self.assertEqual(self.ask(question)['fit'], 14)  # 15 GiB are left for guests, one has one
         self.assertIn('--shape', self.ask(dict(question, shape='much'))['error'])
+        asleep = {'value': {'id': 'S', 'name': 'n2', 'spec': {'drained': True}}}
+        advice = self.ask(dict(question, verb='consolidate', objects=dict(objects, node={'N': node, 'S': asleep}, members={'n1': 3})))
+        self.assertEqual([(n['name'], n['verdict']) for n in advice['nodes']], [('n1', 'stays'), ('n2', 'wake')])
+        self.assertIn('room for 1 lost node', advice['summary'])
         self.assertIn('error', self.ask(dict(question, lose=-1)))
         self.assertIn('error', self.ask(dict(question, objects={'node': {'N': dict(node, value={'name': 'n1', 'spec': {}}), 'M': node}})))
 
