@@ -397,7 +397,7 @@ static const struct schema_field consolidation_fields[] = {
     {.name = "moves", .type = SCHEMA_INT, .description = "how many empty them"},
     {.name = "seconds", .type = SCHEMA_ANY, .description = "until the last wave is through"},
     {.name = "bytes", .type = SCHEMA_ANY, .description = "over the wire"},
-    {.name = "waves", .type = SCHEMA_ARRAY, .description = "of moves, as a plan has them"},
+    {.name = "waves", .type = SCHEMA_ANY, .description = "of moves, as a plan has them"},
     {.name = NULL},
 };
 static const struct schema consolidation_answer = {"Consolidation", "Which nodes could sleep, and which must be woken.",
