@@ -25,7 +25,7 @@
 #include "node/base/sandbox.h"
 
 enum key { KEY_QUESTION = 256 };
-enum { FD_MAX = 1 << 20, LOSE_MAX = 16, CONSOLIDATE_S = 15 };
+enum { FD_MAX = 1 << 20, LOSE_MAX = 16, CONSOLIDATE_S = 10 };
 
 struct arguments {
     int question;

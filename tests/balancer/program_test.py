@@ -265,6 +265,8 @@ class Program(unittest.TestCase):
         self.refuses(c, 'nodes.n1.drained', 'ready')
         self.refuses(dict(c, nodes=[{'name': 'a', 'members': -1}]), 'nodes.a.members', 'not between')
         self.run_it('consolidate', status=2)
+        data = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', 'clean-nonzero-score.data')
+        self.assertIn('not by Ganeti', self.run_it('consolidate', '--cluster', data, status=1))
         self.run_it('consolidate', '--cluster', 'x', '--budget', 'soon', status=2)
 
     def ask(self, question):

@@ -9,6 +9,7 @@
 
 #include "balancer/cluster_json.h"
 #include "balancer/conductor.h"
+#include "balancer/consolidate_file.h"
 #include "balancer/ganeti_text.h"
 #include "balancer/plan.h"
 #include "balancer/plan_record.h"
@@ -38,6 +39,22 @@ static void try_plan(const struct model *model, struct policy policy)
     must(waves_check(model, &policy, &plan) <= 0);
     must(plan.after <= plan.before + 1e-6 * (1 + fabs(plan.before)) || plan.count == 0);
     plan_fini(&plan);
+}
+
+static void try_to_sleep(const struct model *model, const struct policy *policy)
+{
+    const struct consolidate_options options = {.seed = 1};
+    struct consolidation c;
+    struct err err;
+    if (model->node_count > NODES_PLANNED || model->guest_count > GUESTS_PLANNED ||
+        consolidate(model, policy, &options, &c, &err) < 0)
+        return;
+    must(waves_check(model, policy, &c.plan) <= 0);
+    must(c.wakes == 0 || c.sleeps == 0);
+    json_t *said = consolidate_json(&c, policy, true);
+    must(said != NULL);
+    json_decref(said);
+    consolidate_fini(&c);
 }
 
 static void ganeti(const char *text, size_t len)
@@ -70,6 +87,7 @@ static void json(const char *text, size_t len)
         return;
     }
     try_plan(cluster.model, policy);
+    try_to_sleep(cluster.model, &policy);
     free(cluster_json_write(text, len, cluster.model));
     model_free(cluster.model);
 }

@@ -476,8 +476,14 @@ def balancer():
     guests[0]['pinned'] = ['n0', 'n1']
     groups = [{'name': 'db', 'guests': ['g1', 'g2'], 'scope': 'rack'}, {'name': 'web', 'keep': 'together', 'hard': False,
                                                                         'guests': ['g3', 'g4'], 'weight': 2}]
+    nodes[3].update(members=2, stays_on=True)
     cluster = {'nodes': nodes, 'guests': guests, 'groups': groups, 'migrations': [{'bytes': '2G', 'seconds': 3}]}
     yield b'\x01' + json.dumps(cluster, indent=1).encode()
+    asleep = {'name': 'n9', 'state': 'offline', 'drained': True}
+    yield b'\x01' + json.dumps(dict(cluster, nodes=nodes + [asleep], groups=[])).encode()
+    hot = [dict(g, load={'cpu': 7}) for g in guests]
+    yield b'\x01' + json.dumps(dict(cluster, nodes=nodes + [asleep], guests=hot)).encode()
+    yield b'\x02' + json.dumps({'consolidate': {'cpu': 0.5, 'wake_cpu': 0.6, 'keep': 3, 'lose': 0}}).encode()
     yield b'\x02' + json.dumps({'weights': {'cpu': 2}, 'patience': {'enter': 0.1, 'leave': 0.05, 'cool_down': '1h'},
                                 'moves': {'parallel': 4}, 'cost': {'link': '1G'}, 'limits': {'lose': 1}}).encode()
     yield b'\x03' + b'1\t2\t3.5\n4\t5\t100\n'
