@@ -461,6 +461,8 @@ static int empty(struct emptying *e, struct err *err)
     int waits = who_waits(e->model), rc = 1;
     if (c->is_full || c->wakes)
         give_all(c, e->model->node_count, (struct consolidate_node){.reason = CONSOLIDATE_FULL});
+    else if (!c->rests)
+        give_all(c, e->model->node_count, (struct consolidate_node){.reason = CONSOLIDATE_BUDGET});
     else if (waits >= 0)
         give_all(c, e->model->node_count, (struct consolidate_node){.reason = CONSOLIDATE_WAITING, .guest = waits});
     else

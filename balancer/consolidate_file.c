@@ -106,7 +106,10 @@ static char *summary(const struct consolidation *c, const struct policy *p, char
         snprintf(buffer, len, "%d of %d sleeping nodes should be woken: %s", c->wakes, c->asleep,
                  full_text(c, p, why, sizeof why));
     else if (c->is_full)
-        snprintf(buffer, len, "too full, and %s: %s", c->asleep ? "waking nodes would not help" : "no node sleeps",
+        snprintf(buffer, len, "too full, and %s: %s",
+                 !c->asleep ? "no node sleeps"
+                 : c->rests ? "waking nodes would not help"
+                            : "the budget ended before it was clear how many to wake",
                  full_text(c, p, why, sizeof why));
     else if (c->sleeps)
         snprintf(buffer, len, "%d of %d nodes can sleep after %d moves", c->sleeps, c->on, c->plan.count);

@@ -10,6 +10,8 @@
 #include "balancer/policy.h"
 #include "node/base/err.h"
 
+enum { EVALUATIONS = 300000 }; /* of each plan in thought */
+
 static const double WHOLE = 10; /* a guest without a place, a loss that cannot be borne, against parts of a load */
 static const double LEAST = 1e-6;
 
@@ -55,8 +57,9 @@ static double excess(const struct waking *w, const struct model *m, const double
 /* What the planner makes of it with so many opened. */
 static int plan_with(const struct waking *w, int opened, struct model **after, struct err *err)
 {
-    const struct plan_options options = {.seed = w->options->seed,
-                                         .budget = {.stop = w->options->stop, .data = w->options->stop_data}};
+    const struct plan_options options = {
+        .seed = w->options->seed,
+        .budget = {.evaluations = EVALUATIONS, .stop = w->options->stop, .data = w->options->stop_data}};
     struct plan plan = {0};
     struct model *m = model_copy(w->model);
     if (!m)
@@ -87,10 +90,30 @@ static void list_sleepers(struct waking *w)
     }
 }
 
+/* As sums have it fewer would not be enough in any case. */
+static int fewest(const struct waking *w)
+{
+    struct model *m = model_copy(w->model);
+    int opened = 0;
+    for (int r = 0; m && r < RESOURCE_COUNT; r++) {
+        double load = 0, capacity = 0;
+        for (int n = 0; n < m->node_count; n++) {
+            load += consolidate_counts(m, n) ? m->sum[n][SUM_LOAD_CPU + r] : 0;
+            capacity += consolidate_counts(m, n) ? m->nodes[n].load_capacity[r] : 0;
+        }
+        while (opened < w->count && load > w->policy->consolidate.limit[r] * capacity) {
+            consolidate_open(m, w->asleep[opened]);
+            capacity += m->nodes[w->asleep[opened++]].load_capacity[r];
+        }
+    }
+    model_free(m);
+    return opened > 1 ? opened : 1;
+}
+
 static int open_one_by_one(struct waking *w, struct err *err)
 {
     double least = INFINITY;
-    for (int opened = 0; opened <= w->count; opened++) {
+    for (int opened = 0; opened <= w->count; opened = opened ? opened + 1 : fewest(w)) {
         struct model *after = NULL;
         struct consolidate_node what = {0};
         int rc = plan_with(w, opened, &after, err);

@@ -257,6 +257,16 @@ static void a_hot_cluster_wakes_nodes(void **state)
     assert_int_equal(c.sleeps, 0);
     consolidate_fini(&c);
 
+    for (int g = 0; g < 24;
+         g++) { /* three are needed, which the sums say at once: 24 x 4 of 4 x 32 are 75 %, of 5 60 % */
+        m->guests[g].load[RESOURCE_CPU] = 4;
+        model_guest_changed(m, g);
+    }
+    model_recount(m);
+    c = advice(m, &policy);
+    assert_int_equal(c.wakes, 3);
+    consolidate_fini(&c);
+
     m->nodes[0].stale = m->nodes[1].stale = true; /* nobody has measured it */
     c = advice(m, &policy);
     assert_int_equal(c.wakes, 0);
@@ -400,6 +410,12 @@ static void limits_of_the_question(void **state)
     assert_int_equal(consolidate(m, &policy, &none, &c, &err), 0);
     assert_int_equal(c.sleeps, 0);
     assert_false(c.rests);
+    assert_int_equal(c.nodes[0].reason, CONSOLIDATE_BUDGET);
+    consolidate_fini(&c);
+    model_free(m);
+    m = two_of_six(2.5);
+    assert_int_equal(consolidate(m, &policy, &none, &c, &err), 0);
+    assert_int_equal(c.sleeps + c.wakes, 0);
     assert_int_equal(c.nodes[0].reason, CONSOLIDATE_BUDGET);
     consolidate_fini(&c);
     m->family = MODEL_GANETI;
