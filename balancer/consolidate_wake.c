@@ -10,8 +10,6 @@
 #include "balancer/policy.h"
 #include "node/base/err.h"
 
-enum { EVALUATIONS = 300000 }; /* of each plan in thought */
-
 static const double WHOLE = 10; /* a guest without a place, a loss that cannot be borne, against parts of a load */
 static const double LEAST = 1e-6;
 
@@ -57,9 +55,8 @@ static double excess(const struct waking *w, const struct model *m, const double
 /* What the planner makes of it with so many opened. */
 static int plan_with(const struct waking *w, int opened, struct model **after, struct err *err)
 {
-    const struct plan_options options = {
-        .seed = w->options->seed,
-        .budget = {.evaluations = EVALUATIONS, .stop = w->options->stop, .data = w->options->stop_data}};
+    const struct plan_options options = {.seed = w->options->seed,
+                                         .budget = {.stop = w->options->stop, .data = w->options->stop_data}};
     struct plan plan = {0};
     struct model *m = model_copy(w->model);
     if (!m)
