@@ -34,7 +34,7 @@ static const char *reason_text(const struct consolidate_node *v, const struct co
                                char *buffer, size_t len)
 {
     const struct model *m = c->closed;
-    const char *guest = model_guest_name(m, v->guest);
+    const char *guest = v->guest < m->guest_count ? model_guest_name(m, v->guest) : "";
     switch (v->reason) {
     case CONSOLIDATE_NO_REASON:
         snprintf(buffer, len, "%s", "");

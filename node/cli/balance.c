@@ -139,9 +139,9 @@ int balance_consolidate(const struct command *command, int argc, char **argv)
 {
     struct command_common common;
     json_t *asked;
-    int rc = EXIT_NO_ANSWER;
     command_line(command, argc, argv, &common, &asked);
     struct client *client = command_client(&common);
+    int rc = client ? 0 : EXIT_NO_ANSWER;
     json_t *said = client ? command_get(client, "/v1/balance/consolidation", &rc) : NULL;
     if (said && common.json) {
         json_dumpf(said, stdout, JSON_INDENT(2));

@@ -242,6 +242,12 @@ class Program(unittest.TestCase):
             n.pop('age')
         self.assertEqual(self.consolidate(c)['wake'], [])
 
+    def test_an_empty_cluster_sleeps(self):
+        said = self.consolidate(dict(cluster(4), guests=[]))
+        self.assertEqual((said['sleep'], said['moves'], said['waves']), (['n2', 'n3'], 0, []))
+        self.assertIn('fewer than 2 nodes', said['nodes'][0]['reason'])
+        self.assertIn('2 of 4 nodes can sleep', self.run_it('consolidate', '--explain', '--cluster', self.path('c.json')))
+
     def test_who_cannot_sleep(self):
         c = self.idle()
         c['nodes'][9]['members'] = 2

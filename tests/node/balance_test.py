@@ -141,8 +141,9 @@ class Balance(ThreeNodes):
         self.assertTrue(8 * cpus < fits['fit_and_lose'] <= 2 * 8 * cpus, fits)  # a safe number: not always the largest one
         self.assertEqual(self.n1.cli('capacity', '--shape', 'large').returncode, 1)
         # three empty nodes, of which two are kept; then the one that is labelled is one of the two
-        shown = self.n1.cli('balance', 'consolidate').stdout
-        self.assertIn('1 of 3 nodes can sleep after 0 moves', shown)
+        done = self.n1.cli('balance', 'consolidate')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn('1 of 3 nodes can sleep after 0 moves', done.stdout)
         self.n1.do('node', 'label', self.n1.name, '--label', 'sleep=never')
         advice = until('its label is known', lambda: [a for a in [self.n1.do('balance', 'consolidate')]
                                                       if 'sleep=never' in json.dumps(a)], 30)[0]
