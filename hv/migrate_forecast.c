@@ -103,7 +103,8 @@ static double compress(struct migrate_outlook *o)
     return o->left;
 }
 
-void migrate_forecast(const struct migrate_goal *goal, const struct migrate_outlook *outlook, struct migrate_forecast *f)
+void migrate_forecast(const struct migrate_goal *goal, const struct migrate_outlook *outlook,
+                      struct migrate_forecast *f)
 {
     struct migrate_outlook pages = *outlook;
     const struct migrate_outlook *o = &pages;

@@ -253,6 +253,17 @@ static int probe(struct migrate_source *m, struct migrate_sample *s, struct err 
     return rc;
 }
 
+/* How well everything compresses says little of what the guest writes to: after the first round, that would have to fit
+ * as it is, too. */
+static bool is_sure(const struct migrate_source *m, const struct migrate_sample *s)
+{
+    double sent = 1;
+    for (unsigned i = 0; i < m->request.streams; i++)
+        sent += (double)m->links[i].sent_bytes;
+    return s->round || (double)s->left_bytes / sent * (double)s->round_ns + (double)s->fixed_ns <=
+                           (double)m->request.goal.downtime_ns;
+}
+
 /* Rounds until what is left fits. */
 static int copy(struct migrate_source *m, struct migrate_sample *s, struct err *err)
 {
@@ -280,9 +291,10 @@ static int copy(struct migrate_source *m, struct migrate_sample *s, struct err *
             return err_set(err, ECANCELED, "the migration was cancelled");
         if (plan.step == MIGRATE_STEP_GIVE_UP)
             return err_set(err, ETIME, "%s", plan.text);
-        if (plan.step == MIGRATE_STEP_STOP && (prepared || quickly_prepared(m)))
+        bool stops = plan.step == MIGRATE_STEP_STOP && is_sure(m, s);
+        if (stops && (prepared || quickly_prepared(m)))
             return 0;
-        prepared |= plan.step == MIGRATE_STEP_STOP; /* which took time: what was written meanwhile goes first */
+        prepared |= stops; /* which took time: what was written meanwhile goes first */
         if (plan.throttle != s->throttle) {
             struct call c = {.m = m, .throttle = plan.throttle};
             migrate_crew_on_main(m->crew, set_throttle, &c);

@@ -69,8 +69,8 @@ int migrate_pack_unpack(struct migrate_pack *p, size_t bytes, size_t page_bytes,
     if (page_bytes <= sizeof p->pages && bytes <= sizeof p->packed && is_one_frame(p->packed, bytes))
         n = ZSTD_decompressDCtx(p->unpacks, p->pages, page_bytes, p->packed, bytes);
     if (n != page_bytes || !page_bytes)
-        return err_set(err, EPROTO, "the other side sent %zu compressed bytes that are not the %zu they should be", bytes,
-                       page_bytes);
+        return err_set(err, EPROTO, "the other side sent %zu compressed bytes that are not the %zu they should be",
+                       bytes, page_bytes);
     *pages = p->pages;
     return 0;
 }

@@ -1,9 +1,10 @@
 /* Pages compressed for the wire (zstd, level 1), and what came over it as pages again.
  *
- * A page may change while it is compressed. Compressed, it may stand for parts of its neighbours, which would then be
- * wrong without being dirty: so pages are copied first.
+ * A page may change while it is compressed. Compressed, it may stand for parts of its neighbours, which would then
+ * be wrong without being dirty: so pages are copied first.
  *
- * What comes is foreign: one frame of zstd's own format, of exactly the bytes that were announced; more is never written.
+ * What comes is foreign: one frame of zstd's own format, of exactly the bytes that were announced; more is never
+ * written.
  *
  * Threads: one at a time. */
 #ifndef HV_MIGRATE_PACK_H

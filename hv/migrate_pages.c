@@ -244,8 +244,8 @@ static int span_of(const struct migrate_receiver *r, const struct migrate_frame 
     int rc = migrate_link_get(r->link, &count, sizeof count, err);
     *bytes = rc ? 0 : (uint64_t)le32toh(count) * PAGE;
     if (!rc && frame->type == MIGRATE_PACKED && (*bytes > MIGRATE_RUN_BYTES || frame->bytes >= *bytes))
-        return err_set(err, EPROTO, "the other side sent %u pages compressed to %u bytes, which cannot be", le32toh(count),
-                       frame->bytes);
+        return err_set(err, EPROTO, "the other side sent %u pages compressed to %u bytes, which cannot be",
+                       le32toh(count), frame->bytes);
     return rc;
 }
 

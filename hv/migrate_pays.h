@@ -1,8 +1,8 @@
-/* Whether compressing what a connection sends pays: link time that is saved against processor time that is spent, as both
- * are measured while it runs. Pure arithmetic, without a clock, so that tests can play any link.
+/* Whether compressing what a connection sends pays: link time that is saved against processor time that is spent, as
+ * both are measured while it runs. Pure arithmetic, without a clock, so that tests can play any link.
  *
- *     link:   what a byte costs in waiting for the link, looked at each megabyte that has left. A link that holds nobody
- *             up costs nothing, so that on it nothing is ever tried
+ *     link:   what a byte costs in waiting for the link, looked at each megabyte that has left. A link that holds
+ *             nobody up costs nothing, so that on it nothing is ever tried
  *     pages:  what compressing a byte takes and what is left of it
  *
  *     PLAIN --trial, now and then, where the link costs enough to matter--> PACKS, if it pays
@@ -19,17 +19,17 @@
 #include <stdint.h>
 
 enum {
-    MIGRATE_PAYS_LOOK_BYTES = 1 << 20,   /* on the wire, from look to look */
+    MIGRATE_PAYS_LOOK_BYTES = 1 << 20,    /* on the wire, from look to look */
     MIGRATE_PAYS_TRIAL_BYTES = 256 << 10, /* of pages */
-    MIGRATE_PAYS_TRIAL_LOOKS = 16,       /* from one trial in vain to the next */
-    MIGRATE_PAYS_BARE_LOOKS = 32,        /* compressed, from one look at the bare link to the next */
+    MIGRATE_PAYS_TRIAL_LOOKS = 16,        /* from one trial in vain to the next */
+    MIGRATE_PAYS_BARE_LOOKS = 32,         /* compressed, from one look at the bare link to the next */
 };
 
 struct migrate_pays {
-    bool packs, trial;         /* compress; compress to see what comes of it */
-    double link_ns;            /* of a byte on the wire; 0: nobody waits for it */
-    double pack_ns, left;      /* of a byte of pages: time, and the part that is left; 0, 0: not known */
-    unsigned looks;            /* since the last trial, or since the last look at the bare link */
+    bool packs, trial;    /* compress; compress to see what comes of it */
+    double link_ns;       /* of a byte on the wire; 0: nobody waits for it */
+    double pack_ns, left; /* of a byte of pages: time, and the part that is left; 0, 0: not known */
+    unsigned looks;       /* since the last trial, or since the last look at the bare link */
     bool tried;
     uint64_t began_ns, held_ns; /* when this look's bytes began to leave; what the connection had waited by then */
     uint64_t wire_bytes;

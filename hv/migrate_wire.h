@@ -41,7 +41,7 @@ enum {
     MIGRATE_RUN_PAGES = 64, /* of one PAGES */
     MIGRATE_RUN_BYTES = MIGRATE_RUN_PAGES * 4096,
     MIGRATE_JSON_MAX = 256 << 10,
-    MIGRATE_COUNT_BYTES = 4, /* of pages, in ZEROES and PACKED */
+    MIGRATE_COUNT_BYTES = 4,  /* of pages, in ZEROES and PACKED */
     MIGRATE_CHUNK_SHIFT = 21, /* pages of one chunk stay together on one connection */
 };
 

@@ -138,8 +138,8 @@ static void test_always_ends(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_curve), cmocka_unit_test(test_idle),
-                                       cmocka_unit_test(test_compressed), cmocka_unit_test(test_throttled), cmocka_unit_test(test_does_not_hold),
-                                       cmocka_unit_test(test_always_ends)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_curve),         cmocka_unit_test(test_idle),
+                                       cmocka_unit_test(test_compressed),    cmocka_unit_test(test_throttled),
+                                       cmocka_unit_test(test_does_not_hold), cmocka_unit_test(test_always_ends)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

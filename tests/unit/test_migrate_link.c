@@ -319,9 +319,9 @@ static void test_packed_lies(void **state)
     const uint8_t *host = memory_slot(m, 0)->host;
     struct foreign good = packed_of(4, 4), bad[10];
     unsigned n = 0;
-    bad[n++] = packed_of(5, 4);                       /* more than announced */
-    bad[n++] = packed_of(3, 4);                       /* less */
-    bad[n++] = packed_of(4, 0);                       /* nothing announced */
+    bad[n++] = packed_of(5, 4); /* more than announced */
+    bad[n++] = packed_of(3, 4); /* less */
+    bad[n++] = packed_of(4, 0); /* nothing announced */
     bad[n++] = packed_of(MIGRATE_RUN_PAGES + 1, MIGRATE_RUN_PAGES + 1);
     bad[n++] = packed_of(4, UINT32_MAX);
     bad[n] = good; /* two frames */

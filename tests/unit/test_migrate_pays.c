@@ -138,8 +138,8 @@ static void test_arithmetic(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slow_link),   cmocka_unit_test(test_processor_is_slower),
-        cmocka_unit_test(test_fast_link),   cmocka_unit_test(test_pages_that_do_not_shrink),
+        cmocka_unit_test(test_slow_link),    cmocka_unit_test(test_processor_is_slower),
+        cmocka_unit_test(test_fast_link),    cmocka_unit_test(test_pages_that_do_not_shrink),
         cmocka_unit_test(test_link_changes), cmocka_unit_test(test_arithmetic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
