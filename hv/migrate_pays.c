@@ -61,10 +61,13 @@ void migrate_pays_look(struct migrate_pays *p, uint64_t now_ns, uint64_t held_ns
         return; /* it ends by itself */
     judge(p);
     p->looks++;
+    /* Faster than pages were compressed: only others could pay, if they took less. */
+    bool hopeless = p->link_ns < p->pack_ns;
+    unsigned pause = hopeless ? MIGRATE_PAYS_HOPELESS_LOOKS : MIGRATE_PAYS_TRIAL_LOOKS;
     if (p->packs && p->looks > MIGRATE_PAYS_BARE_LOOKS) {
         p->packs = false;
         p->looks = 0;
-    } else if (!p->packs && p->link_ns > pack_ns_least && (!p->tried || p->looks > MIGRATE_PAYS_TRIAL_LOOKS)) {
+    } else if (!p->packs && p->link_ns > pack_ns_least && (!p->tried || p->looks > pause)) {
         p->trial = true;
     }
 }

@@ -22,6 +22,7 @@ enum {
     MIGRATE_PAYS_LOOK_BYTES = 1 << 20,    /* on the wire, from look to look */
     MIGRATE_PAYS_TRIAL_BYTES = 256 << 10, /* of pages */
     MIGRATE_PAYS_TRIAL_LOOKS = 16,        /* from one trial in vain to the next */
+    MIGRATE_PAYS_HOPELESS_LOOKS = 128,    /* ... on a link that is as fast as the processor compresses */
     MIGRATE_PAYS_BARE_LOOKS = 32,         /* compressed, from one look at the bare link to the next */
 };
 

@@ -93,6 +93,10 @@ static void test_fast_link(void **state)
     run(&p, 400);
     assert_int_equal(p.packed, 0);
     assert_int_equal(p.trials, 0);
+    p = (struct play){.link_ns = 1.2, .pack_ns = 2.4, .left = 0.35}; /* full, and as fast as pages are compressed */
+    run(&p, 512);
+    assert_in_range(p.trials, 1, 5);
+    assert_int_equal(p.packed, p.trials * BATCH);
 }
 
 static void test_pages_that_do_not_shrink(void **state)
