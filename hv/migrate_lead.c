@@ -119,6 +119,7 @@ static int greet(struct migrate_source *m, struct err *err)
         rc = err_set(err, EPROTO, "the destination wants version %llu of migrations, which it was not offered",
                      (unsigned long long)version);
     for (unsigned i = 0; !rc && version >= MIGRATE_VERSION_PACKED && i < m->request.streams; i++) {
+        m->senders[i].pays.sharers = m->request.streams;
         m->senders[i].pack = migrate_pack_new(err);
         rc = m->senders[i].pack ? 0 : -ENOMEM;
     }

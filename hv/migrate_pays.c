@@ -3,12 +3,15 @@
 /* A link is full if whoever sends waits for it at least this part of the time: then all of the time is the link's. */
 enum { FULL_PART = 4 };
 
+/* The processors are the guests': a moment of theirs has to save more than a moment of the link. */
+static const double worth = 1.5;
+
 /* No processor compresses a byte in less: a link that is as fast is not worth a trial. */
 static const double pack_ns_least = 0.5;
 
 bool migrate_pays_for(double pack_ns, double left, double link_ns)
 {
-    return left > 0 && left < 1 && pack_ns < (1 - left) * link_ns;
+    return left > 0 && left < 1 && pack_ns * worth < (1 - left) * link_ns;
 }
 
 static void judge(struct migrate_pays *p)
@@ -47,10 +50,11 @@ void migrate_pays_packed(struct migrate_pays *p, uint64_t before, uint64_t after
 static void measure_link(struct migrate_pays *p, uint64_t now_ns, uint64_t held_ns)
 {
     double took = (double)(now_ns - p->began_ns), held = (double)(held_ns - p->held_ns);
+    double bytes = (double)p->wire_bytes * (p->sharers ? p->sharers : 1);
     if (held * FULL_PART >= took)
-        p->link_ns = took / (double)p->wire_bytes;
+        p->link_ns = took / bytes;
     else if (!p->packs)
-        p->link_ns = held / (double)p->wire_bytes;
+        p->link_ns = held / bytes;
 }
 
 void migrate_pays_look(struct migrate_pays *p, uint64_t now_ns, uint64_t held_ns)
@@ -61,8 +65,8 @@ void migrate_pays_look(struct migrate_pays *p, uint64_t now_ns, uint64_t held_ns
         return; /* it ends by itself */
     judge(p);
     p->looks++;
-    /* Faster than pages were compressed: only others could pay, if they took less. */
-    bool hopeless = p->link_ns < p->pack_ns;
+    /* As fast as pages were compressed: only others could pay, if they took less. */
+    bool hopeless = p->link_ns < p->pack_ns * worth;
     unsigned pause = hopeless ? MIGRATE_PAYS_HOPELESS_LOOKS : MIGRATE_PAYS_TRIAL_LOOKS;
     if (p->packs && p->looks > MIGRATE_PAYS_BARE_LOOKS) {
         p->packs = false;

@@ -27,6 +27,7 @@ enum {
 };
 
 struct migrate_pays {
+    unsigned sharers;     /* connections that share the link: what one waits for a byte is that of all of them */
     bool packs, trial;    /* compress; compress to see what comes of it */
     double link_ns;       /* of a byte on the wire; 0: nobody waits for it */
     double pack_ns, left; /* of a byte of pages: time, and the part that is left; 0, 0: not known */
@@ -37,7 +38,7 @@ struct migrate_pays {
     uint64_t before_bytes, after_bytes, spent_ns; /* compressed since the last judgement */
 };
 
-/* pack_ns and left of a byte, on a link whose bytes cost link_ns. */
+/* Whether it pays: pack_ns and left of a byte, on a link whose bytes cost link_ns. */
 bool migrate_pays_for(double pack_ns, double left, double link_ns);
 
 /* Bytes are about to leave after a time that says nothing of the link. held_ns: all that it has ever waited. */

@@ -80,7 +80,7 @@ static void test_slow_link(void **state)
 static void test_processor_is_slower(void **state)
 {
     (void)state;
-    struct play p = {.link_ns = 4.5, .pack_ns = 2.4, .left = 0.3};
+    struct play p = {.link_ns = 6.5, .pack_ns = 2.4, .left = 0.3};
     run(&p, 400);
     assert_true(packed_part(&p) > 0.7);
     assert_true(p.now < p.link_ns * (double)p.pages);
@@ -97,6 +97,18 @@ static void test_fast_link(void **state)
     run(&p, 512);
     assert_in_range(p.trials, 1, 5);
     assert_int_equal(p.packed, p.trials * BATCH);
+}
+
+/* Each of four connections has a quarter of the link, and all of them take processor time. */
+static void test_shared_link(void **state)
+{
+    (void)state;
+    struct play p = {.link_ns = 8, .pack_ns = 2.4, .left = 0.35, .pays.sharers = 4};
+    run(&p, 400);
+    assert_true(packed_part(&p) < 0.01);
+    p = (struct play){.link_ns = 36, .pack_ns = 2.4, .left = 0.35, .pays.sharers = 4};
+    run(&p, 400);
+    assert_true(packed_part(&p) > 0.9);
 }
 
 static void test_pages_that_do_not_shrink(void **state)
@@ -133,8 +145,8 @@ static void test_link_changes(void **state)
 static void test_arithmetic(void **state)
 {
     (void)state;
-    assert_true(migrate_pays_for(2, 0.5, 5));
-    assert_false(migrate_pays_for(2, 0.5, 3.9));
+    assert_true(migrate_pays_for(2, 0.5, 6.1));
+    assert_false(migrate_pays_for(2, 0.5, 5.9));
     assert_false(migrate_pays_for(0.1, 1, 1000));
     assert_false(migrate_pays_for(0, 0, 1000)); /* nothing is known */
 }
@@ -142,9 +154,13 @@ static void test_arithmetic(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slow_link),    cmocka_unit_test(test_processor_is_slower),
-        cmocka_unit_test(test_fast_link),    cmocka_unit_test(test_pages_that_do_not_shrink),
-        cmocka_unit_test(test_link_changes), cmocka_unit_test(test_arithmetic),
+        cmocka_unit_test(test_slow_link),
+        cmocka_unit_test(test_processor_is_slower),
+        cmocka_unit_test(test_fast_link),
+        cmocka_unit_test(test_shared_link),
+        cmocka_unit_test(test_pages_that_do_not_shrink),
+        cmocka_unit_test(test_link_changes),
+        cmocka_unit_test(test_arithmetic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
