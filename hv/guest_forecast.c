@@ -102,9 +102,9 @@ static void compress(struct sampling *s, const uint8_t *at, uint64_t bytes)
     size_t n = PAGE;
     while (n < bytes && n < PACK_BYTES && !zeroes(at + n, PAGE))
         n += PAGE;
-    uint64_t began = clock_ns();
-    size_t packed = migrate_pack_pages(s->pack, at, n, &out);
-    s->spent_ns += clock_ns() - began;
+    uint64_t spent;
+    size_t packed = migrate_pack_pages(s->pack, at, n, &out, &spent);
+    s->spent_ns += spent;
     s->before += n;
     s->after += packed ? packed : n;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <zstd.h>
 
 #include "hv/migrate_wire.h"
@@ -34,14 +35,25 @@ void migrate_pack_free(struct migrate_pack *p)
     free(p);
 }
 
-size_t migrate_pack_pages(struct migrate_pack *p, const uint8_t *pages, size_t bytes, const uint8_t **out)
+static uint64_t processor_ns(void)
 {
+    struct timespec ts;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+size_t migrate_pack_pages(struct migrate_pack *p, const uint8_t *pages, size_t bytes, const uint8_t **out,
+                          uint64_t *spent_ns)
+{
+    uint64_t began = processor_ns();
+    *spent_ns = 0;
     p->packs = p->packs ? p->packs : ZSTD_createCCtx();
     if (!p->packs || !bytes || bytes > sizeof p->pages)
         return 0;
     memcpy(p->pages, pages, bytes);
     size_t n = ZSTD_compressCCtx(p->packs, p->packed, bytes - 1, p->pages, bytes, LEVEL);
     *out = p->packed;
+    *spent_ns = processor_ns() - began;
     return ZSTD_isError(n) ? 0 : n;
 }
 

@@ -20,8 +20,10 @@ struct migrate_pack *migrate_pack_new(struct err *err); /* its memory comes with
 void migrate_pack_free(struct migrate_pack *pack);      /* NULL is accepted */
 
 /* At most MIGRATE_RUN_BYTES of pages. Bytes that *out, which is pack's until the next call, holds; 0: they do not get
- * fewer, or there is no memory for it. */
-size_t migrate_pack_pages(struct migrate_pack *pack, const uint8_t *pages, size_t bytes, const uint8_t **out);
+ * fewer, or there is no memory for it. spent_ns: of the processor, so that a thread that was not let on it says nothing
+ * of the pages. */
+size_t migrate_pack_pages(struct migrate_pack *pack, const uint8_t *pages, size_t bytes, const uint8_t **out,
+                          uint64_t *spent_ns);
 
 /* Where `bytes`, at most MIGRATE_RUN_BYTES, of packed pages are to be put. NULL with a text: no memory. */
 uint8_t *migrate_pack_room(struct migrate_pack *pack, struct err *err);

@@ -31,9 +31,8 @@ static size_t pack(struct migrate_sender *s, const uint8_t *pages, size_t bytes,
 {
     if (!s->pack || !migrate_pays_wants(&s->pays))
         return 0;
-    uint64_t began = clock_ns();
-    size_t n = migrate_pack_pages(s->pack, pages, bytes, out);
-    uint64_t spent = clock_ns() - began;
+    uint64_t spent;
+    size_t n = migrate_pack_pages(s->pack, pages, bytes, out, &spent);
     n = n && n + MIGRATE_COUNT_BYTES < bytes ? n : 0;
     migrate_pays_packed(&s->pays, bytes, n ? n : bytes, spent);
     s->pack_ns += spent;
