@@ -6,12 +6,12 @@ enum { FULL_PART = 4 };
 /* The processors are the guests': a moment of theirs has to save more than a moment of the link. */
 static const double worth = 1.5;
 
-/* No processor compresses a byte in less: a link that is as fast is not worth a trial. */
-static const double pack_ns_least = 0.5;
+/* A link of 4 Gbit/s. Who waits for a faster one waits for the destination's processors, which unpacking needs, too. */
+static const double link_ns_least = 2;
 
 bool migrate_pays_for(double pack_ns, double left, double link_ns)
 {
-    return left > 0 && left < 1 && pack_ns * worth < (1 - left) * link_ns;
+    return left > 0 && left < 1 && link_ns > link_ns_least && pack_ns * worth < (1 - left) * link_ns;
 }
 
 static void judge(struct migrate_pays *p)
@@ -71,7 +71,7 @@ void migrate_pays_look(struct migrate_pays *p, uint64_t now_ns, uint64_t held_ns
     if (p->packs && p->looks > MIGRATE_PAYS_BARE_LOOKS) {
         p->packs = false;
         p->looks = 0;
-    } else if (!p->packs && p->link_ns > pack_ns_least && (!p->tried || p->looks > pause)) {
+    } else if (!p->packs && p->link_ns > link_ns_least && (!p->tried || p->looks > pause)) {
         p->trial = true;
     }
 }

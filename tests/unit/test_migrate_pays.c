@@ -93,7 +93,7 @@ static void test_fast_link(void **state)
     run(&p, 400);
     assert_int_equal(p.packed, 0);
     assert_int_equal(p.trials, 0);
-    p = (struct play){.link_ns = 1.2, .pack_ns = 2.4, .left = 0.35}; /* full, and as fast as pages are compressed */
+    p = (struct play){.link_ns = 2.4, .pack_ns = 2.4, .left = 0.35}; /* full, and as fast as pages are compressed */
     run(&p, 512);
     assert_in_range(p.trials, 1, 5);
     assert_int_equal(p.packed, p.trials * BATCH);
@@ -148,7 +148,8 @@ static void test_arithmetic(void **state)
     assert_true(migrate_pays_for(2, 0.5, 6.1));
     assert_false(migrate_pays_for(2, 0.5, 5.9));
     assert_false(migrate_pays_for(0.1, 1, 1000));
-    assert_false(migrate_pays_for(0, 0, 1000)); /* nothing is known */
+    assert_false(migrate_pays_for(0.1, 0.1, 1.9)); /* too fast a link */
+    assert_false(migrate_pays_for(0, 0, 1000));    /* nothing is known */
 }
 
 int main(void)
