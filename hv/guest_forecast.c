@@ -1,6 +1,7 @@
 /* What a migration of this guest would cost (migrate_forecast.h), from a look at what it writes. The dirty log runs for
  * a moment while the guest does: on our own engine each page that it writes costs it a slow store once in that time, as
- * in a migration; under KVM a fault. Its memory is sampled for pages of zeroes, which are not sent.
+ * in a migration; under KVM a fault. Its memory is sampled for pages of zeroes, which are not sent, and for what
+ * compressing the others takes and leaves.
  *
  * Thread: the main loop's. */
 #include <errno.h>
@@ -11,12 +12,14 @@
 #include "hv/guest_inside.h"
 #include "hv/memory.h"
 #include "hv/migrate_forecast.h"
+#include "hv/migrate_pack.h"
 #include "nbd/zeroes.h"
 #include "node/base/clock.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
 
 enum { NS_PER_MS = 1000000, PAGE = MEMORY_PAGE_BYTES, SAMPLES = 4096, POINT_COUNT = 8 };
+enum { PACK_EVERY = 128 /* samples */, PACK_BYTES = 64 << 10 };
 enum { LOOK_MS = 200, LOOK_MS_MIN = 20, LOOK_MS_MAX = 5000, CONNECT_MS = 40, FIXED_MS = 6, ROUND_MS = 2 };
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -85,8 +88,38 @@ static int look(struct guest *g, struct guest_look *l, struct err *err)
 
 /* ---- its memory ---- */
 
-/* What the memory's file holds, in bytes; every `stride` of them a page is looked at: *seen, *full. 0: none is. */
-static uint64_t walk(const struct memory *m, uint64_t stride, uint64_t *seen, uint64_t *full)
+struct sampling {
+    uint64_t stride; /* bytes from one page that is looked at to the next; 0: none is */
+    uint64_t seen, full;
+    struct migrate_pack *pack; /* NULL: no memory for it */
+    uint64_t before, after, spent_ns;
+};
+
+/* A page, and those with it that are no zeroes, as a migration would send them. */
+static void compress(struct sampling *s, const uint8_t *at, uint64_t bytes)
+{
+    const uint8_t *out;
+    size_t n = PAGE;
+    while (n < bytes && n < PACK_BYTES && !zeroes(at + n, PAGE))
+        n += PAGE;
+    uint64_t spent;
+    size_t packed = migrate_pack_pages(s->pack, at, n, &out, &spent);
+    s->spent_ns += spent;
+    s->before += n;
+    s->after += packed ? packed : n;
+}
+
+static void look_at_page(struct sampling *s, const uint8_t *at, uint64_t bytes)
+{
+    bool full = !zeroes(at, PAGE);
+    if (full && s->pack && s->full % PACK_EVERY == 0)
+        compress(s, at, bytes);
+    s->seen++;
+    s->full += full;
+}
+
+/* What the memory's file holds, in bytes. */
+static uint64_t walk(const struct memory *m, struct sampling *s)
 {
     uint64_t total = 0, next = 0;
     int fd = memory_fd(m);
@@ -99,20 +132,25 @@ static uint64_t walk(const struct memory *m, uint64_t stride, uint64_t *seen, ui
                 break;
             at = hole < 0 || (uint64_t)hole > end ? end : (uint64_t)hole;
             uint64_t bytes = at - (uint64_t)data;
-            for (; stride && next < total + bytes; next += stride, ++*seen)
-                *full += !zeroes(slot->host + ((uint64_t)data - slot->fd_offset + next - total), PAGE);
+            for (; s->stride && next < total + bytes; next += s->stride)
+                look_at_page(s, slot->host + ((uint64_t)data - slot->fd_offset + next - total), total + bytes - next);
             total += bytes;
         }
     }
     return total;
 }
 
-static uint64_t present_bytes(const struct memory *m)
+static void look_at_memory(const struct memory *m, struct migrate_outlook *o)
 {
-    uint64_t seen = 0, full = 0, held = walk(m, 0, &seen, &full);
-    uint64_t stride = (held / SAMPLES / PAGE + 1) * PAGE;
-    walk(m, stride, &seen, &full);
-    return seen ? (uint64_t)((double)held * (double)full / (double)seen) : 0;
+    struct err ignored;
+    struct sampling s = {.stride = 0};
+    uint64_t held = walk(m, &s);
+    s = (struct sampling){.stride = (held / SAMPLES / PAGE + 1) * PAGE, .pack = migrate_pack_new(&ignored)};
+    walk(m, &s);
+    migrate_pack_free(s.pack);
+    o->present_bytes = s.seen ? (uint64_t)((double)held * (double)s.full / (double)s.seen) : 0;
+    o->pack_ns = s.before ? (double)s.spent_ns / (double)s.before : 0;
+    o->left = s.before ? (double)s.after / (double)s.before : 0;
 }
 
 /* ---- control ---- */
@@ -157,12 +195,13 @@ static int read_wish(const json_t *body, struct wish *w, struct err *err)
 static json_t *tell(const struct wish *w, const struct migrate_forecast *f)
 {
     const struct migrate_curve_point *last = &w->outlook.curve[POINT_COUNT - 1];
-    json_t *all = json_pack(
-        "{s:b, s:I, s:f, s:f, s:i, s:i, s:I, s:I, s:I, s:b, s:f}", "holds", f->holds, "bytes", (json_int_t)f->bytes,
-        "seconds", (double)f->total_ns / 1e9, "downtime-ms", (double)f->downtime_ns / 1e6, "rounds", (int)f->rounds,
-        "throttle", (int)f->throttle, "memory", (json_int_t)w->outlook.present_bytes, "dirty-rate",
-        (json_int_t)((double)last->bytes * (double)NS_PER_S / (double)(last->ns + 1)), "bandwidth",
-        (json_int_t)w->outlook.bandwidth, "bandwidth-assumed", w->assumed, "look-ms", (double)last->ns / 1e6);
+    json_t *all = json_pack("{s:b, s:I, s:f, s:f, s:i, s:i, s:I, s:I, s:I, s:b, s:f, s:f}", "holds", f->holds, "bytes",
+                            (json_int_t)f->bytes, "seconds", (double)f->total_ns / 1e9, "downtime-ms",
+                            (double)f->downtime_ns / 1e6, "rounds", (int)f->rounds, "throttle", (int)f->throttle,
+                            "memory", (json_int_t)w->outlook.present_bytes, "dirty-rate",
+                            (json_int_t)((double)last->bytes * (double)NS_PER_S / (double)(last->ns + 1)), "bandwidth",
+                            (json_int_t)w->outlook.bandwidth, "bandwidth-assumed", w->assumed, "look-ms",
+                            (double)last->ns / 1e6, "compresses-to", f->left);
     if (all && !f->holds)
         json_object_set_new(all, "reason", json_string(f->text));
     return all;
@@ -188,7 +227,7 @@ int guest_forecast(struct guest *g, const json_t *body, json_t **answer, struct 
     if (rc)
         return rc;
     w.outlook.memory_bytes = memory_size(g->memory);
-    w.outlook.present_bytes = present_bytes(g->memory);
+    look_at_memory(g->memory, &w.outlook);
     w.outlook.points = POINT_COUNT;
     memcpy(w.outlook.curve, l.curve, sizeof l.curve);
     migrate_forecast(&w.goal, &w.outlook, &f);

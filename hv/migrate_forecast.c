@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hv/migrate_pays.h"
+
 enum { PERIOD_US = 10000, WAKE_US = 80 };
 static const double awake_min = 0.15;
 
@@ -91,8 +93,22 @@ static void conclude(const struct migrate_goal *goal, const struct migrate_outlo
                  f->total_ns / NS_PER_S, o->bandwidth / 1000000, goal->within_ns / NS_PER_S);
 }
 
-void migrate_forecast(const struct migrate_goal *goal, const struct migrate_outlook *o, struct migrate_forecast *f)
+/* Compressed, pages are faster than the link, or as fast as they are compressed. */
+static double compress(struct migrate_outlook *o)
 {
+    double link_ns = (double)NS_PER_S / (double)o->bandwidth;
+    if (!migrate_pays_for(o->pack_ns, o->left, link_ns))
+        return 1;
+    o->bandwidth = (uint64_t)((double)NS_PER_S / larger(o->left * link_ns, o->pack_ns));
+    return o->left;
+}
+
+void migrate_forecast(const struct migrate_goal *goal, const struct migrate_outlook *outlook,
+                      struct migrate_forecast *f)
+{
+    struct migrate_outlook pages = *outlook;
+    const struct migrate_outlook *o = &pages;
+    double part = compress(&pages);
     struct migrate_sample s = {.fixed_ns = o->fixed_ns, .bandwidth = o->bandwidth, .elapsed_ns = o->connect_ns};
     double left = (double)o->present_bytes, ever = 0;
     struct migrate_plan plan;
@@ -117,4 +133,6 @@ void migrate_forecast(const struct migrate_goal *goal, const struct migrate_outl
         f->throttle = s.throttle;
     }
     conclude(goal, o, &s, &plan, f);
+    f->left = part;
+    f->bytes = (uint64_t)((double)f->bytes * part);
 }

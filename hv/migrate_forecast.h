@@ -25,16 +25,18 @@ struct migrate_outlook {
     uint64_t present_bytes; /* what the first round sends: without zeroes and what was never written */
     unsigned points;        /* 0: the guest stands */
     struct migrate_curve_point curve[MIGRATE_CURVE_MAX];
-    uint64_t bandwidth;  /* of the link and both ends; not 0 */
-    uint64_t connect_ns; /* until the first page leaves */
-    uint64_t round_ns;   /* what a round takes beside its bytes: its answer, taking the log */
-    uint64_t fixed_ns;   /* what the switch-over takes beside pages */
+    uint64_t bandwidth;   /* of the link and both ends; not 0 */
+    uint64_t connect_ns;  /* until the first page leaves */
+    uint64_t round_ns;    /* what a round takes beside its bytes: its answer, taking the log */
+    uint64_t fixed_ns;    /* what the switch-over takes beside pages */
+    double pack_ns, left; /* of a byte: what compressing takes, and the part that is left of it; 0, 0: not known */
 };
 
 struct migrate_forecast {
     bool holds;                /* it ends, and the goals are kept */
     bool ends;                 /* the figures below are those of a move, else those of an attempt */
     uint64_t bytes;            /* over the link */
+    double left;               /* of a byte of pages, compressed; 1: that does not pay on this link */
     uint64_t total_ns;         /* until the guest runs at its destination, or it is given up */
     uint64_t downtime_ns;      /* or what it would be where it is given up */
     unsigned rounds, throttle; /* the hardest, in percent */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "hv/migrate_crew.h"
+#include "hv/migrate_pack.h"
 #include "hv/migrate_source_inside.h"
 #include "hv/migrate_words.h"
 #include "node/base/clock.h"
@@ -18,11 +19,11 @@ enum { NS_PER_MS = 1000000, STATE_PART = 256 << 10, STOP_TRIES = 5, FIRST_FIXED_
 
 /* ---- messages ---- */
 
-/* Waits for one type of answer; the destination's refusals and failures become our error. json: may be NULL. */
-static int expect(struct migrate_source *m, enum migrate_type type, uint64_t number, json_t **json, struct err *err)
+/* Waits for one type of answer; the destination's refusals and failures become our error. */
+static int expect_some(struct migrate_source *m, enum migrate_type type, uint64_t *number, struct err *err)
 {
     struct migrate_link *l = &m->links[0];
-    struct migrate_frame f;
+    struct migrate_frame f = {.number = 0};
     json_t *body = NULL;
     int rc = migrate_link_get_frame(l, &f, err);
     if (!rc && f.bytes)
@@ -31,14 +32,22 @@ static int expect(struct migrate_source *m, enum migrate_type type, uint64_t num
         const char *text = json_string_value(json_object_get(body, "text"));
         rc = err_set(err, f.type == MIGRATE_REFUSED ? ENOTSUP : EREMOTEIO, "the destination %s: %.400s",
                      f.type == MIGRATE_REFUSED ? "refuses the guest" : "failed", text ? text : "it does not say why");
-    } else if (!rc && (f.type != type || f.number != number)) {
+    } else if (!rc && f.type != type) {
         rc = err_set(err, EPROTO, "the destination sent %s where %s was due", migrate_type_name(f.type),
                      migrate_type_name(type));
     }
-    if (json && !rc)
-        *json = body;
-    else
-        json_decref(body);
+    json_decref(body);
+    *number = f.number;
+    return rc;
+}
+
+static int expect(struct migrate_source *m, enum migrate_type type, uint64_t number, struct err *err)
+{
+    uint64_t came = 0;
+    int rc = expect_some(m, type, &came, err);
+    if (!rc && came != number)
+        rc = err_set(err, EPROTO, "the destination sent %s %llu where %llu was due", migrate_type_name(type),
+                     (unsigned long long)came, (unsigned long long)number);
     return rc;
 }
 
@@ -52,7 +61,7 @@ static int ask_why(struct migrate_source *m, int rc, struct err *err)
     m->links[0].patience_ns = 1000ull * NS_PER_MS;
     int other = 0;
     for (unsigned i = 0; i < 64 && !other; i++) /* answers that are on their way are no reasons */
-        other = expect(m, MIGRATE_TYPE_COUNT, 0, NULL, &words);
+        other = expect(m, MIGRATE_TYPE_COUNT, 0, &words);
     m->links[0].failed = rc;
     if (other != -EREMOTEIO && other != -ENOTSUP)
         return rc;
@@ -104,7 +113,17 @@ static int greet(struct migrate_source *m, struct err *err)
     json_object_set_new(c.json, "oldest", json_integer(MIGRATE_VERSION_OLDEST));
     int rc = migrate_words_put(&m->links[0], MIGRATE_HELLO, MIGRATE_VERSION, c.json, err);
     json_decref(c.json);
-    return rc ? rc : expect(m, MIGRATE_WELCOME, MIGRATE_VERSION, NULL, err);
+    uint64_t version = 0;
+    rc = rc ? rc : expect_some(m, MIGRATE_WELCOME, &version, err);
+    if (!rc && (version < MIGRATE_VERSION_OLDEST || version > MIGRATE_VERSION))
+        rc = err_set(err, EPROTO, "the destination wants version %llu of migrations, which it was not offered",
+                     (unsigned long long)version);
+    for (unsigned i = 0; !rc && version >= MIGRATE_VERSION_PACKED && i < m->request.streams; i++) {
+        m->senders[i].pays.sharers = m->request.streams;
+        m->senders[i].pack = migrate_pack_new(err);
+        rc = m->senders[i].pack ? 0 : -ENOMEM;
+    }
+    return rc;
 }
 
 static void log_start(void *context)
@@ -176,23 +195,24 @@ static int take_more(struct migrate_source *m, uint64_t *fresh, struct err *err)
     return rc;
 }
 
-static uint64_t sent_bytes(struct migrate_source *m)
+/* Pages that have left, as if none were compressed. */
+static uint64_t moved_bytes(struct migrate_source *m)
 {
-    uint64_t sent = 0;
+    uint64_t moved = 0;
     for (unsigned i = 0; i < m->request.streams; i++)
-        sent += atomic_load(&m->links[i].sent_bytes);
-    return sent;
+        moved += atomic_load(&m->links[i].sent_bytes) + m->senders[i].saved_bytes;
+    return moved;
 }
 
 /* One round, until the destination has it. The bandwidth is what the largest round so far says: a small one measures
- * answers rather than bytes. */
+ * answers rather than bytes. It is that of pages, which may be more than the link's: what is left is pages, too. */
 static int one_round(struct migrate_source *m, bool everything, struct migrate_sample *s, struct err *err)
 {
-    uint64_t began = clock_ns(), before = sent_bytes(m);
+    uint64_t began = clock_ns(), before = moved_bytes(m);
     int rc = migrate_round_run(m, everything, err);
-    rc = rc ? rc : expect(m, MIGRATE_SYNCED, m->round, NULL, err);
+    rc = rc ? rc : expect(m, MIGRATE_SYNCED, m->round, err);
     s->round_ns = clock_ns() - began;
-    s->sent_bytes = sent_bytes(m) - before;
+    s->sent_bytes = moved_bytes(m) - before;
     if (s->sent_bytes >= 1 << 20 || !s->bandwidth)
         s->bandwidth = (uint64_t)((double)s->sent_bytes * 1e9 / (double)(s->round_ns + 1)) + 1;
     return rc;
@@ -234,6 +254,17 @@ static int probe(struct migrate_source *m, struct migrate_sample *s, struct err 
     return rc;
 }
 
+/* How well everything compresses says little of what the guest writes to: after the first round, that would have to fit
+ * as it is, too. */
+static bool is_sure(const struct migrate_source *m, const struct migrate_sample *s)
+{
+    double sent = 1;
+    for (unsigned i = 0; i < m->request.streams; i++)
+        sent += (double)m->links[i].sent_bytes;
+    return s->round || (double)s->left_bytes / sent * (double)s->round_ns + (double)s->fixed_ns <=
+                           (double)m->request.goal.downtime_ns;
+}
+
 /* Rounds until what is left fits. */
 static int copy(struct migrate_source *m, struct migrate_sample *s, struct err *err)
 {
@@ -261,9 +292,10 @@ static int copy(struct migrate_source *m, struct migrate_sample *s, struct err *
             return err_set(err, ECANCELED, "the migration was cancelled");
         if (plan.step == MIGRATE_STEP_GIVE_UP)
             return err_set(err, ETIME, "%s", plan.text);
-        if (plan.step == MIGRATE_STEP_STOP && (prepared || quickly_prepared(m)))
+        bool stops = plan.step == MIGRATE_STEP_STOP && is_sure(m, s);
+        if (stops && (prepared || quickly_prepared(m)))
             return 0;
-        prepared |= plan.step == MIGRATE_STEP_STOP; /* which took time: what was written meanwhile goes first */
+        prepared |= stops; /* which took time: what was written meanwhile goes first */
         if (plan.throttle != s->throttle) {
             struct call c = {.m = m, .throttle = plan.throttle};
             migrate_crew_on_main(m->crew, set_throttle, &c);
@@ -318,19 +350,19 @@ static int hold(struct migrate_source *m, struct err *err)
 
 static int hand_over(struct migrate_source *m, struct err *err)
 {
-    uint64_t fresh, began, before = sent_bytes(m);
+    uint64_t fresh, began, before = moved_bytes(m);
     int rc = stop_guest(m, err);
     rc = rc ? rc : take_more(m, &fresh, err);
     began = clock_ns();
     rc = rc ? rc : migrate_round_run(m, false, err);
     pthread_mutex_lock(&m->lock);
     m->figures.last_ns = clock_ns() - began;
-    m->figures.last_bytes = sent_bytes(m) - before;
+    m->figures.last_bytes = moved_bytes(m) - before;
     pthread_mutex_unlock(&m->lock);
     rc = rc ? rc : send_state(m, err);
     uint64_t final_ns = clock_ns();
-    rc = rc ? rc : expect(m, MIGRATE_SYNCED, m->round, NULL, err);
-    rc = rc ? rc : expect(m, MIGRATE_READY, 0, NULL, err);
+    rc = rc ? rc : expect(m, MIGRATE_SYNCED, m->round, err);
+    rc = rc ? rc : expect(m, MIGRATE_READY, 0, err);
     if (!rc && m->request.hold)
         return hold(m, err);
     if (!rc && clock_ns() - final_ns > GO_LIMIT_NS)
@@ -343,7 +375,7 @@ static int go(struct migrate_source *m, struct err *err)
     struct migrate_frame f = {MIGRATE_GO, 0, 0};
     int rc = migrate_link_put(&m->links[0], &f, NULL, err);
     rc = rc ? rc : migrate_link_flush(&m->links[0], err);
-    rc = rc ? rc : expect(m, MIGRATE_STARTED, 0, NULL, err);
+    rc = rc ? rc : expect(m, MIGRATE_STARTED, 0, err);
     pthread_mutex_lock(&m->lock);
     m->figures.over_ns = clock_ns();
     m->figures.downtime_ns = m->figures.over_ns - m->figures.stopped_ns;

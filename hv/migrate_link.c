@@ -172,12 +172,19 @@ static int put_bytes(struct migrate_link *l, const void *bytes, size_t count, st
     return rc;
 }
 
-int migrate_link_put(struct migrate_link *l, const struct migrate_frame *frame, const void *body, struct err *err)
+int migrate_link_put_parts(struct migrate_link *l, const struct migrate_frame *frame, const void *first,
+                           size_t first_bytes, const void *rest, struct err *err)
 {
     uint8_t header[MIGRATE_HEADER_BYTES];
     migrate_frame_pack(frame, header);
     int rc = put_bytes(l, header, sizeof header, err);
-    return rc ? rc : put_bytes(l, body, frame->bytes, err);
+    rc = rc ? rc : put_bytes(l, first, first_bytes, err);
+    return rc ? rc : put_bytes(l, rest, frame->bytes - first_bytes, err);
+}
+
+int migrate_link_put(struct migrate_link *l, const struct migrate_frame *frame, const void *body, struct err *err)
+{
+    return migrate_link_put_parts(l, frame, body, frame->bytes, NULL, err);
 }
 
 /* ---- receiving ---- */

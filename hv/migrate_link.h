@@ -40,6 +40,9 @@ const char *migrate_link_peer(const struct migrate_link *link);
 
 /* Collects; leaves when there is enough of it, or with _flush. Errors: -EPIPE, -ETIMEDOUT, -ECANCELED. */
 int migrate_link_put(struct migrate_link *link, const struct migrate_frame *frame, const void *body, struct err *err);
+/* The same with a body in two parts: `first`, and what is left of frame->bytes. */
+int migrate_link_put_parts(struct migrate_link *link, const struct migrate_frame *frame, const void *first,
+                           size_t first_bytes, const void *rest, struct err *err);
 int migrate_link_flush(struct migrate_link *link, struct err *err);
 int migrate_link_get(struct migrate_link *link, void *to, size_t bytes, struct err *err);
 /* A header; its body is to be got next. */

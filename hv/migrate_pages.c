@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include "hv/migrate_link.h"
+#include "hv/migrate_pack.h"
 #include "nbd/zeroes.h"
+#include "node/base/clock.h"
 #include "node/base/err.h"
 
 enum { PAGE = MEMORY_PAGE_BYTES, WORD_BITS = 64, FILL_BYTES = 64 << 10 };
@@ -14,13 +16,54 @@ static const uint64_t chunk_bytes = 1ull << MIGRATE_CHUNK_SHIFT;
 
 /* ---- sending ---- */
 
+static int keep_pace(struct migrate_sender *s, uint64_t bytes, struct err *err)
+{
+    if (!s->pace)
+        return 0;
+    uint64_t began = s->pack ? clock_ns() : 0;
+    int rc = s->pace(s->context, bytes, err);
+    s->paced_ns += s->pack ? clock_ns() - began : 0;
+    return rc;
+}
+
+/* Bytes that *out has instead of the pages; 0: they go as they are. */
+static size_t pack(struct migrate_sender *s, const uint8_t *pages, size_t bytes, const uint8_t **out)
+{
+    if (!s->pack || !migrate_pays_wants(&s->pays))
+        return 0;
+    uint64_t spent;
+    size_t n = migrate_pack_pages(s->pack, pages, bytes, out, &spent);
+    n = n && n + MIGRATE_COUNT_BYTES < bytes ? n : 0;
+    migrate_pays_packed(&s->pays, bytes, n ? n : bytes, spent);
+    s->pack_ns += spent;
+    return n;
+}
+
+static int put_packed(struct migrate_sender *s, uint64_t gpa, uint64_t bytes, const uint8_t *packed, size_t n,
+                      struct err *err)
+{
+    uint32_t count = htole32((uint32_t)(bytes / PAGE));
+    struct migrate_frame f = {MIGRATE_PACKED, (uint32_t)(sizeof count + n), gpa};
+    s->saved_bytes += bytes - f.bytes;
+    return migrate_link_put_parts(s->link, &f, &count, sizeof count, packed, err);
+}
+
 static int put_pages(struct migrate_sender *s, const struct memory_slot *slot, uint64_t at, uint64_t bytes,
                      struct err *err)
 {
     struct migrate_frame f = {MIGRATE_PAGES, (uint32_t)bytes, slot->gpa + at};
+    const uint8_t *packed = NULL;
+    size_t n = pack(s, slot->host + at, bytes, &packed);
+    uint64_t wire = n ? n + MIGRATE_COUNT_BYTES : bytes;
+    int rc = keep_pace(s, wire, err);
     s->pages += bytes / PAGE;
-    int rc = s->pace ? s->pace(s->context, bytes, err) : 0;
-    return rc ? rc : migrate_link_put(s->link, &f, slot->host + at, err);
+    if (!rc && n)
+        rc = put_packed(s, f.number, bytes, packed, n, err);
+    else if (!rc)
+        rc = migrate_link_put(s->link, &f, slot->host + at, err);
+    if (!rc && s->pack && migrate_pays_sent(&s->pays, wire))
+        migrate_pays_look(&s->pays, clock_ns(), s->link->waited_ns + s->paced_ns);
+    return rc;
 }
 
 static int put_zeroes(struct migrate_sender *s, const struct memory_slot *slot, uint64_t at, uint64_t bytes,
@@ -125,6 +168,7 @@ static int put_marked(struct migrate_sender *s, unsigned i, const uint64_t *bitm
 int migrate_pages_send(struct migrate_sender *s, uint64_t *const *bitmaps, struct err *err)
 {
     int rc = 0;
+    migrate_pays_begin(&s->pays, clock_ns(), s->link->waited_ns + s->paced_ns);
     for (unsigned i = 0; !rc && i < memory_slot_count(s->memory); i++) {
         const struct memory_slot *slot = memory_slot(s->memory, i);
         if (!bitmaps)
@@ -153,46 +197,77 @@ static const struct memory_slot *slot_of(const struct memory *memory, uint64_t g
 }
 
 /* Into the memory's file rather than its mapping: new pages are neither cleared first nor faulted in one by one. */
-static int fill(const struct memory *memory, const struct memory_slot *slot, struct migrate_link *link, uint64_t at,
-                uint64_t bytes, struct err *err)
+static int write_at(const struct memory *memory, const struct memory_slot *slot, uint64_t at, const uint8_t *bytes,
+                    size_t count, struct err *err)
+{
+    if (pwrite(memory_fd(memory), bytes, count, (off_t)(slot->fd_offset + at)) != (ssize_t)count)
+        return err_set(err, errno ? errno : ENOMEM, "cannot fill the guest's memory: %s", strerror(errno));
+    return 0;
+}
+
+static int fill(const struct migrate_receiver *r, const struct memory_slot *slot, uint64_t at, uint64_t bytes,
+                struct err *err)
 {
     uint8_t part[FILL_BYTES];
     int rc = 0;
     while (!rc && bytes) {
         size_t n = bytes < sizeof part ? (size_t)bytes : sizeof part;
-        rc = migrate_link_get(link, part, n, err);
-        if (!rc && pwrite(memory_fd(memory), part, n, (off_t)(slot->fd_offset + at)) != (ssize_t)n)
-            rc = err_set(err, errno ? errno : ENOMEM, "cannot fill the guest's memory: %s", strerror(errno));
+        rc = migrate_link_get(r->link, part, n, err);
+        rc = rc ? rc : write_at(r->memory, slot, at, part, n, err);
         at += n;
         bytes -= n;
     }
     return rc;
 }
 
-int migrate_pages_receive(const struct memory *memory, struct migrate_link *link, const struct migrate_frame *frame,
-                          unsigned stream, unsigned streams, struct err *err)
+static int unpack(const struct migrate_receiver *r, const struct memory_slot *slot, uint64_t at, uint64_t bytes,
+                  size_t packed_bytes, struct err *err)
 {
-    uint64_t bytes = frame->bytes;
+    const uint8_t *pages;
+    uint8_t *room = migrate_pack_room(r->pack, err);
+    int rc = room ? migrate_link_get(r->link, room, packed_bytes, err) : -ENOMEM;
+    rc = rc ? rc : migrate_pack_unpack(r->pack, packed_bytes, bytes, &pages, err);
+    return rc ? rc : write_at(r->memory, slot, at, pages, bytes, err);
+}
+
+/* How many bytes of memory the frame is about. */
+static int span_of(const struct migrate_receiver *r, const struct migrate_frame *frame, uint64_t *bytes,
+                   struct err *err)
+{
     uint32_t count;
-    int rc = 0;
-    if (frame->type == MIGRATE_ZEROES) {
-        rc = migrate_link_get(link, &count, sizeof count, err);
-        bytes = rc ? 0 : (uint64_t)le32toh(count) * PAGE;
-    }
+    *bytes = frame->bytes;
+    if (frame->type == MIGRATE_PAGES)
+        return 0;
+    if (frame->type == MIGRATE_PACKED && !r->pack)
+        return err_set(err, EPROTO, "the other side sent compressed pages in a version that has none");
+    int rc = migrate_link_get(r->link, &count, sizeof count, err);
+    *bytes = rc ? 0 : (uint64_t)le32toh(count) * PAGE;
+    if (!rc && frame->type == MIGRATE_PACKED && (*bytes > MIGRATE_RUN_BYTES || frame->bytes >= *bytes))
+        return err_set(err, EPROTO, "the other side sent %u pages compressed to %u bytes, which cannot be",
+                       le32toh(count), frame->bytes);
+    return rc;
+}
+
+int migrate_pages_receive(const struct migrate_receiver *r, const struct migrate_frame *frame, struct err *err)
+{
+    uint64_t bytes;
+    int rc = span_of(r, frame, &bytes, err);
     if (rc)
         return rc;
     bool whole = bytes && frame->number % PAGE == 0;
-    const struct memory_slot *slot = whole ? slot_of(memory, frame->number, bytes) : NULL;
+    const struct memory_slot *slot = whole ? slot_of(r->memory, frame->number, bytes) : NULL;
     if (!slot)
         return err_set(err, EPROTO, "the other side sent %llu bytes for %#llx, where this guest has no memory",
                        (unsigned long long)bytes, (unsigned long long)frame->number);
     if (frame->number >> MIGRATE_CHUNK_SHIFT != (frame->number + bytes - 1) >> MIGRATE_CHUNK_SHIFT ||
-        migrate_stream_of(frame->number, streams) != stream)
+        migrate_stream_of(frame->number, r->streams) != r->stream)
         return err_set(err, EPROTO, "the other side sent memory of %#llx over connection %u, where it does not belong",
-                       (unsigned long long)frame->number, stream);
+                       (unsigned long long)frame->number, r->stream);
     uint64_t at = frame->number - slot->gpa;
     if (frame->type == MIGRATE_PAGES)
-        return fill(memory, slot, link, at, bytes, err);
+        return fill(r, slot, at, bytes, err);
+    if (frame->type == MIGRATE_PACKED)
+        return unpack(r, slot, at, bytes, frame->bytes - MIGRATE_COUNT_BYTES, err);
     for (; bytes; at += PAGE, bytes -= PAGE)
         if (!zeroes(slot->host + at, PAGE))
             memset(slot->host + at, 0, PAGE);

@@ -2,7 +2,8 @@
  *
  * The first round takes what the memory's file holds; what it does not hold are zeroes, as in new memory. Later rounds
  * take what is set in the bitmaps. A page may change while it is read: then it is dirty again and follows once more;
- * one that is dirty again before it was its turn is left out, as it follows anyway.
+ * one that is dirty again before it was its turn is left out, as it follows anyway. Pages are compressed where it pays
+ * (migrate_pays.h).
  *
  * Threads: one per connection; the memory is shared. */
 #ifndef HV_MIGRATE_PAGES_H
@@ -11,11 +12,13 @@
 #include <stdint.h>
 
 #include "hv/memory.h"
+#include "hv/migrate_pays.h"
 #include "hv/migrate_wire.h"
 
 struct err;
 struct migrate_frame;
 struct migrate_link;
+struct migrate_pack;
 
 struct migrate_sender {
     const struct memory *memory;
@@ -24,15 +27,25 @@ struct migrate_sender {
     /* Holds the thread up where a bandwidth is kept to; NULL: no limit. 0 or -ECANCELED. */
     int (*pace)(void *context, uint64_t bytes, struct err *err);
     void *context;
-    _Atomic uint64_t pages, zero_pages; /* counted up; any thread may read them */
+    struct migrate_pack *pack; /* NULL: the other side knows no compressed pages */
+    struct migrate_pays pays;
+    uint64_t paced_ns;
+    /* Counted up; any thread may read them. saved: what compressing has kept off the wire; pack_ns: what it took. */
+    _Atomic uint64_t pages, zero_pages, saved_bytes, pack_ns;
 };
 
 /* bitmaps: one per slot, a bit per page; NULL: the first round. Errors: the link's. */
 int migrate_pages_send(struct migrate_sender *sender, uint64_t *const *bitmaps, struct err *err);
 
-/* The body of a PAGES or ZEROES frame into memory. -EPROTO with a text: not memory of this guest, or not of this
- * stream. */
-int migrate_pages_receive(const struct memory *memory, struct migrate_link *link, const struct migrate_frame *frame,
-                          unsigned stream, unsigned streams, struct err *err);
+struct migrate_receiver {
+    const struct memory *memory;
+    struct migrate_link *link;
+    unsigned stream, streams;
+    struct migrate_pack *pack; /* NULL: compressed pages are not expected */
+};
+
+/* The body of a PAGES, PACKED or ZEROES frame into memory. -EPROTO with a text: not memory of this guest, not of this
+ * stream, or not those pages. */
+int migrate_pages_receive(const struct migrate_receiver *receiver, const struct migrate_frame *frame, struct err *err);
 
 #endif

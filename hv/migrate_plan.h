@@ -31,10 +31,10 @@ struct migrate_sample {
     unsigned round;          /* 0: the first, of everything */
     uint64_t elapsed_ns;     /* since the beginning */
     uint64_t left_bytes;     /* dirty now */
-    uint64_t sent_bytes;     /* in this round, */
+    uint64_t sent_bytes;     /* in this round, before compression, */
     uint64_t round_ns;       /* which took */
     uint64_t before_bytes;   /* left at the beginning of this round */
-    uint64_t bandwidth;      /* of the link and both ends; 0: nothing was measured yet */
+    uint64_t bandwidth;      /* of pages, by the link and both ends; 0: nothing was measured yet */
     uint64_t fixed_ns;       /* what a switch-over takes beside pages: state, disks, answers */
     unsigned throttle;       /* percent, during this round */
     uint64_t write_rate;     /* of the guest now, in a moment too short to write anything twice; 0: not measured */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "hv/migrate_crew.h"
+#include "hv/migrate_pack.h"
 #include "hv/migrate_source_inside.h"
 #include "node/base/clock.h"
 
@@ -134,11 +135,13 @@ static double fixed_ms(const struct migrate_figures *f)
 
 json_t *migrate_source_report(struct migrate_source *m)
 {
-    uint64_t sent = 0, pages = 0, zero_pages = 0, now = clock_ns();
+    uint64_t sent = 0, saved = 0, pack_ns = 0, pages = 0, zero_pages = 0, now = clock_ns();
     for (unsigned i = 0; i < m->request.streams; i++) {
         sent += atomic_load(&m->links[i].sent_bytes);
         pages += m->senders[i].pages;
         zero_pages += m->senders[i].zero_pages;
+        saved += m->senders[i].saved_bytes;
+        pack_ns += m->senders[i].pack_ns;
     }
     pthread_mutex_lock(&m->lock);
     struct migrate_figures f = m->figures;
@@ -150,6 +153,9 @@ json_t *migrate_source_report(struct migrate_source *m)
                             (json_int_t)pages, "zero-pages", (json_int_t)zero_pages, "dirty-rate",
                             (json_int_t)f.plan.dirty_rate, "bandwidth", (json_int_t)f.bandwidth, "throttle",
                             (int)f.throttle, "seconds", (double)((f.over_ns ? f.over_ns : now) - f.began_ns) / 1e9);
+    if (all)
+        json_object_update_new(
+            all, json_pack("{s:I, s:f}", "bytes-saved", (json_int_t)saved, "compress-ms", (double)pack_ns / 1e6));
     if (all && f.plan.ends)
         json_object_update_new(all, json_pack("{s:f, s:f}", "predicted-seconds", (double)f.plan.remaining_ns / 1e9,
                                               "predicted-downtime-ms", (double)f.plan.downtime_ns / 1e6));
@@ -220,6 +226,7 @@ void migrate_source_free(struct migrate_source *m)
     if (!m)
         return;
     for (unsigned i = 0; i < m->request.streams; i++) {
+        migrate_pack_free(m->senders[i].pack);
         tls_context_free(m->contexts[i]);
         if (m->request.fds[i] >= 0)
             close(m->request.fds[i]);

@@ -14,6 +14,7 @@
 #include "hv/migrate_crew.h"
 #include "hv/migrate_key.h"
 #include "hv/migrate_link.h"
+#include "hv/migrate_pack.h"
 #include "hv/migrate_pages.h"
 #include "hv/migrate_words.h"
 #include "hv/state.h"
@@ -36,6 +37,7 @@ struct migrate_target {
     pthread_mutex_t lock;
     pthread_cond_t turn;
     struct migrate_link links[MIGRATE_STREAMS_MAX];
+    struct migrate_receiver receivers[MIGRATE_STREAMS_MAX];
     bool taken[MIGRATE_STREAMS_MAX];
     uint64_t marked[MIGRATE_STREAMS_MAX];
     unsigned streams; /* 0: the source has not said yet */
@@ -159,9 +161,10 @@ static int take_pages(struct migrate_target *t, unsigned stream, const struct mi
 {
     switch (f->type) {
     case MIGRATE_PAGES:
+    case MIGRATE_PACKED:
     case MIGRATE_ZEROES:
         atomic_fetch_add(&t->received_bytes, f->bytes);
-        return migrate_pages_receive(t->memory, &t->links[stream], f, stream, t->streams, err);
+        return migrate_pages_receive(&t->receivers[stream], f, err);
     case MIGRATE_MARK:
         return take_mark(t, stream, f->number, err);
     case MIGRATE_FAILED:
@@ -206,6 +209,24 @@ static void judge(void *context)
     c->rc = c->t->host->judge(c->t->host, c->json, c->err);
 }
 
+/* The version that both sides understand. */
+static uint64_t version_with(const struct migrate_frame *hello)
+{
+    return hello->number < MIGRATE_VERSION ? hello->number : MIGRATE_VERSION;
+}
+
+static int make_receivers(struct migrate_target *t, unsigned streams, bool packed, struct err *err)
+{
+    for (unsigned i = 0; i < streams; i++) {
+        struct migrate_receiver *r = &t->receivers[i];
+        *r = (struct migrate_receiver){.memory = t->memory, .link = &t->links[i], .stream = i, .streams = streams};
+        r->pack = packed ? migrate_pack_new(err) : NULL;
+        if (packed && !r->pack)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 static int judge_hello(struct migrate_target *t, const struct migrate_frame *f, const json_t *facts, struct err *err)
 {
     json_int_t streams = json_integer_value(json_object_get(facts, "streams"));
@@ -218,8 +239,9 @@ static int judge_hello(struct migrate_target *t, const struct migrate_frame *f, 
         return err_set(err, ENOTSUP, "it wants %lld connections, there can be 1 to %d", (long long)streams,
                        MIGRATE_STREAMS_MAX);
     migrate_crew_on_main(t->crew, judge, &c);
-    if (c.rc)
-        return c.rc;
+    int rc = c.rc ? c.rc : make_receivers(t, (unsigned)streams, version_with(f) >= MIGRATE_VERSION_PACKED, err);
+    if (rc)
+        return rc;
     pthread_mutex_lock(&t->lock);
     t->streams = (unsigned)streams;
     t->hold = json_is_true(json_object_get(facts, "hold"));
@@ -246,10 +268,10 @@ static int greet(struct migrate_target *t, struct err *err)
         return rc;
     rc = judge_hello(t, &f, facts, err);
     json_decref(facts);
-    json_t *answer = rc ? json_pack("{s:s}", "text", err->text) : json_pack("{s:i}", "version", MIGRATE_VERSION);
+    uint64_t version = rc ? 0 : version_with(&f);
+    json_t *answer = rc ? json_pack("{s:s}", "text", err->text) : json_pack("{s:I}", "version", (json_int_t)version);
     struct err ignored;
-    int sent = migrate_words_put(l, rc ? MIGRATE_REFUSED : MIGRATE_WELCOME, rc ? 0 : MIGRATE_VERSION, answer,
-                                 rc ? &ignored : err);
+    int sent = migrate_words_put(l, rc ? MIGRATE_REFUSED : MIGRATE_WELCOME, version, answer, rc ? &ignored : err);
     json_decref(answer);
     return rc ? rc : sent;
 }
@@ -562,6 +584,8 @@ void migrate_target_free(struct migrate_target *t)
             close(fds[i]);
     tls_context_free(t->context);
     migrate_key_wipe(&t->key);
+    for (unsigned i = 0; i < MIGRATE_STREAMS_MAX; i++)
+        migrate_pack_free(t->receivers[i].pack);
     free(t->state);
     pthread_mutex_destroy(&t->lock);
     pthread_cond_destroy(&t->turn);

@@ -6,7 +6,7 @@
 
 #include "node/base/err.h"
 
-enum { PAGE = 4096, STATE_PART_MAX = 256 << 10, COUNT_BYTES = 4 };
+enum { PAGE = 4096, STATE_PART_MAX = 256 << 10 };
 
 struct rule {
     const char *name;
@@ -18,7 +18,7 @@ static const struct rule rules[MIGRATE_TYPE_COUNT] = {
     [MIGRATE_WELCOME] = {"WELCOME", 2, MIGRATE_JSON_MAX, 1},
     [MIGRATE_REFUSED] = {"REFUSED", 2, MIGRATE_JSON_MAX, 1},
     [MIGRATE_PAGES] = {"PAGES", PAGE, MIGRATE_RUN_BYTES, PAGE},
-    [MIGRATE_ZEROES] = {"ZEROES", COUNT_BYTES, COUNT_BYTES, 1},
+    [MIGRATE_ZEROES] = {"ZEROES", MIGRATE_COUNT_BYTES, MIGRATE_COUNT_BYTES, 1},
     [MIGRATE_MARK] = {"MARK", 0, 0, 1},
     [MIGRATE_SYNCED] = {"SYNCED", 0, 0, 1},
     [MIGRATE_STATE] = {"STATE", 1, STATE_PART_MAX, 1},
@@ -27,6 +27,7 @@ static const struct rule rules[MIGRATE_TYPE_COUNT] = {
     [MIGRATE_GO] = {"GO", 0, 0, 1},
     [MIGRATE_STARTED] = {"STARTED", 2, MIGRATE_JSON_MAX, 1},
     [MIGRATE_FAILED] = {"FAILED", 2, MIGRATE_JSON_MAX, 1},
+    [MIGRATE_PACKED] = {"PACKED", MIGRATE_COUNT_BYTES + 1, MIGRATE_COUNT_BYTES + MIGRATE_RUN_BYTES - 1, 1},
 };
 
 void migrate_frame_pack(const struct migrate_frame *f, uint8_t header[MIGRATE_HEADER_BYTES])

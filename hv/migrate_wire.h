@@ -12,7 +12,7 @@
  *     connection 0      source                               destination
  *                       HELLO {json} ------------------->
  *                       <----------------------------------- WELCOME {json}, or REFUSED {json}
- *     all connections   PAGES, ZEROES ... MARK n -------->
+ *     all connections   PAGES, PACKED, ZEROES ... MARK n >
  *     connection 0      <----------------------------------- SYNCED n        (all connections have had their MARK n)
  *                       ... more rounds; then the guest stands, its last pages leave ...
  *                       STATE ..., FINAL {json} --------->
@@ -33,13 +33,15 @@
 struct err;
 
 enum {
-    MIGRATE_VERSION = 1,        /* of the format, said in HELLO */
-    MIGRATE_VERSION_OLDEST = 1, /* ... that is still understood: the one before, from version 2 on */
+    MIGRATE_VERSION = 2,        /* of the format, said in HELLO; WELCOME has the lower one of both sides' */
+    MIGRATE_VERSION_OLDEST = 1, /* ... that is still understood: the one before */
+    MIGRATE_VERSION_PACKED = 2, /* the first that knows PACKED */
     MIGRATE_HEADER_BYTES = 16,
     MIGRATE_STREAMS_MAX = 8,
     MIGRATE_RUN_PAGES = 64, /* of one PAGES */
     MIGRATE_RUN_BYTES = MIGRATE_RUN_PAGES * 4096,
     MIGRATE_JSON_MAX = 256 << 10,
+    MIGRATE_COUNT_BYTES = 4,  /* of pages, in ZEROES and PACKED */
     MIGRATE_CHUNK_SHIFT = 21, /* pages of one chunk stay together on one connection */
 };
 
@@ -57,6 +59,7 @@ enum migrate_type {
     MIGRATE_GO,
     MIGRATE_STARTED,
     MIGRATE_FAILED,
+    MIGRATE_PACKED, /* number: GPA; u32 count of pages, which follow in fewer bytes as one zstd frame */
     MIGRATE_TYPE_COUNT
 };
 

@@ -293,6 +293,8 @@ def measure(b, sides, load, moves):
     sides[0].machine.text = b''
     sides[0].machine.answers(180)  # it is alive
     good = within([t[0] for t in ours], [t[2] for t in ours])
+    print('%-18s %.0f %% of the pages\' bytes went over the link' % (
+        what, 100 * statistics.median(m['bytes-sent'] / (m['bytes-sent'] + m['bytes-saved']) for m in sides[0].moves)))
     print('%-18s predicted total within 25 %%, after the first round: %d of %d' % (what, sum(good), len(good)))
     foretold = told(what, sides[0])
     if 'qemu' in rows:

@@ -8,6 +8,7 @@
 #include "hv/memory.h"
 #include "hv/migrate_facts.h"
 #include "hv/migrate_link.h"
+#include "hv/migrate_pack.h"
 #include "hv/migrate_pages.h"
 #include "hv/migrate_words.h"
 #include "node/base/err.h"
@@ -45,7 +46,7 @@ static int words(struct migrate_link *link, const struct migrate_frame *f, struc
     return rc;
 }
 
-static int obey(const struct memory *memory, struct migrate_link *link, struct err *err)
+static int obey(struct migrate_receiver *receiver, struct migrate_link *link, struct err *err)
 {
     uint8_t header[MIGRATE_HEADER_BYTES];
     struct migrate_frame f;
@@ -55,8 +56,10 @@ static int obey(const struct memory *memory, struct migrate_link *link, struct e
         return rc;
     switch (f.type) {
     case MIGRATE_PAGES:
+    case MIGRATE_PACKED:
     case MIGRATE_ZEROES:
-        return migrate_pages_receive(memory, link, &f, migrate_stream_of(f.number, STREAMS), STREAMS, err);
+        receiver->stream = migrate_stream_of(f.number, STREAMS);
+        return migrate_pages_receive(receiver, &f, err);
     case MIGRATE_HELLO:
     case MIGRATE_FINAL:
     case MIGRATE_FAILED:
@@ -68,16 +71,19 @@ static int obey(const struct memory *memory, struct migrate_link *link, struct e
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct memory *memory;
+    static struct migrate_receiver receiver = {.streams = STREAMS};
     struct migrate_link link = {.fd = -1, .wake = -1};
     struct err err = {0};
-    if (!memory)
-        memory = memory_new(RAM, &err);
+    if (!receiver.memory)
+        receiver.memory = memory_new(RAM, &err);
+    if (!receiver.pack)
+        receiver.pack = migrate_pack_new(&err);
+    receiver.link = &link;
     input = data;
     input_bytes = size;
     int rc = 0;
     while (!rc)
-        rc = obey(memory, &link, &err);
+        rc = obey(&receiver, &link, &err);
     if (!*err.text)
         abort();
     return 0;

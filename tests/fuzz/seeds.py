@@ -313,6 +313,9 @@ def migrate():
     page = bytes(range(256)) * 16
     yield frame(1, 1, hello) + frame(4, 4096, page) + frame(5, 8192, struct.pack('<I', 3)) + frame(6, 1)
     yield frame(4, 2 << 20, page * 2) + frame(5, 0, struct.pack('<I', 512)) + frame(6, 1) + frame(8, 0, b'state')
+    # `page` twice, as zstd has it
+    packed = bytes.fromhex('28b52ffd60001f5508000410') + bytes(range(256)) + bytes.fromhex('010000fd3ed0af29')
+    yield frame(14, 4096, struct.pack('<I', 2) + packed) + frame(6, 1)
     yield frame(9, 5, b'{"running": true, "disks": [{"disk": 0, "size": 512}]}') + frame(11, 0) + frame(13, 0, b'{"text": "no"}')
 
 

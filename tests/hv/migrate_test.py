@@ -167,6 +167,28 @@ class Moves(Moving):
         self.works(there)
         self.finish(there)
 
+    def test_compressed(self):
+        """On a slow link pages are compressed; what they hold is what it was, and fewer bytes went than they have."""
+        g = self.begin()
+        before = g.check('seq 1 200000 > /tmp/much; md5sum < /tmp/much')
+        told = g.ctl('forecast', '--bandwidth', '12M', '--max-downtime', '300ms')
+        self.assertLess(told['compresses-to'], 1, told)
+        there = self.coming()
+        watch = Watch(g)
+        migrate(g, there.port, self.key_path, '--bandwidth', '12M', '--max-downtime', '300ms', '--streams', '2')
+        came = watch.phase('done', 'failed')
+        watch.close()
+        self.assertEqual(came['phase'], 'done', came)
+        self.ended(g)
+        self.assertGreater(came['bytes-saved'], 0, came)
+        self.assertLess(came['bytes-sent'], came['pages'] * 4096 * 3 // 4, came)
+        self.assertGreaterEqual(came['bytes-sent'] + came['bytes-saved'], came['pages'] * 4096, came)
+        self.assertLess(told['bytes'], 2 * came['bytes-sent'], came)
+        self.assertGreater(told['bytes'], came['bytes-sent'] / 2, came)
+        self.works(there)
+        self.assertEqual(there.check('md5sum < /tmp/much'), before)
+        self.finish(there)
+
     def test_paused(self):
         g, there = self.begin(), self.coming()
         g.ctl('pause')

@@ -58,6 +58,31 @@ static void test_idle(void **state)
     assert_in_range(f.rounds, 2, 3);
 }
 
+/* Where compressing pays the link is as good as a faster one, up to what the processor compresses. */
+static void test_compressed(void **state)
+{
+    (void)state;
+    struct migrate_goal goal = {100 * MS, 60 * S, true};
+    struct migrate_outlook o = guest_that_writes(100000, 1 << 30, 100 * MIB);
+    struct migrate_forecast plain, packed;
+    o.bandwidth = 100000000;
+    migrate_forecast(&goal, &o, &plain);
+    assert_true(plain.left == 1);
+    o.pack_ns = 2.5;
+    o.left = 0.4;
+    migrate_forecast(&goal, &o, &packed);
+    assert_true(packed.left == 0.4);
+    assert_in_range(packed.bytes, plain.bytes / 10 * 4 - MIB, plain.bytes / 10 * 4 + MIB);
+    assert_in_range(packed.total_ns, plain.total_ns / 10 * 4, plain.total_ns / 2);
+    o.left = 0.1; /* 400 MB/s at the most */
+    migrate_forecast(&goal, &o, &packed);
+    assert_in_range(packed.total_ns, plain.total_ns / 4, plain.total_ns / 3);
+    o.bandwidth = 1000000000; /* faster than that */
+    migrate_forecast(&goal, &o, &packed);
+    assert_true(packed.left == 1);
+    assert_in_range(packed.bytes, 100ull * MIB, 101ull * MIB);
+}
+
 /* What the guest rewrites faster than the link takes it is sent while it is held. */
 static void test_throttled(void **state)
 {
@@ -113,8 +138,8 @@ static void test_always_ends(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_curve), cmocka_unit_test(test_idle),
-                                       cmocka_unit_test(test_throttled), cmocka_unit_test(test_does_not_hold),
-                                       cmocka_unit_test(test_always_ends)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_curve),         cmocka_unit_test(test_idle),
+                                       cmocka_unit_test(test_compressed),    cmocka_unit_test(test_throttled),
+                                       cmocka_unit_test(test_does_not_hold), cmocka_unit_test(test_always_ends)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

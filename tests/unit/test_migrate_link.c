@@ -9,16 +9,19 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <endian.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #include "hv/memory.h"
 #include "hv/migrate_key.h"
 #include "hv/migrate_link.h"
+#include "hv/migrate_pack.h"
 #include "hv/migrate_pages.h"
 #include "node/base/err.h"
 
@@ -127,7 +130,7 @@ static void test_key_files(void **state)
 
 struct receiving {
     struct pair *pair;
-    struct memory *memory;
+    struct migrate_receiver receiver;
     unsigned marks;
     int rc;
     struct err err;
@@ -136,7 +139,7 @@ struct receiving {
 static void *receive(void *context)
 {
     struct receiving *r = context;
-    struct migrate_link *l = &r->pair->server.link;
+    struct migrate_link *l = r->receiver.link;
     for (;;) {
         struct migrate_frame f;
         r->rc = migrate_link_get_frame(l, &f, &r->err);
@@ -145,7 +148,7 @@ static void *receive(void *context)
         if (f.type == MIGRATE_MARK)
             r->marks++;
         else
-            r->rc = migrate_pages_receive(r->memory, l, &f, 0, 1, &r->err);
+            r->rc = migrate_pages_receive(&r->receiver, &f, &r->err);
         if (r->rc)
             return NULL;
     }
@@ -165,7 +168,7 @@ static void test_pages(void **state)
     struct pair p = same_key();
     struct err err;
     struct memory *from = memory_new(SIZE, &err), *to = memory_new(SIZE, &err);
-    struct receiving r = {.pair = &p, .memory = to};
+    struct receiving r = {.receiver = {.memory = to, .link = &p.server.link, .streams = 1}};
     struct migrate_frame mark = {MIGRATE_MARK, 0, 1}, go = {MIGRATE_GO, 0, 0};
     uint64_t *bitmap = calloc(SIZE / PAGE / 64, sizeof *bitmap);
     pthread_t thread;
@@ -203,7 +206,8 @@ static int after(struct pair *p, struct memory *m, const struct migrate_frame *f
     assert_int_equal(migrate_link_put(&p->client.link, f, body, err), 0);
     assert_int_equal(migrate_link_flush(&p->client.link, err), 0);
     assert_int_equal(migrate_link_get_frame(&p->server.link, &got, err), 0);
-    return migrate_pages_receive(m, &p->server.link, &got, stream, streams, err);
+    struct migrate_receiver r = {.memory = m, .link = &p->server.link, .stream = stream, .streams = streams};
+    return migrate_pages_receive(&r, &got, err);
 }
 
 /* Places that are no memory, not whole pages, or another connection's. */
@@ -233,6 +237,123 @@ static void test_places(void **state)
     memory_free(m);
 }
 
+/* Text-like pages and pages of noise, all of which are tried: what arrives is the same, in fewer bytes. */
+static void test_packed(void **state)
+{
+    (void)state;
+    struct pair p = same_key();
+    struct err err;
+    struct memory *from = memory_new(SIZE, &err), *to = memory_new(SIZE, &err);
+    struct receiving r = {.receiver = {.memory = to, .link = &p.server.link, .streams = 1}};
+    struct migrate_frame go = {MIGRATE_GO, 0, 0};
+    pthread_t thread;
+    open_pair(&p, 0);
+    assert_int_equal(p.client.rc, 0);
+    uint8_t *host = memory_slot(from, 0)->host;
+    uint32_t x = 1;
+    for (size_t i = 0; i < SIZE; i++) {
+        x = x * 1664525 + 1013904223;
+        host[i] = i < SIZE / 2 ? (uint8_t)("the guest's own words "[i % 22] + (x >> 28 == 0)) : (uint8_t)(x >> 24);
+    }
+    struct migrate_sender s = {.memory = from, .link = &p.client.link, .streams = 1};
+    s.pack = migrate_pack_new(&err);
+    s.pays.packs = true;
+    s.pays.link_ns = 1e9; /* a link on which everything pays */
+    r.receiver.pack = migrate_pack_new(&err);
+    assert_int_equal(pthread_create(&thread, NULL, receive, &r), 0);
+    assert_int_equal(migrate_pages_send(&s, NULL, &err), 0);
+    assert_int_equal(migrate_link_put(&p.client.link, &go, NULL, &err), 0);
+    assert_int_equal(migrate_link_flush(&p.client.link, &err), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(r.rc, 0);
+    assert_memory_equal(host, memory_slot(to, 0)->host, SIZE);
+    assert_int_equal(s.pages, SIZE / PAGE);
+    assert_true(s.saved_bytes > SIZE / 4);
+    assert_true(p.client.link.sent_bytes + s.saved_bytes >= SIZE);
+    assert_true(p.client.link.sent_bytes + s.saved_bytes < SIZE + PAGE * 8);
+    migrate_pack_free(s.pack);
+    migrate_pack_free(r.receiver.pack);
+    close_pair(&p);
+    memory_free(from);
+    memory_free(to);
+}
+
+struct foreign {
+    uint32_t count;
+    uint8_t packed[2 * PAGE];
+    size_t bytes;
+};
+
+static struct foreign packed_of(uint32_t pages, uint32_t announced)
+{
+    static uint8_t plain[MIGRATE_RUN_BYTES + PAGE];
+    struct foreign f = {.count = htole32(announced)};
+    memset(plain, 7, sizeof plain);
+    f.bytes = ZSTD_compress(f.packed, sizeof f.packed, plain, (size_t)pages * PAGE, 1);
+    assert_false(ZSTD_isError(f.bytes));
+    return f;
+}
+
+/* By a pair of its own each: who sends such a thing has ended the migration. */
+static int take(const struct foreign *f, uint64_t gpa, bool knows, struct memory *m, struct err *err)
+{
+    struct pair p = same_key();
+    struct migrate_frame frame = {MIGRATE_PACKED, (uint32_t)(sizeof f->count + f->bytes), gpa}, got;
+    open_pair(&p, 0);
+    assert_int_equal(migrate_link_put_parts(&p.client.link, &frame, &f->count, sizeof f->count, f->packed, err), 0);
+    assert_int_equal(migrate_link_flush(&p.client.link, err), 0);
+    assert_int_equal(migrate_link_get_frame(&p.server.link, &got, err), 0);
+    struct migrate_receiver r = {.memory = m, .link = &p.server.link, .streams = 1};
+    r.pack = knows ? migrate_pack_new(err) : NULL;
+    int rc = migrate_pages_receive(&r, &got, err);
+    migrate_pack_free(r.pack);
+    close_pair(&p);
+    return rc;
+}
+
+static void test_packed_lies(void **state)
+{
+    (void)state;
+    struct err err;
+    struct memory *m = memory_new(SIZE, &err);
+    const uint8_t *host = memory_slot(m, 0)->host;
+    struct foreign good = packed_of(4, 4), bad[10];
+    unsigned n = 0;
+    bad[n++] = packed_of(5, 4); /* more than announced */
+    bad[n++] = packed_of(3, 4); /* less */
+    bad[n++] = packed_of(4, 0); /* nothing announced */
+    bad[n++] = packed_of(MIGRATE_RUN_PAGES + 1, MIGRATE_RUN_PAGES + 1);
+    bad[n++] = packed_of(4, UINT32_MAX);
+    bad[n] = good; /* two frames */
+    memcpy(bad[n].packed + good.bytes, good.packed, good.bytes);
+    bad[n++].bytes *= 2;
+    bad[n] = good; /* a byte behind it */
+    bad[n++].bytes++;
+    bad[n] = good; /* cut off */
+    bad[n++].bytes--;
+    bad[n] = good; /* a frame to be skipped */
+    bad[n++].packed[0] = 0x50;
+    bad[n] = good; /* not fewer bytes than the page that they are */
+    bad[n].count = htole32(1);
+    bad[n++].bytes = PAGE;
+    for (unsigned i = 0; i < n; i++) {
+        err.text[0] = 0;
+        assert_int_equal(take(&bad[i], 4 * PAGE, true, m, &err), -EPROTO);
+        assert_non_null(strstr(err.text, "the other side sent"));
+    }
+    assert_int_equal(take(&good, 4 * PAGE, false, m, &err), -EPROTO);
+    assert_non_null(strstr(err.text, "version"));
+    assert_int_equal(take(&good, SIZE - 3 * PAGE, true, m, &err), -EPROTO);
+    for (unsigned i = 0; i < SIZE; i++)
+        assert_int_equal(host[i], 0);
+    assert_int_equal(take(&good, 4 * PAGE, true, m, &err), 0);
+    assert_int_equal(host[4 * PAGE - 1], 0);
+    assert_int_equal(host[4 * PAGE], 7);
+    assert_int_equal(host[8 * PAGE - 1], 7);
+    assert_int_equal(host[8 * PAGE], 0);
+    memory_free(m);
+}
+
 static void test_breaks(void **state)
 {
     (void)state;
@@ -258,7 +379,8 @@ int main(void)
     signal(SIGPIPE, SIG_IGN); /* as a guest does */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys),   cmocka_unit_test(test_key_files), cmocka_unit_test(test_pages),
-        cmocka_unit_test(test_places), cmocka_unit_test(test_breaks),
+        cmocka_unit_test(test_places), cmocka_unit_test(test_packed),    cmocka_unit_test(test_packed_lies),
+        cmocka_unit_test(test_breaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

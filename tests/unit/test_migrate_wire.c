@@ -17,6 +17,8 @@ static void test_there_and_back(void **state)
     static const struct migrate_frame frames[] = {{MIGRATE_HELLO, 2, 1},
                                                   {MIGRATE_PAGES, 4096, 0x123456789000},
                                                   {MIGRATE_PAGES, MIGRATE_RUN_BYTES, UINT64_MAX},
+                                                  {MIGRATE_PACKED, 5, 0x123456789000},
+                                                  {MIGRATE_PACKED, MIGRATE_RUN_BYTES + 3, 0},
                                                   {MIGRATE_ZEROES, 4, 4096},
                                                   {MIGRATE_MARK, 0, 7},
                                                   {MIGRATE_STATE, 256 << 10, 1 << 20},
@@ -36,10 +38,17 @@ static void test_there_and_back(void **state)
 static void test_refused(void **state)
 {
     (void)state;
-    static const struct migrate_frame frames[] = {
-        {MIGRATE_PAGES, 4095, 0},    {MIGRATE_PAGES, 0, 0}, {MIGRATE_PAGES, MIGRATE_RUN_BYTES + 4096, 0},
-        {MIGRATE_ZEROES, 5, 0},      {MIGRATE_MARK, 1, 0},  {MIGRATE_STATE, 0, 0},
-        {MIGRATE_HELLO, 1 << 30, 1}, {MIGRATE_GO, 4, 0},    {MIGRATE_STATE, (256 << 10) + 1, 0}};
+    static const struct migrate_frame frames[] = {{MIGRATE_PAGES, 4095, 0},
+                                                  {MIGRATE_PAGES, 0, 0},
+                                                  {MIGRATE_PAGES, MIGRATE_RUN_BYTES + 4096, 0},
+                                                  {MIGRATE_ZEROES, 5, 0},
+                                                  {MIGRATE_MARK, 1, 0},
+                                                  {MIGRATE_STATE, 0, 0},
+                                                  {MIGRATE_HELLO, 1 << 30, 1},
+                                                  {MIGRATE_GO, 4, 0},
+                                                  {MIGRATE_STATE, (256 << 10) + 1, 0},
+                                                  {MIGRATE_PACKED, 4, 0},
+                                                  {MIGRATE_PACKED, MIGRATE_RUN_BYTES + 4, 0}};
     struct migrate_frame f = {MIGRATE_MARK, 1, 2};
     struct err err;
     uint8_t header[MIGRATE_HEADER_BYTES];
