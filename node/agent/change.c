@@ -106,9 +106,10 @@ static void put_state(struct change *c, enum object_kind kind, const char *id, j
     add(c, key_of("/drover/state/%s/%s", object_kind_name(kind), id), text_of(c, state), expect, lease);
 }
 
-void change_put_state_leased(struct change *c, enum object_kind kind, const char *id, json_t *state, int64_t lease)
+void change_put_state_leased(struct change *c, enum object_kind kind, const char *id, json_t *state, int64_t expect,
+                             int64_t lease)
 {
-    put_state(c, kind, id, state, STORE_ANY, lease);
+    put_state(c, kind, id, state, expect, lease);
 }
 
 void change_put_state(struct change *c, enum object_kind kind, const char *id, json_t *state, int64_t expect)

@@ -32,9 +32,9 @@ void change_check(struct change *change, enum object_kind kind, const char *id, 
  * outcome is unknown may still come, over a newer one. */
 void change_put_state(struct change *change, enum object_kind kind, const char *id, struct json_t *state,
                       int64_t expect);
-/* Whatever was there; it goes with that lease. */
+/* The same; it goes with that lease. */
 void change_put_state_leased(struct change *change, enum object_kind kind, const char *id, struct json_t *state,
-                             int64_t lease);
+                             int64_t expect, int64_t lease);
 /* Its state must still be of that revision. */
 void change_check_state(struct change *change, enum object_kind kind, const char *id, uint64_t expect);
 /* It must have no state. */

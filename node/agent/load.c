@@ -25,6 +25,7 @@
 #include "node/base/err.h"
 #include "node/base/log.h"
 #include "node/base/loop.h"
+#include "node/base/store.h"
 
 enum { DISKS_MAX = 64 };
 
@@ -259,7 +260,7 @@ static void tell(struct load *l)
         change_drop(change);
         return;
     }
-    change_put_state_leased(change, OBJECT_LOAD, l->place.node_id, state, lease);
+    change_put_state_leased(change, OBJECT_LOAD, l->place.node_id, state, STORE_ANY, lease);
     l->busy = true;
     change_commit(change, written, l);
 }

@@ -151,6 +151,10 @@ static void state_written(void *context, int rc, uint64_t revision, const struct
         p->step = STEP_GRANT;
         p->lease_id = 0;
     }
+    if (rc == -ESTALE) { /* what was there is seen in a moment */
+        next(p, RETRY_MS);
+        return;
+    }
     if (rc) {
         trouble(p, err);
         return;
@@ -188,7 +192,11 @@ static void write_state(struct presence *p)
     }
     json_decref(p->told);
     p->told = json_copy(p->said);
-    change_put_state_leased(change, OBJECT_NODE, p->id, state, p->lease_id);
+    /* Over what is seen only: what an agent before this one had under way may come late, and would tie the node to a
+     * lease that nobody keeps. */
+    const struct object *o = mirror_find(cluster_mirror(p->cluster), OBJECT_NODE, p->id);
+    change_put_state_leased(change, OBJECT_NODE, p->id, state,
+                            o && o->state ? (int64_t)o->state_revision : STORE_ABSENT, p->lease_id);
     p->busy = true;
     change_commit(change, state_written, p);
 }

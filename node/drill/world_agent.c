@@ -58,7 +58,7 @@ static void state_written(struct world_node *n, const struct call *c)
         return;
     if (c->ok)
         n->state_revision = c->revision;
-    else
+    else if (!c->stale) /* else it is seen in a moment, and written over */
         n->lease = 0;
 }
 
@@ -197,8 +197,10 @@ static void keep_lease(struct world *w, int node)
         return;
     if (n->fresh && !n->writing && !n->state_revision) {
         struct call *c = world_send(w, node, w->outside, CALL_STATE);
-        if (c)
+        if (c) {
             c->lease = n->lease;
+            c->revision = n->mirror->state_revision[node];
+        }
         n->writing = c;
     }
     if (n->state_revision && n->fresh && n->mirror->revision >= n->state_revision) {

@@ -25,9 +25,10 @@ struct picture {
     unsigned refs;
     uint64_t revision, armed_revision;
     bool armed;
-    uint64_t alive; /* nodes whose state is there: 1 << index */
-    int8_t *owner;  /* by guest, and so on */
-    bool *runs;     /* by the word of its owner; of those that somebody needs */
+    uint64_t alive;                              /* nodes whose state is there: 1 << index */
+    uint64_t state_revision[FAILOVER_NODES_MAX]; /* 0: it is not there */
+    int8_t *owner;                               /* by guest, and so on */
+    bool *runs;                                  /* by the word of its owner; of those that somebody needs */
     uint16_t *failovers;
     uint64_t *guest_revision;
 
@@ -49,7 +50,7 @@ struct call {
     unsigned lease, guest, round;
     uint64_t revision, armed_revision; /* expected; revision: and of the answer */
     int lost;
-    bool ok;
+    bool ok, stale; /* stale: not what was expected */
 };
 
 /* What an agent knows of a guest. */

@@ -35,6 +35,7 @@ static struct picture *publish(struct world *w)
     p->armed_revision = t->armed_revision;
     p->armed = t->armed;
     p->alive = t->alive;
+    memcpy(p->state_revision, t->state_revision, sizeof p->state_revision);
     memcpy(p->owner, t->owner, count * sizeof *p->owner);
     memcpy(p->runs, t->runs, count * sizeof *p->runs);
     memcpy(p->failovers, t->failovers, count * sizeof *p->failovers);
@@ -55,6 +56,7 @@ void world_store_begin(struct world *w)
     t->armed = true;
     t->derived = false;
     t->alive = 0;
+    memset(t->state_revision, 0, sizeof t->state_revision);
     for (unsigned g = 0; g < w->guest_count; g++) {
         int node = w->cluster->guests[g].node;
         t->owner[g] = (int8_t)(node == CLUSTER_DRAWN ? (int)world_draw(w, (uint64_t)w->node_count) : node);
@@ -78,6 +80,7 @@ void world_store_step(struct world *w)
     for (int n = 0; n < w->node_count && w->store_up; n++)
         if (w->truth.alive & UINT64_C(1) << n && !lease_lives(w, w->key_lease[n])) {
             w->truth.alive &= ~(UINT64_C(1) << n);
+            w->truth.state_revision[n] = 0;
             w->truth.revision++;
         }
     struct picture *last = world_store_picture(w, 1), **slot = &w->history[w->now_ms / WORLD_STEP_MS % WORLD_HISTORY];
@@ -133,11 +136,12 @@ static void keep(struct world *w, struct call *c)
 
 static void write_state(struct world *w, struct call *c)
 {
-    c->ok = lease_lives(w, c->lease);
+    c->stale = w->truth.state_revision[c->from] != c->revision;
+    c->ok = !c->stale && lease_lives(w, c->lease);
     if (!c->ok)
         return;
     w->truth.alive |= UINT64_C(1) << c->from;
-    w->truth.revision++;
+    w->truth.state_revision[c->from] = ++w->truth.revision;
     w->key_lease[c->from] = c->lease;
 }
 
