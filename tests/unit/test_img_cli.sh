@@ -177,9 +177,10 @@ run 0 copy --no-flush r.img "$bad_flush"
 # a signal ends a copy that would take an hour
 slow='[{"driver":"throttle","bps":1000,"bps-burst":1},{"driver":"raw","file":"r.img"}]'
 for signal in INT:130 TERM:143; do
+    rm -f err # that of the one before: a signal before the program is there would end a shell, which removes the folder
     "$img" copy --request-size=4K --requests=1 --progress=always "$slow" slow.img >out 2>err &
     pid=$!
-    until grep -q '%' err; do :; done # the bar is drawn once signals are watched for
+    until grep -qs '%' err; do :; done # the bar is drawn once signals are watched for
     kill -${signal%:*} $pid
     wait $pid
     code=$?
