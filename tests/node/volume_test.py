@@ -288,6 +288,7 @@ class Volumes(ThreeNodes):
         until('the old one is gone', lambda: members[1]['id'] + '.volume' not in self.files())
         self.down(self.n2)
         self.assertEqual(self.read(self.n1, 'mend'), wrote)
+        self.write(self.n1, 'mend')  # a member that nobody asks for anything is not missed
         until('the loss is seen', lambda: self.conditions('mend')[0] == 'missing')
         self.assertIn('must be in sync', self.refuses('volume', 'replace', 'mend', '1'))
         self.n2.start()
