@@ -35,10 +35,10 @@ code=0
 ctest --test-dir "$build/debug" --output-on-failure --parallel $(($(nproc) + 1)) "$@" || code=$?
 [ $code = 8 ] || exit $code # 8: tests have failed
 
-# Guests and clusters wait for each other, beside other tests, on a machine whose load nobody knows: they get one more
-# try, alone. All other tests can be repeated, and have failed.
+# Processes, guests and clusters wait for each other, beside other tests, on a machine whose load nobody knows: they get
+# one more try, alone. All other tests (check, fuzz, sim, power) can be repeated exactly, and have failed.
 failed=$build/debug/Testing/Temporary/LastTestsFailed.log
-if grep -Evq '^[0-9]+:(node|hv|bench|peers)/' "$failed" || [ "$(wc -l <"$failed")" -gt 5 ]; then
+if grep -Evq '^[0-9]+:(unit|tsan|node|hv|bench|peers)/' "$failed" || [ "$(wc -l <"$failed")" -gt 5 ]; then
     exit $code
 fi
 echo "FAILED BESIDE OTHERS, and run once more alone: a fault of the test or of Drover, even if they pass now"
