@@ -116,11 +116,14 @@ static int map(uint64_t capacity_bytes, struct mem *mem)
     return 0;
 }
 
-/* Room to grow is done without where address space is short. */
+/* Room to grow is less, or none, where address space is short. */
 static int allocate(uint64_t size_bytes, struct mem *mem)
 {
     uint64_t least = chunks(size_bytes ? size_bytes : 1) << CHUNK_SHIFT;
-    return map(least + GROWTH_BYTES, mem) ? map(least, mem) : 0;
+    for (uint64_t growth = GROWTH_BYTES; growth > CHUNK_BYTES; growth /= 16)
+        if (map(least + growth, mem) == 0)
+            return 0;
+    return map(least, mem);
 }
 
 /* What lies past the new end must read as zeroes should the disk grow again. */
