@@ -223,3 +223,19 @@ int audit_write(struct audit *a, const struct audit_entry *entry, struct err *er
     sync_later(a);
     return 0;
 }
+
+void audit_write_own(struct audit *a, const char *node, const char *method, const char *path, const char *target,
+                     const char *why)
+{
+    struct err err = {0};
+    const struct audit_entry entry = {.who = "drover",
+                                      .role = "agent",
+                                      .from = node,
+                                      .method = method,
+                                      .path = path,
+                                      .target = target,
+                                      .why = why,
+                                      .status = 200};
+    if (a && audit_write(a, &entry, &err))
+        log_warn("the audit log: %s", err.text);
+}

@@ -47,6 +47,10 @@ struct audit *audit_new(struct loop *loop, const struct audit_config *config, st
 void audit_free(struct audit *audit); /* syncs; not while the loop has work of it: see audit_idle() */
 
 int audit_write(struct audit *audit, const struct audit_entry *entry, struct err *err);
+/* What the agent of that node did by itself, as "drover" with the role "agent". audit NULL: nothing is written; a line
+ * that cannot be is told to the journal. */
+void audit_write_own(struct audit *audit, const char *node, const char *method, const char *path, const char *target,
+                     const char *why);
 /* The next audit_free() does not leave anything in flight. */
 int audit_idle(const struct audit *audit);
 

@@ -169,18 +169,8 @@ static void committed(void *context, int rc, uint64_t revision, const struct err
 static void note(const struct give_aways *a, const struct object *guest, const char *why)
 {
     char path[256];
-    struct err err = {0};
     snprintf(path, sizeof path, "/v1/guests/%s", guest->name);
-    struct audit_entry entry = {.who = "drover",
-                                .role = "agent",
-                                .from = cluster_node(a->place.cluster),
-                                .method = "PATCH",
-                                .path = path,
-                                .target = guest->name,
-                                .why = why,
-                                .status = 200};
-    if (a->place.audit && audit_write(a->place.audit, &entry, &err))
-        log_warn("the audit log: %s", err.text);
+    audit_write_own(a->place.audit, cluster_node(a->place.cluster), "PATCH", path, guest->name, why);
 }
 
 /* What the target is to know of its restarts: those that were used up here do not count there. */

@@ -86,18 +86,8 @@ static void committed(void *context, int rc, uint64_t revision, const struct err
 static void note(struct spare *s, const struct object *volume, unsigned index, const char *why)
 {
     char path[256];
-    struct err err = {0};
     snprintf(path, sizeof path, "/v1/volumes/%s/members/%u/replace", volume->name, index);
-    struct audit_entry entry = {.who = "drover",
-                                .role = "agent",
-                                .from = cluster_node(s->cluster),
-                                .method = "POST",
-                                .path = path,
-                                .target = volume->name,
-                                .why = why,
-                                .status = 200};
-    if (s->audit && audit_write(s->audit, &entry, &err))
-        log_warn("the audit log: %s", err.text);
+    audit_write_own(s->audit, cluster_node(s->cluster), "POST", path, volume->name, why);
 }
 
 static void replace(struct spare *s, const struct object *volume, unsigned index, uint64_t away_ms)
