@@ -20,7 +20,7 @@
 #include "node/base/log.h"
 #include "node/base/loop.h"
 
-enum { ID_MAX = 64, ANSWER_MS = 20, ANSWER_TRIES = 500, WAIT_MS = 1000, TASKS = 64 };
+enum { ID_MAX = 64, ANSWER_MS = 20, ANSWER_TRIES = 500, WAIT_MS = 1000, PORT_TRIES = 10, TASKS = 64 };
 
 struct export_unit {
     struct export_place *place;
@@ -29,7 +29,7 @@ struct export_unit {
     enum export_mode mode;
     bool looked;   /* for a server that another agent started */
     bool renewing; /* the server ends because the next one is to read new certificates */
-    unsigned tries;
+    unsigned tries, port_tries;
     void (*changed)(void *context);
     void *context;
     struct process process;
@@ -127,6 +127,8 @@ static int start(struct export_unit *u, struct err *err)
     char host[64], local[PATH_MAX + 8], tcp[128];
     const char *tls = u->place->tls;
     int port = free_port(u->place->address, port_of(*u->candidate ? u->candidate : u->known_uri));
+    if (port == -EADDRINUSE && ++u->port_tries < PORT_TRIES)
+        return err_set(err, EADDRINUSE, "its port is in use still");
     if (port < 0) /* somebody else has it: who is connected to the old one is lost */
         port = free_port(u->place->address, 0);
     if (port < 0)
@@ -163,7 +165,7 @@ static int start(struct export_unit *u, struct err *err)
     if (cgroup_set(u->place->cgroups, u->id, &(struct cgroup_limits){.tasks = TASKS}, err) ||
         cgroup_add(u->place->cgroups, u->id, u->process.pid, err))
         log_warn("export %s: %s", u->id, err->text);
-    u->tries = 0;
+    u->tries = u->port_tries = 0;
     set_timer(u, ANSWER_MS);
     return 0;
 }

@@ -17,6 +17,8 @@
 
 #include "node/base/err.h"
 
+/* What a process that was killed listened at is its own a moment longer: the kernel takes its io_uring down behind its
+ * back. */
 enum { BACKLOG = 1024, FIRST_INHERITED_FD = 3, TRIES_MAX = 50, TRY_AGAIN_NS = 20000000 };
 
 /* ---- unix ---- */
@@ -48,8 +50,7 @@ static bool is_refused(const struct sockaddr_un *a)
     return refused;
 }
 
-/* A socket is there and nobody answers. That of a process that was killed is answered a moment longer: the kernel takes
- * its io_uring down behind its back. */
+/* A socket is there and nobody answers. */
 static bool is_stale(const struct sockaddr_un *a)
 {
     bool refused = false;
@@ -119,6 +120,16 @@ static int listen_one(const struct addrinfo *ai)
     return rc;
 }
 
+static int listen_when_free(const struct addrinfo *ai)
+{
+    int fd = listen_one(ai);
+    for (unsigned tries = 0; fd == -EADDRINUSE && tries < TRIES_MAX; tries++) {
+        nanosleep(&(struct timespec){.tv_nsec = TRY_AGAIN_NS}, NULL);
+        fd = listen_one(ai);
+    }
+    return fd;
+}
+
 static int open_tcp(const char *text, int *fds, int max, struct err *err)
 {
     char host[256], port[16];
@@ -131,7 +142,7 @@ static int open_tcp(const char *text, int *fds, int max, struct err *err)
         return err_set(err, EINVAL, "tcp:%s: %s", text, gai_strerror(rc));
     int count = 0, first_error = 0;
     for (struct addrinfo *ai = list; ai && count < max; ai = ai->ai_next) {
-        int fd = listen_one(ai);
+        int fd = listen_when_free(ai);
         if (fd >= 0)
             fds[count++] = fd;
         else if (!first_error || (first_error == -EAFNOSUPPORT))

@@ -8,6 +8,7 @@ enum { LISTEN_FDS_MAX = 64 };
 
 /* `unix:PATH`, `tcp:HOST:PORT` (HOST a name, an address, [IPv6], or empty for every address; PORT 0: any free one).
  * A unix socket that a dead server left behind is replaced; one that is answered, or a file that is no socket, is not.
+ * An address that is in use is tried for a second: a server that was killed has it a moment longer.
  * Fills fds (a name may have several addresses) and returns how many, or -errno. */
 int listen_open(const char *address, int *fds, int max, struct err *err);
 

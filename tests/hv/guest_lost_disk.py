@@ -52,8 +52,12 @@ class LostDisk(unittest.TestCase):
         limit = time.monotonic() + 60
         while subprocess.call(['nbdinfo', '--size', 'nbd://127.0.0.1:%d' % self.port], stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL):
-            self.assertIsNone(self.server.poll())
+            self.assertIsNone(self.server.poll(), self.said())
             self.assertLess(time.monotonic(), limit)
+
+    def said(self):
+        with open(os.path.join(self.directory, 'log')) as f:
+            return f.read()
 
     def kill(self):
         if self.server:
