@@ -40,7 +40,8 @@ static uint8_t from(struct dice *dice, const struct range *ranges, unsigned coun
 struct writer {
     uint8_t byte[INSN_BYTES_MAX + RANDOM_TAIL + 8];
     unsigned count;
-    bool legacy; /* 32-bit code: no REX, no GS, whose selector is null */
+    bool legacy; /* 32-bit or 16-bit code: no REX, no GS, whose selector is null */
+    bool is_16;  /* segments that begin elsewhere, so that it matters which one it is */
 };
 
 static void put(struct writer *w, unsigned byte)
@@ -50,9 +51,12 @@ static void put(struct writer *w, unsigned byte)
 
 static void prefixes(struct writer *w, struct dice *dice, unsigned percent66, unsigned percent_rep)
 {
+    static const uint8_t segments[] = {0x26, 0x36, 0x3e};
     if (dice_percent(dice, 3) && !w->legacy)
         put(w, 0x65);
-    if (dice_percent(dice, 4))
+    if (w->is_16 && dice_percent(dice, 6))
+        put(w, segments[dice_roll(dice, 3)]);
+    if (dice_percent(dice, w->is_16 ? 25 : 4))
         put(w, 0x67);
     if (dice_percent(dice, 2))
         put(w, 0xf0);
@@ -245,12 +249,12 @@ static uint64_t code_target(struct dice *dice)
 
 static void arrange_branch(struct insn_case *c, const struct insn *insn, struct dice *dice)
 {
-    uint64_t to = code_target(dice);
+    uint64_t linear = code_target(dice), to = insn_pointer(c, linear);
     uint64_t stack = INSN_DATA + 512 + 8 * dice_roll(dice, 64);
     if (dice_percent(dice, 95))
-        c->in.gpr[CPU_RSP] = stack;
+        c->in.gpr[CPU_RSP] = insn_offset(c, stack);
     if (insn->form == INSN_FORM_J) {
-        uint32_t distance = (uint32_t)(to - (INSN_CODE + INSN_AT) - insn->length);
+        uint32_t distance = (uint32_t)(linear - (INSN_CODE + INSN_AT) - insn->length);
         memcpy(c->code + insn->length - insn->immediate_bytes, &distance, insn->immediate_bytes);
     } else if (insn->kind == INSN_RET) {
         insn_operands_patch(c, stack, &to, sizeof(to));
@@ -264,8 +268,9 @@ static void arrange_branch(struct insn_case *c, const struct insn *insn, struct 
 /* Indirect through memory: the operand is wherever insn_operands_address() put it. */
 static void arrange_indirect(struct insn_case *c, const struct insn *insn, struct dice *dice)
 {
-    uint64_t to = code_target(dice), at = INSN_DATA + 1024 + 8 * dice_roll(dice, 64);
-    uint64_t offset = at - (uint64_t)(int64_t)insn->displacement - (insn->segment == CPU_GS ? INSN_GS_BASE : 0);
+    uint64_t to = insn_pointer(c, code_target(dice)), at = INSN_DATA + 1024 + 8 * dice_roll(dice, 64);
+    uint64_t offset =
+        insn_offset(c, at) - (uint64_t)(int64_t)insn->displacement - (insn->segment == CPU_GS ? INSN_GS_BASE : 0);
     insn_operands_patch(c, at, &to, sizeof(to));
     if (insn->rip_relative || insn->base == INSN_NO_REGISTER || insn->base == insn->index)
         return;
@@ -276,14 +281,15 @@ static void arrange_indirect(struct insn_case *c, const struct insn *insn, struc
 
 static void arrange_string(struct insn_case *c, struct dice *dice)
 {
-    c->in.gpr[CPU_RSI] = insn_operands_target(dice);
-    c->in.gpr[CPU_RDI] = insn_operands_target(dice);
+    uint64_t from = insn_operands_target(dice), to = insn_operands_target(dice);
     if (dice_percent(dice, 10))
-        c->in.gpr[CPU_RDI] = c->in.gpr[CPU_RSI] + dice_roll(dice, 17) - 8;
+        to = from + dice_roll(dice, 17) - 8;
+    c->in.gpr[CPU_RSI] = insn_offset(c, from);
+    c->in.gpr[CPU_RDI] = insn_offset(c, to);
     c->in.gpr[CPU_RCX] = dice_roll(dice, 24);
     if (dice_percent(dice, 40)) /* so that SCAS and CMPS find something */
         for (unsigned i = 0; i < 2; i++)
-            insn_operands_patch(c, c->in.gpr[i ? CPU_RSI : CPU_RDI], c->code, 15);
+            insn_operands_patch(c, i ? from : to, c->code, 15);
 }
 
 static void arrange_state(struct insn_case *c, const struct insn *insn, struct dice *dice)
@@ -300,7 +306,7 @@ static void arrange_state(struct insn_case *c, const struct insn *insn, struct d
         return;
     if (insn->base == CPU_RAX || insn->base == CPU_RDX || insn->index == CPU_RAX || insn->index == CPU_RDX)
         return;
-    uint64_t offset = at - (uint64_t)(int64_t)insn->displacement;
+    uint64_t offset = insn_offset(c, at) - (uint64_t)(int64_t)insn->displacement;
     if (insn->index != INSN_NO_REGISTER)
         offset -= c->in.gpr[insn->index] << insn->scale;
     c->in.gpr[insn->base] = insn->address_bytes == 4 ? (uint32_t)offset : offset;
@@ -326,13 +332,13 @@ static void arrange(struct insn_case *c, const struct insn *insn, struct dice *d
         if (dice_percent(dice, 80))
             c->in.gpr[insn->reg] = (uint64_t)((int64_t)dice_roll(dice, 4096) - 2048);
     if (insn->kind == INSN_LEAVE || insn->kind == INSN_ENTER)
-        c->in.gpr[CPU_RBP] = insn_operands_target(dice);
+        c->in.gpr[CPU_RBP] = insn_offset(c, insn_operands_target(dice));
     if (dice_percent(dice, 70))
-        c->in.gpr[CPU_RSP] = insn_operands_target(dice);
+        c->in.gpr[CPU_RSP] = insn_offset(c, insn_operands_target(dice));
     if (insn->kind == INSN_XLAT)
-        c->in.gpr[CPU_RBX] = insn_operands_target(dice) - (c->in.gpr[CPU_RAX] & 0xff);
+        c->in.gpr[CPU_RBX] = insn_offset(c, insn_operands_target(dice)) - (c->in.gpr[CPU_RAX] & 0xff);
     if (insn->kind == INSN_SIMD && insn->map == INSN_MAP_0F && insn->opcode == 0xf7)
-        c->in.gpr[CPU_RDI] = insn_operands_target(dice);
+        c->in.gpr[CPU_RDI] = insn_offset(c, insn_operands_target(dice));
     if (insn->kind == INSN_DIV || insn->kind == INSN_IDIV) { /* more of them with a quotient that fits */
         if (dice_percent(dice, 60))
             c->in.gpr[CPU_RDX] = insn->kind == INSN_DIV || dice_roll(dice, 2) ? 0 : ~0ull;
@@ -371,7 +377,9 @@ static bool allowed(const struct insn_case *c, const struct insn *insn)
     }
     if (c->group == INSN_GROUP_BRANCH)
         return false;
-    if (insn->segment == CPU_FS || (insn->segment == CPU_GS && c->code_bytes == 4) ||
+    if (insn->encoding == INSN_EVEX) /* the host may have AVX-512 */
+        return false;
+    if (insn->segment == CPU_FS || (insn->segment == CPU_GS && c->code_bytes != 8) ||
         (insn->opcode == 0xc7 && insn->map == INSN_MAP_1 && (insn->modrm & 0x38) == 0x38))
         return false;
     if (insn->opcode == 0xc7 && insn->map == INSN_MAP_0F && insn->kind != INSN_CMPXCHG8B) /* XSAVEC, VMPTRLD... */
@@ -384,7 +392,7 @@ static bool try_one(struct insn_case *c, struct dice *dice)
     static void (*const make[INSN_GROUP_COUNT])(struct writer *, struct dice *) = {
         integer, bits, string, branch, x87, mmx_sse, avx, state,
     };
-    struct writer w = {.count = 0, .legacy = c->code_bytes == 4};
+    struct writer w = {.count = 0, .legacy = c->code_bytes != 8, .is_16 = c->code_bytes == 2};
     struct insn insn;
     make[c->group](&w, dice);
     for (unsigned i = 0; i < RANDOM_TAIL; i++)
@@ -397,7 +405,7 @@ static bool try_one(struct insn_case *c, struct dice *dice)
     c->branch = c->group == INSN_GROUP_BRANCH;
     insn_operands_registers(c, dice);
     arrange(c, &insn, dice);
-    for (unsigned i = 0; i < CPU_GPR_COUNT && c->code_bytes == 4; i++)
+    for (unsigned i = 0; i < CPU_GPR_COUNT && c->code_bytes != 8; i++)
         c->in.gpr[i] = i < 8 ? (uint32_t)c->in.gpr[i] : 0;
     return true;
 }

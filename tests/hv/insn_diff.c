@@ -1,7 +1,7 @@
 /* Random user-mode instructions on an engine of ours and on the processor it runs on: same registers, flags, memory and
  * faults, or the case is printed.
  *
- *     insn_diff [--engine NAME] [--count N] [--seed N] [--bits 64|32] [--groups integer,sse,...] [--show N]
+ *     insn_diff [--engine NAME] [--count N] [--seed N] [--bits 64|32|16] [--groups integer,sse,...] [--show N]
  *
  * Equal means equal: also flags that the manuals leave undefined, as the engine computes them with this processor.
  * Not compared are FIP, FDP and FOP, which processors keep differently, MXCSR_MASK, and the undefined flags of AAA and
@@ -99,10 +99,13 @@ static uint64_t flags_compared(const struct insn *insn)
     }
 }
 
-/* An image that 32-bit code has beyond 4 GiB: the processor may meet a page that is not there before it sees that. */
-static bool beyond_4_gib(const struct insn_fault *f)
+/* An image that 32-bit code has beyond 4 GiB, or 16-bit code beyond the end of its segment: the processor may meet a
+ * page that is not there before it sees that. */
+static bool beyond_segment(const struct insn_fault *f)
 {
-    return f->raised && f->vector == FAULT_PF && (f->cr2 < 1024 || f->cr2 - 0xfffffc00 < 1024);
+    uint64_t end_16 = INSN_BASE_16 + INSN_LIMIT_16 + 1;
+    return f->raised && f->vector == FAULT_PF &&
+           (f->cr2 < 1024 || f->cr2 - 0xfffffc00 < 1024 || f->cr2 - (end_16 - 1024) < 1024);
 }
 
 /* VPINSRD and VPEXTRD with W in 32-bit code: AMD's processors do not know them, Intel's ignore W, as we do. */
@@ -139,7 +142,7 @@ static bool same_fault(const struct insn *insn, const struct insn_fault *native,
         return true;
     if (native->raised && native->vector == FAULT_UD && wide_in_32(insn))
         return true;
-    if (in_pieces(insn) && beyond_4_gib(native) && engine->vector == FAULT_GP)
+    if (in_pieces(insn) && beyond_segment(native) && (engine->vector == FAULT_GP || engine->vector == FAULT_SS))
         return true;
     if (native->raised != engine->raised || native->vector != engine->vector)
         return false;
@@ -185,7 +188,9 @@ static void show_instruction(const struct insn_case *c)
         printf("%02x ", c->code[i]);
 #ifdef INSN_DIFF_ZYDIS
     ZydisDisassembledInstruction text;
-    ZydisMachineMode mode = c->code_bytes == 8 ? ZYDIS_MACHINE_MODE_LONG_64 : ZYDIS_MACHINE_MODE_LONG_COMPAT_32;
+    ZydisMachineMode mode = c->code_bytes == 8   ? ZYDIS_MACHINE_MODE_LONG_64
+                            : c->code_bytes == 4 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32
+                                                 : ZYDIS_MACHINE_MODE_LONG_COMPAT_16;
     if (ZYAN_SUCCESS(ZydisDisassembleIntel(mode, c->in.rip, c->code, c->length, &text)))
         printf("  %s", text.text);
 #endif
@@ -274,8 +279,9 @@ static struct options options_of(int argc, char **argv)
         else
             o.groups = 0;
     }
-    if (argc % 2 == 0 || !o.groups || (o.bits != 64 && o.bits != 32) || !insn_executor_named(o.engine)) {
-        fprintf(stderr, "usage: insn_diff [--engine NAME] [--count N] [--seed N] [--bits 64|32] [--show N]\n"
+    if (argc % 2 == 0 || !o.groups || (o.bits != 64 && o.bits != 32 && o.bits != 16) ||
+        !insn_executor_named(o.engine)) {
+        fprintf(stderr, "usage: insn_diff [--engine NAME] [--count N] [--seed N] [--bits 64|32|16] [--show N]\n"
                         "                 [--groups integer,bits,string,branch,x87,sse,avx,state]\n");
         exit(2);
     }

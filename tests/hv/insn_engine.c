@@ -221,6 +221,22 @@ void insn_engine_free(struct insn_engine *e)
     free(e);
 }
 
+static void load_segments(struct dbt_cpu *cpu, unsigned code_bytes)
+{
+    static const struct cpu_segment code_16 = {
+        .base = INSN_CODE, .limit = INSN_LIMIT_16, .selector = INSN_CS_16, .attributes = 0x00fb};
+    static const struct cpu_segment data_16 = {
+        .base = INSN_BASE_16, .limit = INSN_LIMIT_16, .selector = INSN_DATA_16, .attributes = 0x00f3};
+    if (code_bytes == 2) {
+        cpu->seg[CPU_CS] = code_16;
+        cpu->seg[CPU_DS] = cpu->seg[CPU_ES] = cpu->seg[CPU_SS] = data_16;
+    } else {
+        cpu->seg[CPU_CS].selector = code_bytes == 8 ? 0x33 : 0x23;
+        cpu->seg[CPU_CS].attributes = code_bytes == 8 ? 0xa0fb : 0xc0fb;
+    }
+    cpu_mode_changed(cpu);
+}
+
 static void load(struct insn_engine *e, const struct insn_case *c)
 {
     static uint8_t data[INSN_DATA_BYTES];
@@ -236,9 +252,7 @@ static void load(struct insn_engine *e, const struct insn_case *c)
     cpu->rflags = c->in.rflags;
     cpu->rip = c->in.rip;
     cpu->cr2 = 0;
-    cpu->seg[CPU_CS].selector = c->code_bytes == 8 ? 0x33 : 0x23;
-    cpu->seg[CPU_CS].attributes = c->code_bytes == 8 ? 0xa0fb : 0xc0fb;
-    cpu_mode_changed(cpu);
+    load_segments(cpu, c->code_bytes);
 }
 
 void insn_engine_run(struct insn_engine *e, const struct insn_case *c, struct insn_outcome *outcome)

@@ -4,7 +4,8 @@
  * A case is entered by native_enter(), which loads every register and jumps; behind the instruction is a jump to a copy
  * of the exit code, which needs no register to store them all, as everything has a fixed address below 2 GiB. What
  * faults, and what branches to an INT3, comes back through a signal, whose frame has the registers. 32-bit code is
- * entered by a far jump to Linux's selector for it. */
+ * entered by a far jump to Linux's selector for it, 16-bit code by one into the process's local descriptor table. */
+#include <asm/ldt.h>
 #include <asm/prctl.h>
 #include <errno.h>
 #include <seccomp.h>
@@ -24,6 +25,7 @@
 enum {
     EXIT_PAGE = 0x28008000,
     EXIT_PAGE_32 = 0x28009000,
+    EXIT_16 = INSN_CODE + INSN_PAGE - 16, /* in reach of 16 bits */
     BOX_PAGE = 0x28030000,
     INT3 = 0xcc,
     JMP = 0xe9,
@@ -46,6 +48,7 @@ struct box {
     uint32_t mxcsr;            /* 2072 */
     uint32_t far_target;       /* 2076 */
     uint16_t far_selector;     /* 2080 */
+    uint16_t stack_selector;   /* 2082 */
 };
 _Static_assert(sizeof(struct insn_registers) == 1024 && offsetof(struct insn_registers, xsave) == 192 &&
                    offsetof(struct box, out) == 1024 && offsetof(struct box, host_rsp) == 2048,
@@ -84,9 +87,11 @@ __asm__(".text\n"
         "enter\n"
         "jmp *BOX+2064\n"
         "native_enter_32:\n"
+        "mov BOX+2082, %ss\n"
         "enter\n"
         "ljmpl *BOX+2076\n"
         "native_resume:\n" /* RSP is the host's again */
+        "mov $0x2b, %ecx\n mov %ecx, %ss\n"
         "cld\n fninit\n ldmxcsr BOX+2072\n vzeroupper\n"
         "pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbp\n pop %rbx\n ret\n"
         "native_exit:\n"
@@ -143,7 +148,7 @@ static void trapped(int signal, siginfo_t *info, void *context)
     } else if (f->vector == VECTOR_PF && f->code & PAGE_CODE_FETCH) {
         *f = (struct insn_fault){0};
     }
-    g[REG_CSGSFS] = (greg_t)(((uint64_t)g[REG_CSGSFS] & ~0xffffull) | CS_64);
+    g[REG_CSGSFS] = (greg_t)(((uint64_t)g[REG_CSGSFS] & 0xffffffff0000) | CS_64 | (uint64_t)DATA << 48);
     g[REG_RIP] = (greg_t)(uintptr_t)native_resume;
     g[REG_RSP] = (greg_t)box->host_rsp;
     g[REG_EFL] = 0x202;
@@ -179,10 +184,21 @@ static void place_code(const struct insn_case *c)
     if (c->branch)
         return;
     uint8_t *jump = code + INSN_AT + c->length;
-    int64_t to = c->code_bytes == 8 ? EXIT_PAGE : EXIT_PAGE_32;
-    int32_t distance = (int32_t)(to - (INSN_CODE + INSN_AT + c->length + 5));
+    int64_t to = c->code_bytes == 8 ? EXIT_PAGE : c->code_bytes == 4 ? EXIT_PAGE_32 : EXIT_16;
+    unsigned bytes = c->code_bytes == 2 ? 2 : 4; /* of the distance */
+    int32_t distance = (int32_t)(to - (INSN_CODE + INSN_AT + c->length + 1 + bytes));
     *jump = JMP;
-    memcpy(jump + 1, &distance, sizeof(distance));
+    memcpy(jump + 1, &distance, bytes);
+}
+
+/* What only 32-bit and 16-bit code looks at: DS and ES stay loaded. */
+static void load_segments(unsigned code_bytes)
+{
+    uint16_t data = code_bytes == 2 ? INSN_DATA_16 : DATA;
+    box->far_target = code_bytes == 2 ? INSN_AT : INSN_CODE + INSN_AT;
+    box->far_selector = code_bytes == 2 ? INSN_CS_16 : CS_32;
+    box->stack_selector = data;
+    __asm__ volatile("mov %0, %%ds\n mov %0, %%es" ::"r"(data));
 }
 
 static void run_one(const struct insn_case *c, struct insn_outcome *outcome)
@@ -201,31 +217,41 @@ static void run_one(const struct insn_case *c, struct insn_outcome *outcome)
     outcome->fault = (struct insn_fault){0};
     box->in = c->in;
     box->target = INSN_CODE + INSN_AT;
-    box->out.rip = INSN_CODE + INSN_AT + c->length;
-    if (c->code_bytes == 8)
+    box->out.rip = c->in.rip + c->length;
+    if (c->code_bytes == 8) {
         native_enter();
-    else
+    } else {
+        load_segments(c->code_bytes);
         native_enter_32();
+    }
     outcome->out = box->out;
-    for (unsigned i = 0; i < CPU_GPR_COUNT && c->code_bytes == 4; i++)
+    for (unsigned i = 0; i < CPU_GPR_COUNT && c->code_bytes != 8; i++)
         outcome->out.gpr[i] = (uint32_t)outcome->out.gpr[i]; /* the upper halves are undefined */
     memcpy(outcome->data, data, INSN_DATA_BYTES);
 }
 
-/* The way out of 32-bit code: back to 64-bit mode, to where the other way out is. Segments that only 32-bit code
- * looks at are loaded once. */
-static void prepare_32(void)
+/* A way out of 32-bit or 16-bit code: back to 64-bit mode, to where the other way out is. */
+static void make_exit(uint32_t at, bool is_16)
 {
-    uint8_t *code = (uint8_t *)(uintptr_t)EXIT_PAGE_32;
+    uint8_t *code = (uint8_t *)(uintptr_t)at;
     const uint32_t to = EXIT_PAGE;
     const uint16_t selector = CS_64;
-    map_at(EXIT_PAGE_32, INSN_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC);
+    if (is_16)
+        *code++ = 0x66;
     *code = JMP_FAR;
     memcpy(code + 1, &to, sizeof(to));
     memcpy(code + 5, &selector, sizeof(selector));
-    box->far_target = INSN_CODE + INSN_AT;
-    box->far_selector = CS_32;
-    __asm__ volatile("mov %0, %%ds\n mov %0, %%es" ::"r"(DATA));
+}
+
+static void make_segment(unsigned selector, uint32_t base, unsigned contents)
+{
+    struct user_desc d = {.entry_number = selector >> 3,
+                          .base_addr = base,
+                          .limit = INSN_LIMIT_16,
+                          .contents = contents & 3,
+                          .useable = 1};
+    if ((int)syscall(SYS_modify_ldt, 1, &d, sizeof(d)))
+        die("this kernel has no segments for 16-bit code");
 }
 
 static struct insn_shared *map_shared(void)
@@ -253,7 +279,11 @@ int main(void)
     mprotect((void *)(uintptr_t)(INSN_DATA + INSN_DATA_BYTES - INSN_PAGE), INSN_PAGE, PROT_READ);
     box->resume = (uint64_t)(uintptr_t)native_resume;
     box->mxcsr = 0x1f80;
-    prepare_32();
+    map_at(EXIT_PAGE_32, INSN_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC);
+    make_exit(EXIT_PAGE_32, false);
+    make_exit(EXIT_16, true);
+    make_segment(INSN_CS_16, INSN_CODE, MODIFY_LDT_CONTENTS_CODE);
+    make_segment(INSN_DATA_16, INSN_BASE_16, MODIFY_LDT_CONTENTS_DATA);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     syscall(SYS_arch_prctl, ARCH_SET_GS, INSN_GS_BASE);
     catch_signals();

@@ -171,7 +171,7 @@ void insn_operands_registers(struct insn_case *c, struct dice *dice)
         r->gpr[i] = insn_operands_value(dice);
     r->rflags = 0x202 | (dice_u64(dice) & 0x8d5);
     r->rflags |= dice_percent(dice, 20) ? 0x400 : 0;
-    r->rip = INSN_CODE + INSN_AT;
+    r->rip = insn_pointer(c, INSN_CODE + INSN_AT);
     x87(dice, r->xsave);
     uint32_t mxcsr = dice_percent(dice, 70) ? 0x1f80 : (uint32_t)(dice_u64(dice) & 0xffff);
     memcpy(r->xsave + 24, &mxcsr, sizeof(mxcsr));
@@ -196,7 +196,8 @@ uint64_t insn_operands_target(struct dice *dice)
 /* Writes a displacement or an absolute address over the bytes before the immediate. */
 static void set_displacement(struct insn_case *c, const struct insn *insn, uint32_t value)
 {
-    memcpy(c->code + insn->length - insn->immediate_bytes - 4, &value, sizeof(value));
+    unsigned bytes = insn->address_bytes == 2 ? 2 : 4;
+    memcpy(c->code + insn->length - insn->immediate_bytes - bytes, &value, bytes);
 }
 
 static void vector_index(struct insn_case *c, const struct insn *insn, struct dice *dice)
@@ -215,13 +216,15 @@ void insn_operands_address(struct insn_case *c, const struct insn *insn, struct 
         insn->encoding == INSN_VEX && insn->map == INSN_MAP_0F38 && (insn->opcode & 0xfc) == 0x90 && insn->memory;
     uint64_t target = insn_operands_target(dice), displacement = (uint64_t)(int64_t)insn->displacement;
     c->operand = insn->memory ? target : 0;
+    target = insn_offset(c, target);
     if (insn->segment == CPU_GS)
         target -= INSN_GS_BASE;
     if (insn->form == INSN_FORM_OFFSET) {
         memcpy(c->code + insn->length - insn->immediate_bytes, &target, insn->immediate_bytes);
         return;
     }
-    if (!insn->memory || insn->address_bytes == 2 || dice_percent(dice, 2)) { /* 16 bits do not reach the data */
+    bool in_reach = insn->address_bytes > 2 || c->code_bytes == 2;
+    if (!insn->memory || !in_reach || dice_percent(dice, 2)) {
         c->operand = 0;
         return;
     }
@@ -247,6 +250,8 @@ void insn_operands_address(struct insn_case *c, const struct insn *insn, struct 
     target -= displacement;
     if (insn->address_bytes == 4)
         target = (uint32_t)target | (dice_u64(dice) << 32);
+    else if (insn->address_bytes == 2)
+        target = (uint16_t)target | (dice_u64(dice) << 16);
     c->in.gpr[insn->base] = target;
 }
 
