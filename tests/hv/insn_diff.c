@@ -159,6 +159,8 @@ static bool same(const struct insn_case *c, const struct insn *insn, const struc
                  const struct insn_outcome *b)
 {
     const struct insn_registers *x = &a->out, *y = &b->out;
+    if (c->code_bytes == 2 && c->branch && x->rip - INSN_WAY_OUT_16 < 16)
+        return true; /* it went on there */
     if (!same_fault(insn, &a->fault, &b->fault))
         return false;
     if (a->fault.raised &&

@@ -25,7 +25,7 @@
 enum {
     EXIT_PAGE = 0x28008000,
     EXIT_PAGE_32 = 0x28009000,
-    EXIT_16 = INSN_CODE + INSN_PAGE - 16, /* in reach of 16 bits */
+    EXIT_16 = INSN_CODE + INSN_WAY_OUT_16,
     BOX_PAGE = 0x28030000,
     INT3 = 0xcc,
     JMP = 0xe9,
