@@ -89,7 +89,8 @@ static void look_at_node(struct failovers *f, const struct object *o, struct fai
         return;
     if (s->alive && !n->alive) {
         s->gone_ns = now;
-        log_warn("node %s is lost: its lease has run out", n->name);
+        if (strcmp(n->name, cluster_node(f->cluster))) /* this agent knows that it ends */
+            log_warn("node %s is lost: its lease has run out", n->name);
     }
     s->seen |= n->alive;
     s->alive = n->alive;
