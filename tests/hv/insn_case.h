@@ -31,7 +31,7 @@ enum {
     INSN_BASE_16 = INSN_DATA - 0x4000,
     INSN_LIMIT_16 = 0xffff,
     INSN_WAY_OUT_16 = INSN_PAGE - 16, /* in the code: how the processor comes back from 16-bit code */
-    INSN_CS_16 = 0x07, /* selectors: of a local table */
+    INSN_CS_16 = 0x07,                /* selectors: of a local table */
     INSN_DATA_16 = 0x0f,
     INSN_PATCHES = 4,
     INSN_PATCH_BYTES = 64,
