@@ -31,7 +31,6 @@
 #include "node/agent/failover_routes.h"
 #include "node/agent/failovers.h"
 #include "node/agent/failsafe.h"
-#include "node/agent/fault_hold.h"
 #include "node/agent/forecasts.h"
 #include "node/agent/guest_network.h"
 #include "node/agent/guest_seed.h"
@@ -39,6 +38,7 @@
 #include "node/agent/guests.h"
 #include "node/agent/give_aways.h"
 #include "node/agent/homes.h"
+#include "node/agent/identity.h"
 #include "node/agent/http_server.h"
 #include "node/agent/image_unit.h"
 #include "node/agent/images.h"
@@ -87,6 +87,7 @@ struct agent {
     struct worker *worker;
     struct store *store;
     struct cluster *cluster;
+    struct identity identity;
     struct cluster_handler cluster_handler;
     struct cgroups cgroups;
 
@@ -452,6 +453,7 @@ static int begin(struct agent *a, struct err *err)
                                        .address = a->node.address,
                                        .api = a->api_address,
                                        .version = a->config->version,
+                                       .instance = a->identity.instance,
                                        .shared = is_shared(a),
                                        .renewal = a->renewal};
     a->report = report_new(a->loop, a->cluster);
@@ -486,9 +488,9 @@ static int begin(struct agent *a, struct err *err)
     return a->drills && !begin_balancing(a, err) ? begin_failover(a, err) : -ENOMEM;
 }
 
-static void current(struct cluster_handler *handler)
+static void entered(void *context)
 {
-    struct agent *a = CONTAINER_OF(handler, struct agent, cluster_handler);
+    struct agent *a = context;
     if (begin(a, &a->err)) {
         a->failed = true;
         loop_stop(a->loop);
@@ -498,6 +500,15 @@ static void current(struct cluster_handler *handler)
              a->api_address);
     service_say("READY=1");
     service_watch_begin(&a->service_watch, a->loop);
+}
+
+static void current(struct cluster_handler *handler)
+{
+    struct agent *a = CONTAINER_OF(handler, struct agent, cluster_handler);
+    if (is_shared(a))
+        identity_wait(&a->identity, a->loop, a->cluster, a->node.id, entered, a);
+    else
+        entered(a);
 }
 
 static void signalled(struct loop_op *op, int result, uint32_t flags)
@@ -534,23 +545,13 @@ static struct store *open_store(struct agent *a, struct err *err)
     return store_open(a->node.store, a->loop, a->has_tls ? &options : NULL, err);
 }
 
-/* A drill has switched this node off for a while. */
-static void wait_for_drill(const struct agent *a)
-{
-    char hold[FAULT_HOLD_PATH_MAX];
-    fault_hold_path(a->config->run, hold);
-    if (!access(hold, F_OK))
-        service_say("EXTEND_TIMEOUT_USEC=660000000");
-    if (fault_hold_wait(hold))
-        log_warn("a drill kept this node switched off until now");
-}
-
 static int open_agent(struct agent *a, struct err *err)
 {
-    wait_for_drill(a);
     int rc = node_config_read(a->config->state, &a->node, err);
     if (!rc)
         rc = make_places(a, err);
+    if (!rc)
+        rc = identity_open(&a->identity, a->config->run, err);
     if (rc)
         return rc;
     a->loop = loop_new(err);
@@ -679,6 +680,7 @@ static bool is_idle(const struct agent *a)
 static void close_parts(struct agent *a)
 {
     service_watch_end(&a->service_watch);
+    identity_close(&a->identity);
     if (a->http)
         http_server_close(a->http, http_was_closed, a);
     turn_until(a, api_is_quiet);
