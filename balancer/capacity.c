@@ -30,6 +30,15 @@ static bool is_up(const struct model *m, int n)
     return !m->nodes[n].offline && !m->nodes[n].outside;
 }
 
+/* A loss asks for no mode of the balancer's. NULL: no memory. */
+static struct model *copy_unheld(const struct model *model)
+{
+    struct model *m = model_copy(model);
+    if (m)
+        model_hold(m, MODE_AUTOMATIC, MODE_OFF + 1);
+    return m;
+}
+
 static int roomiest(const struct model *m, const struct policy *p, int guest)
 {
     int best = -1;
@@ -73,7 +82,7 @@ static int replace(struct model *m, const struct policy *p, const int *nodes, in
 
 int capacity_lost(const struct model *model, const struct policy *p, const int *nodes, int count)
 {
-    struct model *m = model_copy(model);
+    struct model *m = copy_unheld(model);
     struct sized *scratch = malloc(((size_t)model->guest_count + 1) * sizeof *scratch);
     int lost = m && scratch ? replace(m, p, nodes, count, scratch) : -ENOMEM;
     free(scratch);
@@ -118,7 +127,7 @@ static int worst_node(struct model *m, const struct model *original, const struc
 
 int capacity_tolerates(const struct model *model, const struct policy *p, int max)
 {
-    struct model *m = model_copy(model);
+    struct model *m = copy_unheld(model);
     struct sized *scratch = malloc(((size_t)model->guest_count + 1) * sizeof *scratch);
     int *nodes = malloc(((size_t)max + 1) * sizeof *nodes), tolerated = 0;
     while (m && scratch && nodes && tolerated < max) {
@@ -136,7 +145,7 @@ int capacity_tolerates(const struct model *model, const struct policy *p, int ma
 /* Another model with so many more guests of this shape, all of them nowhere yet. */
 static struct model *with_more(const struct model *model, const struct model_guest *shape, int count, struct err *err)
 {
-    struct model *from = model_copy(model);
+    struct model *from = copy_unheld(model);
     struct model *m = from ? model_new(model->family) : NULL;
     int *at = malloc(((size_t)model->guest_count + (size_t)count + 1) * sizeof *at), rc = m && at ? 0 : -ENOMEM;
     for (int n = 0; rc == 0 && n < model->node_count; n++)
@@ -157,6 +166,8 @@ static struct model *with_more(const struct model *model, const struct model_gue
         m->nodes[n] = model->nodes[n];
     for (int n = 0; rc == 0 && n < model->node_count; n++)
         m->nodes[n].disk_at_load -= model->sum[n][SUM_DISK] - m->sum[n][SUM_DISK];
+    if (rc == 0)
+        model_hold(m, MODE_AUTOMATIC, MODE_OFF + 1);
     free(at);
     model_free(from);
     if (rc == 0)

@@ -94,6 +94,8 @@ static bool could_run_elsewhere(const struct model *empty, const struct policy *
 int consolidate_room(const struct model *model, const struct policy *p, int wanted)
 {
     struct model *m = model_copy(model), *empty = model_copy(model);
+    if (empty)
+        model_hold(empty, MODE_AUTOMATIC, MODE_OFF + 1);
     for (int g = 0; empty && g < empty->guest_count; g++)
         model_place(empty, g, -1, -1);
     for (int n = 0; empty && n < empty->node_count; n++)
@@ -135,6 +137,7 @@ static bool judge_guest(const struct emptying *e, int guest, struct consolidate_
     verdict->guest = guest;
     verdict->reason = !g->measured                                      ? CONSOLIDATE_UNMEASURED
                       : rule == RULE_FIXED || g->state != GUEST_RUNNING ? CONSOLIDATE_FIXED
+                      : rule == RULE_HELD                               ? CONSOLIDATE_HELD
                       : resting                                         ? CONSOLIDATE_RESTING
                                                                         : CONSOLIDATE_NO_REASON;
     return verdict->reason == CONSOLIDATE_NO_REASON;
@@ -144,7 +147,11 @@ static bool judge_node(const struct emptying *e, int node, struct consolidate_no
 {
     const struct model_node *n = &e->model->nodes[node];
     verdict->count = n->members;
-    verdict->reason = n->members > 0 ? CONSOLIDATE_MEMBERS : n->stays_on ? CONSOLIDATE_STAYS_ON : CONSOLIDATE_NO_REASON;
+    verdict->guest = -1;
+    verdict->reason = n->members > 0 ? CONSOLIDATE_MEMBERS
+                      : n->stays_on  ? CONSOLIDATE_STAYS_ON
+                      : n->held      ? CONSOLIDATE_HELD
+                                     : CONSOLIDATE_NO_REASON;
     bool good = verdict->reason == CONSOLIDATE_NO_REASON;
     for (int g = e->model->first[node]; good && g >= 0; g = e->model->next[g])
         good = judge_guest(e, g, verdict);

@@ -37,6 +37,7 @@ enum consolidate_reason {
     CONSOLIDATE_STALE,      /* the node's measurements */
     CONSOLIDATE_UNMEASURED, /* `guest` */
     CONSOLIDATE_FIXED,      /* `guest` may not move */
+    CONSOLIDATE_HELD,       /* balancing is off for `guest` (-1: for the node) */
     CONSOLIDATE_RESTING,    /* `guest` moved a short while ago */
     CONSOLIDATE_WAITING,    /* `guest` has no place yet, which comes first */
     CONSOLIDATE_FULL,       /* nodes are to be woken instead, or would be if any slept */
