@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "balancer/capacity.h"
 #include "balancer/cluster_json.h"
 #include "balancer/conductor.h"
 #include "balancer/conductor_job.h"
@@ -20,135 +19,7 @@
 #include "balancer/plan_record.h"
 #include "balancer/rules.h"
 #include "node/base/err.h"
-
-static const char wall[] = "2026-11-26T12:00:00.000Z";
-enum { WALL_S = 1795694400 };
-
-/* A cluster as the store has it, with its own clock; every step is taken into it as the store would. */
-struct world {
-    json_t *objects;
-    struct conductor conductor;
-    struct snapshot_time now;
-    int64_t revision;
-};
-
-__attribute__((format(printf, 3, 4))) static void put(struct world *w, const char *key, const char *format, ...)
-{
-    char text[4096];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
-    va_end(list);
-    for (char *c = text; *c; c++)
-        *c = *c == '\'' ? '"' : *c;
-    assert_true(follow_take(w->objects, key, text, strlen(text), ++w->revision, w->now.clock_s));
-}
-
-static void drop(struct world *w, const char *key)
-{
-    assert_true(follow_take(w->objects, key, NULL, 0, ++w->revision, w->now.clock_s));
-}
-
-static void put_node(struct world *w, int n, const char *more)
-{
-    char key[64];
-    snprintf(key, sizeof key, "/drover/node/N%d", n);
-    put(w, key, "{'kind':'node','id':'N%d','name':'n%d','spec':{'drained':false%s}}", n, n, more);
-    snprintf(key, sizeof key, "/drover/state/node/N%d", n);
-    put(w, key, "{'alive':true,'cpus':4,'memory_bytes':17179869184}");
-}
-
-static void put_guest(struct world *w, int g, int node, const char *more)
-{
-    char key[64];
-    snprintf(key, sizeof key, "/drover/guest/G%d", g);
-    put(w, key,
-        "{'kind':'guest','id':'G%d','name':'g%d'%s,'spec':{'node':'n%d','running':true,'memory':1073741824,'vcpus':2}}",
-        g, g, more, node);
-    snprintf(key, sizeof key, "/drover/state/guest/G%d", g);
-    put(w, key, "{'phase':'running','node':'n%d'}", node);
-}
-
-/* Guests 1 to count of that node use so many hundredths. */
-static void put_load(struct world *w, int node, const char *guests)
-{
-    char key[64];
-    snprintf(key, sizeof key, "/drover/state/load/N%d", node);
-    put(w, key, "{'node':'n%d','pressure':{'cpu':0,'memory':0,'io':0},'guests':{%s}}", node, guests);
-}
-
-static void put_policy(struct world *w, const char *mode, const char *text)
-{
-    json_t *spec = json_pack("{s:s, s:s}", "mode", mode, "text", text);
-    json_t *value =
-        json_pack("{s:s, s:s, s:s, s:o}", "kind", "policy", "id", "balance", "name", "balance", "spec", spec);
-    char *dumped = json_dumps(value, 0);
-    assert_true(follow_take(w->objects, "/drover/policy/balance", dumped, strlen(dumped), ++w->revision, 0));
-    free(dumped);
-    json_decref(value);
-}
-
-static const char eager[] = "{\"cost\": {\"move\": 1}, \"moves\": {\"parallel\": 1, \"per_node\": 1},"
-                            " \"patience\": {\"cool_down\": 0}}";
-
-/* Four busy guests on one node of three. */
-static int setup(void **state)
-{
-    struct world *w = calloc(1, sizeof *w);
-    w->objects = json_object();
-    w->now = (struct snapshot_time){.clock_s = 100, .wall_s = WALL_S};
-    w->conductor.node = "n1";
-    for (int n = 1; n <= 3; n++)
-        put_node(w, n, "");
-    for (int g = 1; g <= 4; g++)
-        put_guest(w, g, 1, "");
-    put_load(w, 1, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
-    put_load(w, 2, "");
-    put_load(w, 3, "");
-    put_policy(w, "automatic", eager);
-    *state = w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct world *w = *state;
-    conductor_fini(&w->conductor);
-    json_decref(w->objects);
-    free(w);
-    return 0;
-}
-
-/* One look, and the store takes what it says. Returns how many changes there were. */
-static int look(struct world *w)
-{
-    struct conductor_step step;
-    conductor_look(&w->conductor, w->objects, &w->now, wall, &step);
-    int count = step.count;
-    for (int i = 0; i < count; i++) {
-        char *text = step.puts[i].value ? json_dumps(step.puts[i].value, 0) : NULL;
-        assert_true(follow_take(w->objects, step.puts[i].key, text, text ? strlen(text) : 0, ++w->revision, 0));
-        free(text);
-    }
-    conductor_step_fini(&step);
-    return count;
-}
-
-static json_t *plan_in(struct world *w, const char *phase)
-{
-    json_t *entry;
-    const char *id;
-    json_object_foreach (json_object_get(w->objects, "plan"), id, entry)
-        if (!strcmp(plan_record_phase(json_object_get(entry, "value")), phase))
-            return json_object_get(entry, "value");
-    return NULL;
-}
-
-static const char *status_text(struct world *w, const char *key)
-{
-    return snapshot_text(json_object_get(json_object_get(json_object_get(w->objects, "balancer"), "status"), "state"),
-                         key);
-}
+#include "tests/unit/balancer_world.h"
 
 /* The nodes begin the moves of the wave. */
 static void begin_moves(struct world *w, const json_t *plan)
@@ -182,16 +53,6 @@ static void end_moves(struct world *w, const json_t *plan, const char *phase)
         if (done)
             put_guest(w, snapshot_text(move, "guest_id")[1] - '0', snapshot_text(move, "to")[1] - '0', "");
     }
-}
-
-static json_t *named(json_t *list, const char *name)
-{
-    size_t i;
-    json_t *entry;
-    json_array_foreach (list, i, entry)
-        if (!strcmp(snapshot_text(entry, "name"), name))
-            return entry;
-    return NULL;
 }
 
 static void test_snapshot(void **state)
@@ -286,15 +147,6 @@ static void test_a_move_says_what_for(void **state)
     json_t *status = json_object_get(json_object_get(json_object_get(w->objects, "balancer"), "status"), "state");
     assert_true(of(status, "spreads", "network") > of(status, "spreads", "cpu"));
     assert_true(of(status, "spreads", "disk") == 0);
-}
-
-static void put_rules(struct world *w, int g, int node, const char *rules)
-{
-    char key[64];
-    snprintf(key, sizeof key, "/drover/guest/G%d", g);
-    put(w, key,
-        "{'kind':'guest','id':'G%d','name':'g%d','spec':{'node':'n%d','running':true,'memory':1073741824,'vcpus':2%s}}",
-        g, g, node, rules);
 }
 
 /* What guests say of where they may be comes into the model, and the plan obeys it. */
@@ -476,11 +328,6 @@ static void test_void_when_the_mode_changes(void **state)
     assert_non_null(strstr(void_reason(w), "mode"));
 }
 
-static void apply(struct world *w)
-{
-    json_object_set_new(plan_in(w, "proposed"), "apply", json_pack("{s:s}", "by", "token:alice"));
-}
-
 static void test_advise(void **state)
 {
     struct world *w = *state;
@@ -531,140 +378,6 @@ static void test_shadow(void **state)
     assert_int_equal(conductor_shadow(w->objects, &policy, &err), 0);
 }
 
-/* groups: members of an object, with ' for ". */
-static void put_modes(struct world *w, const char *mode, const char *groups)
-{
-    char text[256];
-    put_policy(w, mode, eager);
-    snprintf(text, sizeof text, "{%s}", groups);
-    for (char *c = text; *c; c++)
-        *c = *c == '\'' ? '"' : *c;
-    json_t *policy = json_object_get(json_object_get(json_object_get(w->objects, "policy"), "balance"), "value");
-    json_object_set_new(json_object_get(policy, "spec"), "groups", json_loads(text, 0, NULL));
-}
-
-/* Whose moves a list of them has: "g1 g3 ", in the order of their names. */
-static const char *movers(const json_t *plan, char text[64])
-{
-    text[0] = 0;
-    for (int g = 1; g <= 6; g++) {
-        char name[] = {'g', (char)('0' + g), 0};
-        for (int wave = 0; wave < plan_record_waves(plan); wave++) {
-            size_t i;
-            json_t *move;
-            json_array_foreach (plan_record_moves(plan, wave), i, move)
-                if (!strcmp(snapshot_text(move, "guest"), name))
-                    snprintf(text + strlen(text), 64 - strlen(text), "%s ", name);
-        }
-    }
-    return text;
-}
-
-/* A guest whose group is off stays; one that is only advised is in what people may do, never in what is done. */
-static void test_modes_of_groups(void **state)
-{
-    struct world *w = *state;
-    char text[64];
-    put_rules(w, 1, 1, ",'anti_affinity':['db:rack:soft','web:soft']");
-    put_rules(w, 2, 1, ",'affinity':['web:soft']");
-    put_guest(w, 5, 1, "");
-    put_load(w, 1,
-             "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]},"
-             "'G5':{'cpu':[90,90,90]}");
-    put_modes(w, "automatic", "'db':'off','web':'automatic','guest/g2':'advise','guest/g5':'advise'");
-    json_t *cluster = snapshot_make(w->objects, &w->now), *guests = json_object_get(cluster, "guests");
-    assert_string_equal(snapshot_text(named(guests, "g1"), "balance"), "off"); /* the strictest of its groups */
-    assert_string_equal(snapshot_text(named(guests, "g2"), "balance"), "advise");
-    assert_string_equal(snapshot_text(named(guests, "g3"), "balance"), "");
-    json_decref(cluster);
-    assert_true(look(w) >= 1);
-    json_t *plan = plan_in(w, "active"), *advice = json_object_get(json_object_get(plan, "spec"), "advice");
-    assert_string_equal(movers(plan, text), "g3 g4 ");
-    assert_int_equal(json_array_size(json_object_get(advice, "moves")), 1);
-    const char *advised = snapshot_text(json_array_get(json_object_get(advice, "moves"), 0), "guest");
-    assert_true(!strcmp(advised, "g2") || !strcmp(advised, "g5"));
-    assert_non_null(
-        strstr(snapshot_text(json_object_get(json_object_get(plan, "spec"), "reasons"), "g1"), "balancing is off"));
-    /* its guest is taken from it while it waits: it is void, and what is left is planned */
-    put_modes(w, "automatic",
-              "'db':'off','guest/g2':'advise','guest/g3':'advise','guest/g4':'advise','guest/g5':'advise'");
-    assert_int_equal(look(w), 1);
-    assert_non_null(strstr(snapshot_text(json_object_get(plan_in(w, "void"), "spec"), "reason"), "only advised"));
-    w->now.clock_s += 11;
-    look(w);
-    assert_null(plan_in(w, "active"));
-    plan = plan_in(w, "proposed");
-    assert_non_null(plan);
-    assert_null(strstr(movers(plan, text), "g1"));
-    assert_non_null(strstr(status_text(w, "summary"), "advised"));
-    w->now.clock_s += 11;
-    look(w);
-    assert_ptr_equal(plan_in(w, "proposed"), plan); /* nobody begins it */
-    apply(w);                                       /* but a person */
-    look(w);
-    assert_non_null(plan_in(w, "active"));
-    look(w);
-    assert_non_null(plan_in(w, "active"));
-    put_modes(w, "automatic", "'guest/g2':'off','guest/g3':'off','guest/g4':'off','guest/g5':'off'");
-    look(w);
-    assert_null(plan_in(w, "active"));
-}
-
-/* In a cluster that is only advised one group moves by itself; when it does not any more its plan is void. */
-static void test_one_group_alone(void **state)
-{
-    struct world *w = *state;
-    char text[64];
-    put_modes(w, "advise", "'guest/g2':'automatic'");
-    look(w);
-    assert_string_equal(movers(plan_in(w, "active"), text), "g2 ");
-    put_modes(w, "advise", "");
-    look(w);
-    assert_null(plan_in(w, "active"));
-    assert_string_equal(snapshot_text(json_object_get(plan_in(w, "void"), "spec"), "reason"), "the mode was changed");
-    put_modes(w, "off", "'guest/g2':'automatic'"); /* off is off for all */
-    w->now.clock_s += 11;
-    look(w);
-    assert_null(plan_in(w, "active"));
-    assert_null(plan_in(w, "proposed"));
-}
-
-/* Nothing leaves a node that is off and nothing comes there; for losses it is a node like others. */
-static void test_modes_of_nodes(void **state)
-{
-    struct world *w = *state;
-    struct cluster_json read;
-    struct policy policy = policy_default();
-    struct err err;
-    put_node(w, 2, ",'labels':{'rack':'r2'}");
-    put_modes(w, "automatic", "'rack/r2':'off','node/n9':'off'");
-    look(w);
-    json_t *plan = plan_in(w, "active"), *move;
-    assert_non_null(plan);
-    for (int wave = 0; wave < plan_record_waves(plan); wave++) {
-        size_t i;
-        json_array_foreach (plan_record_moves(plan, wave), i, move)
-            assert_string_equal(snapshot_text(move, "to"), "n3");
-    }
-    put_modes(w, "automatic", "'rack/r2':'off','node/n3':'advise'"); /* and now it may not go there by itself */
-    look(w);
-    assert_null(plan_in(w, "active"));
-    assert_int_equal(conductor_model(w->objects, &policy, &w->now, &read, &err), 0);
-    assert_int_equal(rules_check(read.model, &policy, 0, 1, -1), RULE_HELD);
-    assert_int_equal(capacity_tolerates(read.model, &policy, 2), 2);
-    model_free(read.model);
-    put_modes(w, "automatic", "'node/n1':'off'");
-    w->now.clock_s += 11;
-    look(w);
-    assert_null(plan_in(w, "active"));
-    assert_null(plan_in(w, "proposed"));
-}
-
-static void keep(void *data, struct conductor_job *job)
-{
-    *(struct conductor_job **)data = job;
-}
-
 /* Planning is handed over: nothing comes of it before it was run, nor if the election or the mode changed meanwhile. */
 static void test_planned_elsewhere(void **state)
 {
@@ -706,48 +419,6 @@ static void test_planned_elsewhere(void **state)
     }
     w->now.clock_s += CONDUCTOR_PLAN_EVERY_S;
     look(w); /* one is under way when everything ends: it is freed */
-}
-
-/* So is the check of a plan: it sees the cluster as it was when it was asked, one at a time and not all the time. */
-static void test_checked_elsewhere(void **state)
-{
-    struct world *w = *state;
-    struct conductor_job *job = NULL;
-    w->conductor.stop_data = &job;
-    w->conductor.hand_over = keep;
-    look(w);
-    conductor_job_run(job);
-    conductor_job_done(&w->conductor);
-    look(w);
-    assert_non_null(plan_in(w, "active"));
-    job = NULL;
-    assert_int_equal(look(w), 0);
-    assert_true(job && job->question == CONDUCTOR_CHECK);
-    for (int g = 1; g <= 4; g++)
-        put_guest(w, g, 3, ""); /* all have gone elsewhere meanwhile: what was handed over does not change */
-    assert_int_equal(look(w), 0);
-    conductor_job_run(job);
-    assert_int_equal(job->rc, 0);
-    conductor_job_done(&w->conductor);
-    job = NULL;
-    assert_int_equal(look(w), 0); /* it fits */
-    assert_int_equal(look(w), 0);
-    assert_null(job); /* not again within the second */
-    w->now.clock_s += CONDUCTOR_CHECK_EVERY_S;
-    assert_int_equal(look(w), 0);
-    assert_non_null(job);
-    conductor_job_run(job);
-    conductor_forget(&w->conductor); /* elected anew: the answer does not count */
-    conductor_job_done(&w->conductor);
-    job = NULL;
-    assert_int_equal(look(w), 0);
-    assert_null(job);
-    w->now.clock_s += CONDUCTOR_CHECK_EVERY_S;
-    look(w);
-    conductor_job_run(job);
-    conductor_job_done(&w->conductor);
-    assert_int_equal(look(w), 1);
-    assert_non_null(strstr(snapshot_text(json_object_get(plan_in(w, "void"), "spec"), "reason"), "not there any more"));
 }
 
 static void test_applied_too_late(void **state)
@@ -846,30 +517,26 @@ static void test_history_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_snapshot, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_all_loads, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_move_says_what_for, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_rules_of_guests, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_images, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_pin_is_a_reason, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_waves_one_by_one, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_void_when_a_move_fails, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_void_when_the_cluster_has_changed, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_void_when_nobody_begins, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_void_when_the_mode_changes, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_advise, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_shadow, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_modes_of_groups, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_one_group_alone, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_modes_of_nodes, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_planned_elsewhere, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_checked_elsewhere, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_applied_too_late, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_nothing_on_old_measurements, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_policy_that_is_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_snapshot, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_all_loads, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_move_says_what_for, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_rules_of_guests, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_images, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_pin_is_a_reason, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_waves_one_by_one, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_void_when_a_move_fails, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_void_when_the_cluster_has_changed, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_void_when_nobody_begins, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_void_when_the_mode_changes, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_advise, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_shadow, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_planned_elsewhere, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_applied_too_late, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_limits, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_nothing_on_old_measurements, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_policy_that_is_none, world_setup, world_teardown),
         cmocka_unit_test(test_quiet_hours),
-        cmocka_unit_test_setup_teardown(test_history_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_history_is_bounded, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
