@@ -288,11 +288,23 @@ class Volumes(ThreeNodes):
         until('the old one is gone', lambda: members[1]['id'] + '.volume' not in self.files())
         self.down(self.n2)
         self.assertEqual(self.read(self.n1, 'mend'), wrote)
-        self.write(self.n1, 'mend')  # a member that nobody asks for anything is not missed
         until('the loss is seen', lambda: self.conditions('mend')[0] == 'missing')
         self.assertIn('must be in sync', self.refuses('volume', 'replace', 'mend', '1'))
         self.n2.start()
         self.good('mend')
+
+    def test_idle(self):
+        """A volume that a guest has, but neither reads nor writes, misses a member whose server is gone, and its node."""
+        self.volume('quiet', 'raid1:2', '--pools', 'p2', '--pools', 'p3', '--witness', 'p4')
+        self.guest('quiet', self.n1)
+        wrote = self.write(self.n1, 'quiet')
+        self.good('quiet')
+        self.down(self.n3)
+        until('the loss is seen', lambda: self.conditions('quiet') == ['in-sync', 'missing'])
+        self.assertIn('degraded', self.state('quiet')['health'])
+        self.n3.start()
+        self.good('quiet')
+        self.assertEqual(self.read(self.n1, 'quiet'), wrote)
 
     def test_grows(self):
         """Encrypted copies and stripes become larger under a guest, one of them while a node is away."""
