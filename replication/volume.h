@@ -58,7 +58,7 @@ struct volume_status {
     struct stamp stamp;
     uint64_t epoch;
     bool suspended;    /* requests wait */
-    bool has_witness;  /* one is there, or was when it was asked last */
+    bool has_witness;  /* one is there and knows how the volume is, or did when it was asked last */
     bool witness_lost; /* one does not answer */
     int dead;          /* -errno: everything fails, the volume has to be opened anew */
     uint64_t hot_regions;

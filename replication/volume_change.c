@@ -170,7 +170,7 @@ static void count_slots(struct volume *v)
 static void witness_told(void *context, int result)
 {
     struct volume *v = context;
-    v->change.told_witness = !result;
+    v->change.told_witness = v->witness_knows = !result;
     if (result && !v->closing)
         ask_witness_is(v, false);
     fan_leave(&v->change.fan);
@@ -298,7 +298,7 @@ void change_witness(struct volume *v, struct witness *witness)
     if (before)
         before->free(before);
     v->witness = witness;
-    v->witness_lost = false;
+    v->witness_lost = v->witness_knows = false;
     v->change.told_witness = false;
     if (change_settled(v))
         change_note(v);

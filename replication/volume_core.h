@@ -58,11 +58,10 @@ struct volume {
     struct member members[MEMBERS_MAX];
     struct witness *witness; /* NULL: there is none, or it is not there */
     bool witness_given;
-    bool witness_lost, witness_asked; /* it did not answer when it was asked last; it is being asked */
-    uint64_t witness_again_ns;        /* it failed a record: not told anew before */
+    bool witness_lost, witness_asked, witness_knows; /* did not answer last; is being asked; took the last record */
+    uint64_t witness_again_ns;                       /* it failed a record: not told anew before */
     struct volume_events events;
-    uint64_t eject_ns, suspend_ns, cool_ns, tick_ns, ask_ns;
-    uint64_t ask_at_ns;
+    uint64_t eject_ns, suspend_ns, cool_ns, tick_ns, ask_ns, ask_at_ns;
     unsigned hot_max, region_max;
 
     struct bit_map hot, stored; /* wanted; on every member in sync */
@@ -185,8 +184,7 @@ void return_probe(struct volume *v);
 
 /* ---- volume_ask.c ---- */
 void ask_idle(struct volume *v);
-/* The witness answered, or failed. */
-void ask_witness_is(struct volume *v, bool there);
+void ask_witness_is(struct volume *v, bool there); /* it answered, or failed */
 
 /* ---- volume_resync.c ---- */
 void resync_init(struct volume *v);

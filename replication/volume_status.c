@@ -42,7 +42,7 @@ void volume_status(const struct blk *volume, struct volume_status *status)
         .stamp = v->sb.stamp,
         .epoch = v->sb.epoch,
         .suspended = v->suspended_ns,
-        .has_witness = v->witness && !v->witness_lost,
+        .has_witness = v->witness && v->witness_knows && !v->witness_lost,
         .witness_lost = v->witness && v->witness_lost,
         .dead = v->dead,
         .hot_regions = v->hot_count,

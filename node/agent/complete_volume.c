@@ -374,24 +374,25 @@ int complete_volume_change(const struct mirror *m, const struct object *o, const
     return check_size(spec, e);
 }
 
-int complete_replacement(const struct mirror *m, const struct object *o, unsigned index, const char *name, json_t *spec,
+int complete_replacement(const struct mirror *m, const struct object *o, int index, const char *name, json_t *spec,
                          struct complete_error *e)
 {
     struct layout l;
     char why[160];
     struct places taken = {.count = 0};
     json_t *pools = json_object_get(spec, "pools");
-    if (layout_parse(object_spec_text(o, "layout"), &l, why, sizeof why) || index >= json_array_size(pools))
-        return complete_refuse(e, 422, "invalid", "index", "volume %s has no member %u", o->name, index);
-    uint64_t bytes = layout_member_bytes(&l, (uint64_t)json_integer_value(object_spec(o, "size")),
-                                         (uint64_t)json_integer_value(object_spec(o, "room")));
+    if (layout_parse(object_spec_text(o, "layout"), &l, why, sizeof why) || index >= (int)json_array_size(pools))
+        return complete_refuse(e, 422, "invalid", "index", "volume %s has no member %d", o->name, index);
+    uint64_t bytes = index == WITNESS ? layout_witness_bytes()
+                                      : layout_member_bytes(&l, (uint64_t)json_integer_value(object_spec(o, "size")),
+                                                            (uint64_t)json_integer_value(object_spec(o, "room")));
     for (size_t i = 0; i < json_array_size(pools); i++) {
         const struct object *p = mirror_named(m, OBJECT_POOL, json_string_value(json_array_get(pools, i)));
-        if (i != index && p && node_of(m, p))
+        if ((int)i != index && p && node_of(m, p))
             take(m, &taken, p, spread_of(spec));
     }
     const struct object *witness = mirror_named(m, OBJECT_POOL, object_spec_text(o, "witness"));
-    if (witness && node_of(m, witness))
+    if (witness && index != WITNESS && node_of(m, witness))
         take(m, &taken, witness, spread_of(spec));
     json_t *holder = json_pack("{s:s}", "pool", name);
     const struct object *pool =
@@ -407,5 +408,7 @@ int complete_replacement(const struct mirror *m, const struct object *o, unsigne
     if (!node_of(m, pool) || is_taken(&taken, domain_of(node_of(m, pool), spread_of(spec))))
         return complete_refuse(e, 422, "invalid", "pool", "pool %s is where another member or the witness is",
                                pool->name);
-    return json_array_set_new(pools, index, json_string(pool->name));
+    if (index == WITNESS)
+        return json_object_set_new(spec, "witness", json_string(pool->name));
+    return json_array_set_new(pools, (size_t)index, json_string(pool->name));
 }

@@ -413,6 +413,43 @@ class Volumes(ThreeNodes):
         self.n3.start()
         until('what the node had is deleted', lambda: not {i + '.volume' for i in old} & set(self.files()))
 
+    def test_witness(self):
+        """A witness that stays away is replaced by itself, then one by hand; and a vote it is. Since when a member is
+        away outlives the agent."""
+        self.volume('eye', 'raid1:2', '--pools', 'p2', '--pools', 'p3', '--witness', 'p4', '--replace-after-s', '5')
+        self.guest('eye', self.n1)
+        wrote = self.write(self.n1, 'eye')
+        until('the witness is in sync', lambda: self.state('eye')['witness']['condition'] == 'in-sync')
+        old = self.state('eye')['witness']['id']
+        self.down(self.n4)
+        until('another one is in its place', lambda: (lambda w: w['pool'] == 'p1' and w['condition'] == 'in-sync')(
+            self.state('eye')['witness']))
+        self.assertEqual(self.conditions('eye'), ['in-sync', 'in-sync'])
+        self.n4.start()
+        until('the old one is deleted', lambda: old + '.volume' not in self.files())
+        self.n1.do('volume', 'replace', 'eye', 'witness', '--pool', 'p4', '--wait')
+        self.assertEqual(self.state('eye')['witness']['pool'], 'p4')
+        self.assertIn('a witness, and no', self.n1.cli('volume', 'replace', 'eye', 'eyes').stderr)
+        self.n1.do('volume', 'set', 'eye', '--replace-after-s', '3600')
+        self.down(self.n3)
+        until('the loss is seen', lambda: self.conditions('eye') == ['in-sync', 'missing'])
+        self.assertIn('must be in sync', self.refuses('volume', 'replace', 'eye', 'witness'))
+        away = until('it is said since when', lambda: self.state('eye').get('away'))
+        self.assertEqual(away['index'], 1)
+        self.assertEqual(self.read(self.n1, 'eye'), wrote)
+        self.n1.restart(signal.SIGKILL)
+        until('it is adopted', lambda: self.n1.do('guest', 'show', 'eye')['state']['phase'] == 'running')
+        self.assertEqual(self.state('eye')['away'], away)
+        wrote = self.write(self.n1, 'eye')
+        # one of two begins alone: the new witness knows that the other one did not go on
+        self.assertEqual(self.n1.cli('guest', 'stop', 'eye', '--force', '--wait').returncode, 0)
+        self.assertEqual(self.n1.cli('guest', 'start', 'eye', '--wait').returncode, 0)
+        self.listens(self.n1.do('guest', 'show', 'eye'))
+        self.assertEqual(self.read(self.n1, 'eye'), wrote)
+        self.n3.start()
+        self.good('eye')
+        self.assertNotIn('away', self.state('eye'))
+
     def sizes(self, guest):
         text = self.n1.console(guest, 'for d in vda vdb; do echo size $(cat /sys/block/$d/size); done')
         return [512 * int(line.split()[1]) for line in text.splitlines() if re.match('size [0-9]', line)]
