@@ -377,6 +377,9 @@ class Volumes(ThreeNodes):
         n1.do('volume', 'resync', 'idle', '--rate', '1M')
         n1.do('volume', 'replace', 'idle', '1', '--pool', 'p3')
         until('it is being filled', lambda: self.conditions('idle')[1] == 'resyncing')
+        status = self.status_of_tending()
+        self.assertEqual((status['NoNewPrivs'], status['Seccomp']), ('1', '2'))
+        self.assertNotIn('0', status['Uid'].split())
         self.assertEqual(n1.cli('guest', 'start', 'idle', '--wait').returncode, 0)
         self.listens(n1.do('guest', 'show', 'idle'))
         self.assertEqual(self.read(n1, 'idle'), wrote)
@@ -388,6 +391,20 @@ class Volumes(ThreeNodes):
         self.assertEqual(self.sums(new), [hashlib.md5(bytes(8 << 20)).hexdigest()])
         self.n2.start()
         self.good('idle')
+
+    def status_of_tending(self):
+        """Of the program that looks after a volume without a guest, wherever that is."""
+        for pid in (p for n in self.nodes for p in n.pids()):
+            try:
+                with open('/proc/%d/cmdline' % pid, 'rb') as f:
+                    words = f.read().split(b'\0')
+                with open('/proc/%d/status' % pid) as f:
+                    status = dict((key, value.strip()) for key, _, value in (line.partition(':') for line in f))
+            except OSError:
+                continue
+            if words[1:3] == [b'volume', b'tend']:
+                return status
+        raise AssertionError('nobody looks after a volume')
 
     def test_spare(self):
         """A node stays away: its member is made anew elsewhere by itself, in use and not, and nobody asks for it again."""
