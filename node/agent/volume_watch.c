@@ -235,6 +235,13 @@ static bool grow(struct volume_watch *w, struct guest_unit *unit, int disk, cons
         w->growing = (struct err){0};
         return false;
     }
+    int small;
+    if (!volume_member_all_large(mirror_of(w), volume, &small)) {
+        const struct object *member = volume_member_at(mirror_of(w), volume->id, small);
+        const char *reason = member_text(member->state, "reason");
+        err_set(&w->growing, EAGAIN, "member %d is being made larger%s%s", small, *reason ? ": " : "", reason);
+        return false;
+    }
     if (clock_ms() < w->grow_again_ms)
         return false;
     ask(w, unit, CONTROL_RESIZE, json_pack("{s:i, s:I}", "disk", disk, "bytes", wanted), grown);

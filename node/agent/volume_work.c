@@ -34,7 +34,9 @@ bool volume_work_of(const struct mirror *m, const struct object *volume, struct 
     json_int_t scrub = json_integer_value(json_object_get(volume->value, "scrub"));
     bool ready = json_is_true(json_object_get(volume->state, "made")) &&
                  !json_is_true(json_object_get(volume->value, "deleting")) && !volume_work_is_guests(m, volume);
-    if (ready && json_integer_value(json_object_get(volume->state, "bytes")) < size)
+    int small; /* one that is too small is made larger first */
+    if (ready && json_integer_value(json_object_get(volume->state, "bytes")) < size &&
+        volume_member_all_large(m, volume, &small))
         w.grow_bytes = size;
     if (ready && json_integer_value(json_object_get(json_object_get(volume->state, "scrub"), "done")) < scrub)
         w.scrub = scrub;

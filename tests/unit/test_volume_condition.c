@@ -348,6 +348,56 @@ static void remembers_since_when(void **state)
     assert_int_equal(spare_since(mirror_find(m, OBJECT_VOLUME, "v"), "b", 1700), 1700);
 }
 
+#define GROWING(pools)                                                                                                 \
+    "{\"name\":\"v\",\"spec\":{\"layout\":\"raid1:2\",\"size\":33554432,\"room\":268435456,\"pools\":" pools "}}"
+
+static int grow_to(json_int_t size, struct complete_error *e)
+{
+    const struct object *v = mirror_find(m, OBJECT_VOLUME, "v");
+    json_t *spec = json_deep_copy(json_object_get(v->value, "spec"));
+    json_object_set_new(spec, "size", json_integer(size));
+    int rc = complete_volume_change(m, v, spec, e);
+    json_decref(spec);
+    return rc;
+}
+
+/* Logical volumes are made larger by their nodes, devices are as large as they are; the owner is asked after that. */
+static void grows_on_devices(void **state)
+{
+    (void)state;
+    struct complete_error e;
+    struct volume_work w;
+    int small = -1;
+    put("pool/p1", "{\"name\":\"p1\",\"spec\":{\"node\":\"n1\",\"driver\":\"lvm\"}}");
+    put("pool/p2", "{\"name\":\"p2\",\"spec\":{\"node\":\"n2\",\"driver\":\"block\"}}");
+    put("state/pool/p1", "{\"free_bytes\":1073741824}");
+    put("volume/v", GROWING("[\"p1\",\"p2\"]"));
+    put("state/member/a", "{\"phase\":\"ready\",\"made\":true,\"bytes\":34000000}");
+    put("state/member/b", "{\"phase\":\"ready\",\"made\":true,\"bytes\":34000000}");
+    judge(STATUS("in-sync", "in-sync"), true, 0);
+    assert_int_equal(grow_to(134217728, &e), -EINVAL);
+    assert_string_equal(e.code, "cannot-grow");
+    assert_non_null(strstr(e.text, "volume replace v 1 --pool"));
+    put("state/member/b", "{\"phase\":\"ready\",\"made\":true,\"bytes\":1073741824}");
+    assert_int_equal(grow_to(134217728, &e), 0);
+
+    put("member/a", "{\"name\":\"v.a\",\"spec\":{\"volume\":\"v\",\"index\":0,\"pool\":\"p1\",\"bytes\":135000000}}");
+    put("member/b", "{\"name\":\"v.b\",\"spec\":{\"volume\":\"v\",\"index\":1,\"pool\":\"p2\",\"bytes\":135000000}}");
+    const struct object *v = mirror_find(m, OBJECT_VOLUME, "v");
+    assert_false(volume_member_all_large(m, v, &small));
+    assert_int_equal(small, 0);
+    put("state/volume/v", "{\"made\":true,\"bytes\":33550336,\"members\":[{\"id\":\"a\",\"condition\":\"in-sync\"},"
+                          "{\"id\":\"b\",\"condition\":\"in-sync\"}]}");
+    assert_false(volume_work_of(m, v, &w));
+    put("state/member/a", "{\"phase\":\"ready\",\"made\":true,\"bytes\":138412032}");
+    assert_true(volume_member_all_large(m, v, &small));
+    assert_true(volume_work_of(m, v, &w));
+    assert_int_equal(w.grow_bytes, 33554432);
+    put("state/member/a", "{\"phase\":\"ready\",\"made\":true,\"bytes\":34000000}");
+    put("state/node/n1", "{\"alive\":false}"); /* it is not waited for: it misses what is new */
+    assert_true(volume_member_all_large(m, v, &small));
+}
+
 static void spreads_members(void **state)
 {
     (void)state;
@@ -382,6 +432,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(replaces_who_is_away, setup, teardown),
         cmocka_unit_test_setup_teardown(replaces_a_witness, setup, teardown),
         cmocka_unit_test_setup_teardown(remembers_since_when, setup, teardown),
+        cmocka_unit_test_setup_teardown(grows_on_devices, setup, teardown),
         cmocka_unit_test_setup_teardown(spreads_members, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
