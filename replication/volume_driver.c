@@ -86,6 +86,8 @@ void volume_tick(struct volume *v)
 {
     if (v->dead || v->closing)
         return;
+    if (v->suspended_ns && !v->pieces && !v->grow.req)
+        v->suspended_ns = loop_now_ns(v->loop); /* it is requests that wait for so long, and there are none */
     if (suspended_too_long(v) && !change_settled(v)) {
         volume_die(v, -EIO, "too few members for too long");
         return;

@@ -216,6 +216,31 @@ static void test_idle(void **state)
     fixture_close(lab.f);
 }
 
+/* All members fall silent for longer than a request would wait. Nobody asked for anything, so nothing failed. */
+static void test_idle_alone(void **state)
+{
+    struct lab lab;
+    char stack[1024];
+    lab_make(&lab, *state, LAYOUT_RAID1, 2, false);
+    snprintf(stack, sizeof stack,
+             "{\"driver\":\"volume\",\"layout\":\"raid1\",\"tick\":\"0.01\",\"ask\":\"0.02\",\"suspend\":\"0.2\","
+             "\"members\":["
+             "[{\"driver\":\"fault\",\"rules\":[{\"op\":\"read\",\"after\":30,\"count\":200,\"error\":\"EIO\"}]},"
+             "{\"driver\":\"raw\",\"file\":\"%s\"}],"
+             "[{\"driver\":\"fault\",\"rules\":[{\"op\":\"read\",\"after\":30,\"count\":200,\"error\":\"EIO\"}]},"
+             "{\"driver\":\"raw\",\"file\":\"%s\"}]]}",
+             lab.files[0], lab.files[1]);
+    fixture_open(lab.f, stack, 0);
+    while (!lab_status(&lab).suspended)
+        loop_step(lab.f->env.loop);
+    while (lab_status(&lab).suspended && !lab_status(&lab).dead)
+        loop_step(lab.f->env.loop);
+    assert_int_equal(lab_status(&lab).dead, 0);
+    lab_write(&lab, 0, 65536, 3);
+    lab_expect(&lab, 0, 65536, 3);
+    fixture_close(lab.f);
+}
+
 static const char *blank_witness(struct lab *lab)
 {
     struct err err = {0};
@@ -297,6 +322,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_scrub, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_attach, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_idle, lab_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_idle_alone, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_another_witness, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, lab_setup, fixture_teardown),
     };
