@@ -131,8 +131,20 @@ static json_t *scrub_of(const struct object *volume, const struct volume_owner *
                      json_integer_value(json_object_get(from, "unreadable")));
 }
 
-static void set_phase(json_t *state, const struct object *volume, const struct sum *s, const struct volume_owner *owner,
-                      unsigned wanted)
+/* A member that is too small for the size that is wanted, and its node's word for why. */
+static json_t *why_not_larger(const struct mirror *m, const struct object *volume, const struct volume_owner *owner)
+{
+    int small;
+    const struct object *member =
+        volume_member_all_large(m, volume, &small) ? NULL : volume_member_at(m, volume->id, small);
+    const char *reason = member ? member_text(member->state, "reason") : "";
+    if (*reason)
+        return json_sprintf("member %d is not large enough: %s", small, reason);
+    return json_string(*owner->reason ? owner->reason : "it is being made larger");
+}
+
+static void set_phase(const struct mirror *m, json_t *state, const struct object *volume, const struct sum *s,
+                      const struct volume_owner *owner, unsigned wanted)
 {
     bool was_made = json_is_true(json_object_get(volume->state, "made"));
     bool made = was_made || (s->made == wanted && owner->formed);
@@ -145,7 +157,7 @@ static void set_phase(json_t *state, const struct object *volume, const struct s
     json_object_set_new(state, "made", json_boolean(made));
     json_object_set_new(state, "reason", json_string(s->failed ? s->reason : owner->reason));
     if (made && json_integer_value(json_object_get(state, "bytes")) < json_integer_value(object_spec(volume, "size")))
-        json_object_set_new(state, "reason", json_string(*owner->reason ? owner->reason : "it is being made larger"));
+        json_object_set_new(state, "reason", why_not_larger(m, volume, owner));
 }
 
 static void witness_line(const struct mirror *m, const struct object *volume, const struct volume_owner *owner,
@@ -191,6 +203,6 @@ json_t *volume_condition(const struct mirror *m, const struct object *volume, co
         json_object_set_new(state, "away",
                             json_pack("{s:i, s:s, s:I}", "index", owner->away_index, "id", owner->away, "since",
                                       (json_int_t)owner->away_since_s));
-    set_phase(state, volume, &sum, owner, wanted);
+    set_phase(m, state, volume, &sum, owner, wanted);
     return state;
 }

@@ -389,8 +389,11 @@ static void grows_on_devices(void **state)
     put("state/volume/v", "{\"made\":true,\"bytes\":33550336,\"members\":[{\"id\":\"a\",\"condition\":\"in-sync\"},"
                           "{\"id\":\"b\",\"condition\":\"in-sync\"}]}");
     assert_false(volume_work_of(m, v, &w));
+    put("state/member/a", "{\"phase\":\"failed\",\"made\":true,\"bytes\":34000000,\"reason\":\"the group is full\"}");
+    assert_string_equal(text(judge(NULL, true, 0), "reason"), "member 0 is not large enough: the group is full");
     put("state/member/a", "{\"phase\":\"ready\",\"made\":true,\"bytes\":138412032}");
     assert_true(volume_member_all_large(m, v, &small));
+    assert_string_equal(text(judge(NULL, true, 0), "reason"), "it is being made larger");
     assert_true(volume_work_of(m, v, &w));
     assert_int_equal(w.grow_bytes, 33554432);
     put("state/member/a", "{\"phase\":\"ready\",\"made\":true,\"bytes\":34000000}");
