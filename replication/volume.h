@@ -57,9 +57,10 @@ struct volume_status {
     struct geometry geometry;
     struct stamp stamp;
     uint64_t epoch;
-    bool suspended;   /* requests wait */
-    bool has_witness; /* one is there, or was when it was asked last */
-    int dead;         /* -errno: everything fails, the volume has to be opened anew */
+    bool suspended;    /* requests wait */
+    bool has_witness;  /* one is there and knows how the volume is, or did when it was asked last */
+    bool witness_lost; /* one does not answer */
+    int dead;          /* -errno: everything fails, the volume has to be opened anew */
     uint64_t hot_regions;
     uint64_t left_bytes, left_ns; /* to copy until all that are there are in sync; how long that may take, 0: unknown */
     struct volume_counts counts;

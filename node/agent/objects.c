@@ -531,24 +531,43 @@ static const struct object *layout_wanted(struct api_call *call, const struct mi
 }
 
 /* Nobody gives a copy away while another one is missing. False: answered. */
-static bool may_be_replaced(struct api_call *call, const struct object *o, unsigned index)
+static bool may_be_replaced(struct api_call *call, const struct object *o, int index)
 {
     struct layout l;
     const json_t *lines = json_object_get(o->state, "members");
-    if (!volume_layout(o, &l) || !l.spare) {
+    if (!volume_layout(o, &l) || (!l.spare && index != WITNESS)) {
         api_error(call, 409, "no-copies", NULL, "a member of %s cannot be replaced: what is on it is nowhere else",
                   object_spec_text(o, "layout"));
         return false;
     }
     for (size_t i = 0; i < l.members; i++) {
         const char *condition = member_text(json_array_get(lines, i), "condition");
-        if (i == index || !strcmp(condition, "in-sync"))
+        if ((int)i == index || !strcmp(condition, "in-sync"))
             continue;
-        api_error(call, 409, "not-in-sync", NULL, "member %zu is %s: all others must be in sync before %u is replaced",
-                  i, *condition ? condition : "not made yet", index);
+        api_error(call, 409, "not-in-sync", NULL, "member %zu is %s: all %s must be in sync before %s is replaced", i,
+                  *condition ? condition : "not made yet", index == WITNESS ? "members" : "others",
+                  index == WITNESS ? "the witness" : api_parameter(call, "index"));
         return false;
     }
     return true;
+}
+
+/* Which one the path names; false: answered. */
+static bool place_wanted(struct api_call *call, const struct object *o, int *index)
+{
+    const char *text = api_parameter(call, "index");
+    size_t members = json_array_size(object_spec(o, "pools"));
+    if (!strcmp(text, "witness") && *object_spec_text(o, "witness")) {
+        *index = WITNESS;
+        return true;
+    }
+    if (*text && strspn(text, "0123456789") == strlen(text) && strlen(text) <= 2 && (size_t)atoi(text) < members) {
+        *index = atoi(text);
+        return true;
+    }
+    api_error(call, 404, "member-not-found", NULL, "volume %s has the members 0 to %zu, %s, and no '%.16s'", o->name,
+              members - 1, *object_spec_text(o, "witness") ? "a witness" : "no witness", text);
+    return false;
 }
 
 static void replace(void *context, struct api_call *call)
@@ -556,18 +575,9 @@ static void replace(void *context, struct api_call *call)
     struct cluster *cluster = cluster_of(context);
     struct mirror *mirror = cluster_mirror(cluster);
     struct complete_error wrong;
-    const char *text = api_parameter(call, "index");
+    int index;
     const struct object *o = layout_wanted(call, mirror);
-    if (!o)
-        return;
-    if (!*text || strspn(text, "0123456789") != strlen(text) || strlen(text) > 2 ||
-        (size_t)atoi(text) >= json_array_size(object_spec(o, "pools"))) {
-        api_error(call, 404, "member-not-found", NULL, "volume %s has the members 0 to %zu, and no '%.16s'", o->name,
-                  json_array_size(object_spec(o, "pools")) - 1, text);
-        return;
-    }
-    unsigned index = (unsigned)atoi(text);
-    if (!may_be_replaced(call, o, index))
+    if (!o || !place_wanted(call, o, &index) || !may_be_replaced(call, o, index))
         return;
     json_t *value = json_deep_copy(o->value);
     if (complete_replacement(mirror, o, index, member_text(call->body, "pool"), json_object_get(value, "spec"),
@@ -578,7 +588,7 @@ static void replace(void *context, struct api_call *call)
     }
     char id[UUID_TEXT_BYTES];
     uuid_make(id);
-    json_object_set_new(value, "replaced", json_pack("{s:i, s:s}", "index", (int)index, "id", id));
+    json_object_set_new(value, "replaced", json_pack("{s:i, s:s}", "index", index, "id", id));
     put(call, cluster, o, value, TASK_REPLACE);
 }
 
@@ -695,7 +705,10 @@ static unsigned fill_routes(void)
         CHANGE("volume", "volumes", v->change, v->answer),
         DELETE("volume", "volumes", ROLE_OPERATOR, 0, v->answer),
         {HTTP_POST, "/v1/volumes/{name}/members/{index}/replace", ROLE_OPERATOR, ROUTE_DRY_RUN, "volume_replace",
-         "volume", "Puts a fresh member in the place of one, which is filled while the volume is in use.",
+         "volume",
+         "Puts a fresh member in the place of one, which is filled while the volume is in use; or a blank witness in "
+         "the "
+         "place of the witness (index \"witness\").",
          &replace_request, v->answer, NULL, NULL, replace},
         {HTTP_POST, "/v1/volumes/{name}/scrub", ROLE_OPERATOR, ROUTE_DRY_RUN, "volume_scrub", "volume",
          "Compares all copies and checksums of a volume that is in use, and repairs what differs.", NULL, v->answer,

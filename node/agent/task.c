@@ -94,8 +94,9 @@ static const char *overtaken(enum task_verb verb, const struct object *object)
 static bool is_replaced(const struct object *object)
 {
     const json_t *fresh = json_object_get(object->value, "replaced");
-    size_t index = (size_t)json_integer_value(json_object_get(fresh, "index"));
-    const json_t *line = json_array_get(json_object_get(object->state, "members"), index);
+    json_int_t index = json_integer_value(json_object_get(fresh, "index")); /* < 0: the witness */
+    const json_t *line = index < 0 ? json_object_get(object->state, "witness")
+                                   : json_array_get(json_object_get(object->state, "members"), (size_t)index);
     return !strcmp(member_text(line, "id"), member_text(fresh, "id")) &&
            !strcmp(member_text(line, "condition"), "in-sync");
 }

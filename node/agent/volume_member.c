@@ -165,6 +165,20 @@ bool volume_member_is_up(const struct mirror *m, const struct object *member)
     return presence_is_alive(mirror_named(m, OBJECT_NODE, volume_member_node(m, member)));
 }
 
+bool volume_member_all_large(const struct mirror *m, const struct object *volume, int *index)
+{
+    for (int i = 0; i < (int)json_array_size(object_spec(volume, "pools")); i++) {
+        const struct object *member = volume_member_at(m, volume->id, i);
+        if (member && volume_member_is_up(m, member) &&
+            json_integer_value(json_object_get(member->state, "bytes")) <
+                json_integer_value(object_spec(member, "bytes"))) {
+            *index = i;
+            return false;
+        }
+    }
+    return true;
+}
+
 const struct object *volume_guest(const struct mirror *m, const struct object *volume)
 {
     for (const struct object *g = mirror_next(m, OBJECT_GUEST, NULL); g; g = mirror_next(m, OBJECT_GUEST, g->name)) {

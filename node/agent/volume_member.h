@@ -32,6 +32,9 @@ void volume_member_add_all(struct change *change, const struct json_t *value);
 void volume_member_replace(const struct mirror *mirror, struct change *change, const struct json_t *value);
 /* value: of a volume whose size has grown. Its members are to be as large as that asks for. */
 void volume_member_resize(const struct mirror *mirror, struct change *change, const struct json_t *value);
+/* Those whose nodes are up have the bytes that they are to have: what they lie on is made larger by their nodes. false:
+ * *index is one that has not. */
+bool volume_member_all_large(const struct mirror *mirror, const struct object *volume, int *index);
 /* All that are there are on their way out. */
 void volume_member_drop_all(const struct mirror *mirror, struct change *change, const char *volume);
 

@@ -456,8 +456,9 @@ const struct command commands[] = {
     COMMAND("volume", "set", "VOLUME", "Change how the members of a volume are looked after.", "PATCH",
             "/v1/volumes/%s", NULL, volume_set, volume_columns),
     COMMAND("volume", "replace", "VOLUME INDEX",
-            "Put a fresh member in the place of one, such as of a node that will not come back.", "POST",
-            "/v1/volumes/%s/members/%s/replace", NULL, volume_replace, volume_columns),
+            "Put a fresh member in the place of one, such as of a node that will not come back; INDEX `witness`: a "
+            "witness.",
+            "POST", "/v1/volumes/%s/members/%s/replace", NULL, volume_replace, volume_columns),
     COMMAND("volume", "scrub", "VOLUME", "Compare all copies and checksums of a volume, and repair.", "POST",
             "/v1/volumes/%s/scrub", NULL, NULL, volume_columns),
     COMMAND("volume", "resync", "VOLUME", "How fast members that come back are filled.", "PATCH", "/v1/volumes/%s",
