@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hv/disk_files.h"
-#include "hv/disk_volume.h"
+#include "hv/disk_inside.h"
+#include "hv/disk_move.h"
 #include "hv/virtio/io_thread.h"
 #include "hv/virtio/virtio_blk.h"
 #include "hv/virtio/virtio_pci.h"
@@ -16,21 +16,6 @@
 #include "node/base/err.h"
 #include "node/base/loop.h"
 #include "replication/volume.h"
-
-struct disk {
-    struct disk_parts parts;
-    struct disk_files files;
-    struct blk *blk; /* NULL: closed */
-    bool was_open;
-    struct virtio_blk_shape told; /* the guest, of the stack that was closed */
-    uint32_t needs;
-    struct virtio_blk *virtio;
-    struct virtio_pci *pci;
-    struct virtio_blk_resize resize;
-    bool resizing;
-    struct disk_volume volume;
-    uint64_t completed; /* when disk_stands_still() was last asked */
-};
 
 /* ---- on the I/O thread ---- */
 
@@ -90,6 +75,9 @@ static void count(void *context)
                         blk_driver_name(c->disk->blk), "size", (json_int_t)blk_size(c->disk->blk));
     if (c->json && c->disk->volume.blk)
         json_object_set_new(c->json, "volume", disk_volume_json(&c->disk->volume));
+    json_t *move = c->json ? disk_move_json(c->disk->blk, &c->disk->files) : NULL;
+    if (move)
+        json_object_set_new(c->json, "move", move);
     for (enum blk_op op = 0; c->json && op < BLK_OP_COUNT; op++) {
         const struct blk_op_stats *s = blk_stats(c->disk->blk, op);
         if (s->ops)
