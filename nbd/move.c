@@ -28,6 +28,14 @@ struct move_config {
     bool copied, exact;
 };
 
+struct task;
+
+/* A piece on its way to one place. */
+struct way {
+    struct blk_req req;
+    struct task *task;
+};
+
 /* A change on its way. */
 struct task {
     struct move *move;
@@ -38,7 +46,7 @@ struct task {
     unsigned asked; /* legs under way, by bit */
     uint64_t begin_ns;
     int result[LEGS];
-    struct blk_req legs[LEGS];
+    struct way ways[LEGS];
     struct iovec iov;
     uint8_t *buffer; /* the pool's; NULL: the caller's are used */
     TAILQ_ENTRY(task) link;
@@ -124,8 +132,8 @@ static void piece_over(struct task *t);
 
 static void leg_done(struct blk_req *leg)
 {
-    struct task *t = leg->scratch[0].ptr;
-    enum leg which = leg == &t->legs[LEG_NEW] ? LEG_NEW : LEG_OLD;
+    struct task *t = CONTAINER_OF(leg, struct way, req)->task;
+    enum leg which = leg == &t->ways[LEG_NEW].req ? LEG_NEW : LEG_OLD;
     t->result[which] = leg->result;
     t->asked &= ~(1u << which);
     if (!t->asked)
@@ -154,13 +162,13 @@ static void submit_leg(struct task *t, enum leg which)
 {
     struct move *m = t->move;
     struct blk *blk = which == LEG_NEW ? m->to : blk_below(m->blk);
-    struct blk_req *leg = &t->legs[which];
+    struct blk_req *leg = &t->ways[which].req;
+    t->ways[which].task = t;
     *leg = (struct blk_req){.op = t->req->op,
                             .flags = which == LEG_NEW ? t->req->flags & ~(uint32_t)BLK_FAST : t->req->flags,
                             .offset = t->req->offset + t->done_bytes,
                             .length_bytes = t->length_bytes,
                             .done = leg_done};
-    leg->scratch[0].ptr = t;
     if (t->req->op == BLK_FLUSH)
         leg->offset = leg->length_bytes = 0;
     if (t->req->op == BLK_WRITE) {

@@ -28,7 +28,8 @@ bool volume_work_of(const struct mirror *m, const struct object *volume, struct 
     json_int_t size = json_integer_value(object_spec(volume, "size"));
     json_int_t scrub = json_integer_value(json_object_get(volume->value, "scrub"));
     bool ready = json_is_true(json_object_get(volume->state, "made")) &&
-                 !json_is_true(json_object_get(volume->value, "deleting")) && !volume_work_is_guests(m, volume);
+                 !json_is_true(json_object_get(volume->value, "deleting")) && !*member_text(volume->value, "move") &&
+                 !volume_work_is_guests(m, volume);
     if (ready && json_integer_value(json_object_get(volume->state, "bytes")) < size)
         w.grow_bytes = size;
     if (ready && json_integer_value(json_object_get(json_object_get(volume->state, "scrub"), "done")) < scrub)
