@@ -2,7 +2,7 @@
 """The bytes of volumes move to other nodes while guests write them, and with guests that move; whoever is killed on the
 way, one place has everything and is the volume; and nothing stays behind.
 
-    n1, n2, n3 --- bridge of the test       each a network namespace with a droverd of its own; n1 has the etcd"""
+    n1, n2, n3, n4 --- bridge of the test       each a network namespace with a droverd of its own; n1 has the etcd"""
 import json
 import os
 import signal
@@ -24,10 +24,12 @@ STILL = 'for i in 1 3 5 7 9 11 13 15; do dd if=/dev/vda bs=1M skip=$i count=1 2>
 
 
 class Moves(ThreeNodes):
+    count = 4
+
     @classmethod
     def prepare(cls):
         super().prepare()
-        cls.n1, cls.n2, cls.n3 = cls.nodes
+        cls.n1, cls.n2, cls.n3, cls.n4 = cls.nodes
 
     # ---- objects ----
 
@@ -140,6 +142,39 @@ class Moves(ThreeNodes):
         until('the old bytes are gone', lambda: len(self.files(self.n1)) == len(before) - 1)
         self.starts('plain', self.n1, address)
         self.assertEqual(self.sum(self.n1.console('plain', STILL)), still)
+
+    # ---- members ----
+
+    def test_member(self):
+        """Each of two members goes to another node under the guest's load, and none is missing at any time."""
+        self.volume('pair', '32M', '--layout', 'raid1:2', '--pools', 'p1', '--pools', 'p2', '--witness', 'p4')
+        self.guest('pair', self.n1)
+        still = self.begin_load('pair', self.n1)
+        self.assertIn('0 on %s, 1 on %s' % (self.n1.name, self.n2.name),
+                      self.refuses('volume', 'move', 'pair', '--to', self.n3.name))
+        self.assertIn('where another member or the witness is',
+                      self.refuses('volume', 'move', 'pair', '--member', '0', '--to', self.n2.name))
+        self.move('pair', self.n3.name, '--member', '0')
+        state = self.show('volume', 'pair')['state']
+        self.assertEqual([m['pool'] for m in state['members']], ['p3', 'p2'])
+        self.assertEqual(state['health'], 'good')
+        self.assertEqual([m['condition'] for m in state['members']], ['in-sync', 'in-sync'])
+        until('the old bytes are gone', lambda: not self.files(self.n1))
+        self.move('pair', self.n1.name, '--member', '1')
+        self.beats('pair', self.n1)
+        # what moved is what serves
+        self.n2.end()
+        self.beats('pair', self.n1)
+        self.n2.start()
+        self.end_load('pair', self.n1, still)
+        self.n1.do('volume', 'scrub', 'pair', '--wait')
+        scrub = self.show('volume', 'pair')['state']['scrub']
+        self.assertEqual((scrub['repaired'], scrub['unreadable']), (0, 0))
+        self.assertFalse([w for n in self.nodes for w in n.log_text().splitlines() if 'is missing' in w])
+        self.n1.do('guest', 'stop', 'pair', '--force', '--wait')
+        self.move('pair', self.n2.name, '--member', '1')
+        self.n1.do('volume', 'scrub', 'pair', '--wait')
+        self.assertEqual(self.show('volume', 'pair')['state']['scrub']['unreadable'], 0)
 
 
 if __name__ == '__main__':
