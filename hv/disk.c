@@ -42,11 +42,26 @@ static void open_stack(void *context)
     o->disk->volume.io = p->io;
 }
 
+static void flushed(struct blk_req *req)
+{
+    CONTAINER_OF(req, struct disk, flush)->flushing = false;
+}
+
+/* One that waits for what is decided elsewhere (nbd/move.h) is not waited for: whoever is to tell that must be heard.
+ */
 static void flush_stack(void *context)
 {
     struct opening *o = context;
-    struct blk *blk = o->disk->blk;
-    o->rc = blk && !blk_read_only(blk) ? blk_now(blk, BLK_FLUSH, 0, 0, NULL, 0) : 0;
+    struct disk *d = o->disk;
+    o->rc = d->flushing ? -EBUSY : 0;
+    if (d->flushing || !d->blk || blk_read_only(d->blk))
+        return;
+    d->flush = (struct blk_req){.op = BLK_FLUSH, .done = flushed};
+    d->flushing = true;
+    blk_submit(d->blk, &d->flush);
+    while (d->flushing && !disk_move_waits(d->blk))
+        loop_step(io_thread_loop(d->parts.io));
+    o->rc = d->flushing ? -ETIMEDOUT : d->flush.result;
 }
 
 static void close_stack(void *context)
@@ -69,6 +84,8 @@ static void count(void *context)
     struct counting *c = context;
     if (!c->disk->blk) {
         c->json = json_pack("{s:i, s:i}", "disk", (int)c->disk->parts.index, "slot", (int)c->slot);
+        if (c->json && disk_moves(c->disk))
+            json_object_set_new(c->json, "move", json_pack("{s:s}", "phase", "closed"));
         return;
     }
     c->json = json_pack("{s:i, s:i, s:s, s:I}", "disk", (int)c->disk->parts.index, "slot", (int)c->slot, "stack",

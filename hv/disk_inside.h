@@ -18,6 +18,8 @@ struct disk {
     struct virtio_pci *pci;
     struct virtio_blk_resize resize;
     bool resizing;
+    struct blk_req flush; /* the I/O thread's */
+    bool flushing;
     struct disk_volume volume;
     uint64_t completed; /* when disk_stands_still() was last asked */
 };

@@ -82,6 +82,15 @@ static struct blk *layer_of(struct blk *top)
     return found;
 }
 
+bool disk_move_waits(struct blk *top)
+{
+    struct move_status s = {.waits = false};
+    struct blk *move = layer_of(top);
+    if (move)
+        move_status(move, &s);
+    return s.waits;
+}
+
 struct deciding {
     struct disk *disk;
     bool settles, there;

@@ -26,6 +26,8 @@ bool disk_moves(const struct disk *disk);
 int disk_move_settle(struct disk *disk, struct err *err);
 int disk_move_end(struct disk *disk, bool there, struct err *err);
 
+/* On the I/O thread: a change waits until it is told what was decided. */
+bool disk_move_waits(struct blk *top);
 /* On the I/O thread, of what is open: {"phase", "done_bytes", "total_bytes", "waits", "reason", "member", "uri"}, of
  * the new place the last; NULL: nothing moves. */
 struct json_t *disk_move_json(struct blk *top, const struct disk_files *files);

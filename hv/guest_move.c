@@ -13,6 +13,7 @@
 #include "hv/disk.h"
 #include "hv/disk_move.h"
 #include "hv/guest_inside.h"
+#include "nbd/blk.h"
 #include "node/base/err.h"
 #include "node/base/log.h"
 
@@ -47,6 +48,9 @@ static int rest(struct guest *g, struct err *err)
 
 static int begin(struct guest *g, struct disk *disk, const json_t *body, struct err *err)
 {
+    if (!g->config->connects && !(board_needs(g->board) & BLK_NEEDS_SOCKETS))
+        return err_set(err, ENOTSUP,
+                       "the guest was started without the right to connect to servers: stop and start it");
     if (disk_is_resizing(disk))
         return err_set(err, EBUSY, "the disk is being resized, or its volume changed");
     int rc = disk_move_begin(disk, body, err);

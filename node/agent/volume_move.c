@@ -64,6 +64,17 @@ const struct object *volume_move_of(const struct mirror *m, const struct object 
     return move && move->value ? move : NULL;
 }
 
+const struct object *volume_move_of_guest(const struct mirror *m, const struct object *guest)
+{
+    const json_t *disks = object_spec(guest, "disks");
+    for (size_t i = 0; i < json_array_size(disks); i++) {
+        const struct object *v = mirror_named(m, OBJECT_VOLUME, member_text(json_array_get(disks, i), "volume"));
+        if (v && volume_move_of(m, v))
+            return volume_move_of(m, v);
+    }
+    return NULL;
+}
+
 const struct object *volume_move_volume(const struct mirror *m, const struct object *move)
 {
     const struct object *o = mirror_find(m, OBJECT_VOLUME, object_spec_text(move, "volume_id"));

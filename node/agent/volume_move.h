@@ -62,6 +62,8 @@ const struct object *volume_move_of(const struct mirror *mirror, const struct ob
 const struct object *volume_move_volume(const struct mirror *mirror, const struct object *move); /* or NULL */
 /* The new bytes, until the switch-over; NULL: they are gone. */
 const struct object *volume_move_member(const struct mirror *mirror, const struct object *move);
+/* The first of a guest's volumes that is on its way; NULL: none is. */
+const struct object *volume_move_of_guest(const struct mirror *mirror, const struct object *guest);
 /* Where the new bytes are served; "": not yet. */
 const char *volume_move_uri(const struct mirror *mirror, const struct object *move);
 /* The node that does the work: that of the volume's guest, if one runs or is to, else the one that has the old bytes,

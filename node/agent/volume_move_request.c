@@ -14,6 +14,7 @@
 #include "node/agent/objects.h"
 #include "node/agent/record_name.h"
 #include "node/agent/task.h"
+#include "node/agent/volume_member.h"
 #include "node/agent/volume_move.h"
 #include "node/agent/volume_move_change.h"
 #include "node/agent/volume_move_place.h"
@@ -61,6 +62,9 @@ static void begin(struct api_call *call, struct cluster *cluster, const struct o
     snprintf(r->id, sizeof r->id, "%s", member_text(move, "id"));
     snprintf(r->task, sizeof r->task, "%s", member_text(task, "name"));
     change_put(change, OBJECT_TASK, member_text(task, "id"), task, 0);
+    const struct object *guest = volume_guest(cluster_mirror(cluster), volume);
+    if (guest) /* which does not begin to migrate at the same time */
+        change_check(change, OBJECT_GUEST, guest->id, guest->revision);
     volume_move_put(change, volume, move);
     change_commit(change, made, r);
 }

@@ -120,11 +120,10 @@ static enum volume_move_process process_named(const char *phase)
     static const struct {
         const char *phase;
         enum volume_move_process is;
-    } names[] = {{"copying", VOLUME_MOVE_COPIES},
-                 {"synced", VOLUME_MOVE_SYNCED},
-                 {"settled", VOLUME_MOVE_HOLDS},
-                 {"there", VOLUME_MOVE_HOLDS},
-                 {"here", VOLUME_MOVE_GAVE_UP}};
+    } names[] = {
+        {"copying", VOLUME_MOVE_COPIES}, {"synced", VOLUME_MOVE_SYNCED},
+        {"settled", VOLUME_MOVE_HOLDS},  {"there", VOLUME_MOVE_HOLDS},
+        {"here", VOLUME_MOVE_GAVE_UP},   {"closed", VOLUME_MOVE_UNKNOWN} /* the guest is handed over, or stands */};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(phase, names[i].phase))
             return names[i].is;
@@ -468,7 +467,7 @@ static void look_at(struct conducted *c, const struct object *move)
     struct volume_move_decision d = volume_move_decide(&view);
     if (clock_ms() >= c->again_ms)
         act(c, move, &d);
-    if (!c->told)
+    if (!c->told && c->process != VOLUME_MOVE_UNKNOWN)
         report_state(c->all->report, OBJECT_VOLUME_MOVE, c->id, state_of(c, move, phase_now(c), ""));
 }
 

@@ -176,6 +176,61 @@ class Moves(ThreeNodes):
         self.n1.do('volume', 'scrub', 'pair', '--wait')
         self.assertEqual(self.show('volume', 'pair')['state']['scrub']['unreadable'], 0)
 
+    # ---- what goes wrong on the way ----
+
+    def begin(self, volume, to):
+        """A move that takes its time; its task, once something is copied."""
+        task = self.n1.do('volume', 'move', volume, '--to', to)['task']
+        until('something is copied', lambda: self.last(volume)['state'].get('done_bytes'))
+        return task
+
+    def test_cancel_and_refusals(self):
+        self.volume('slow', '96M', '--pool', 'p1', '--resync-rate', '4M')
+        self.guest('slow', self.n1)
+        still = self.begin_load('slow', self.n1)
+        self.assertIn("there is no node 'n9'", self.refuses('volume', 'move', 'slow', '--to', 'n9'))
+        self.assertIn("there is no pool 'p9'", self.refuses('volume', 'move', 'slow', '--to', self.n2.name + ':p9'))
+        self.assertIn('is in pool p1 already', self.refuses('volume', 'move', 'slow', '--to', self.n1.name + ':p1'))
+        self.assertIn('has no members', self.refuses('volume', 'move', 'slow', '--member', '1', '--to', self.n2.name))
+        said = self.n1.do('volume', 'move', 'slow', '--to', self.n2.name, '--dry-run')
+        self.assertEqual((said['spec']['to'], said['state']['total_bytes']), ('p2', 96 << 20))
+        task = self.begin('slow', self.n2.name)
+        for words in (('volume', 'move', 'slow', '--to', self.n3.name), ('volume', 'resize', 'slow', '--size', '128M'),
+                      ('volume', 'delete', 'slow'), ('guest', 'migrate', 'slow', '--to', self.n3.name)):
+            self.assertIn('on its way', self.refuses(*words))
+        self.n1.do('task', 'cancel', task)
+        until('it has ended', lambda: self.last('slow')['state']['phase'] == 'cancelled')
+        until('the new bytes are gone', lambda: not self.files(self.n2))
+        self.assertEqual(self.show('volume', 'slow')['spec']['pool'], 'p1')
+        self.end_load('slow', self.n1, still)
+
+    def test_agent_killed(self):
+        self.volume('steady', '64M', '--pool', 'p1', '--resync-rate', '8M')
+        self.guest('steady', self.n2)
+        still = self.begin_load('steady', self.n2)
+        self.begin('steady', self.n3.name)
+        self.n2.end(signal.SIGKILL)
+        self.n2.start()
+        until('it is there', lambda: self.last('steady')['state']['phase'] == 'done')
+        self.assertEqual(self.show('volume', 'steady')['spec']['pool'], 'p3')
+        until('the old bytes are gone', lambda: not self.files(self.n1))
+        self.end_load('steady', self.n2, still)
+
+    def test_destination_killed(self):
+        self.volume('lonely', '64M', '--pool', 'p1', '--resync-rate', '4M')
+        self.guest('lonely', self.n1)
+        still = self.begin_load('lonely', self.n1)
+        self.begin('lonely', self.n3.name)
+        self.n3.end(signal.SIGKILL)
+        for pid in self.n3.pids():
+            os.kill(pid, signal.SIGKILL)
+        until('it stays', lambda: self.last('lonely')['state']['phase'] == 'failed')
+        self.beats('lonely', self.n1)
+        self.end_load('lonely', self.n1, still)
+        self.assertEqual(self.show('volume', 'lonely')['spec']['pool'], 'p1')
+        self.n3.start()
+        until('the new bytes are gone', lambda: not self.files(self.n3))
+
 
 if __name__ == '__main__':
     unittest.main(verbosity=2)
