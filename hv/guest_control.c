@@ -249,7 +249,8 @@ int guest_handle(struct control_handler *handler, struct control_request *reques
     case CONTROL_RESIZE:
         return resize(g, request->body, err);
     case CONTROL_VOLUME:
-        return change_volume(g, request->body, err);
+        return guest_move_takes(request->body) ? guest_move(g, request->body, err)
+                                               : change_volume(g, request->body, err);
     case CONTROL_CONSOLE:
         return adopt_console(g, request, err);
     case CONTROL_DISK_ADD:

@@ -130,18 +130,23 @@ static void try_again(struct loop_timer *timer)
     }
 }
 
-static void go_on(struct migrate_source_host *host)
+void guest_go_on(struct guest *g)
 {
-    struct guest *g = guest_of(host);
     struct err err;
-    state_free(g->handed_state);
-    g->handed_state = NULL;
     if (open_again(g, &err))
         return;
     log_error("%s: stands still, because its disks cannot be opened again: %s", g->config->name, err.text);
     control_event(g->control, "disks-closed", err.text);
     g->reopen_timer.fire = try_again;
     loop_timer_set(g->loop, &g->reopen_timer, clock_ns() + REOPEN_NS);
+}
+
+static void go_on(struct migrate_source_host *host)
+{
+    struct guest *g = guest_of(host);
+    state_free(g->handed_state);
+    g->handed_state = NULL;
+    guest_go_on(g);
 }
 
 static void source_changed(struct migrate_source_host *host, enum migrate_phase phase)

@@ -77,6 +77,8 @@ struct volume_events {
 struct blk *volume_in(struct blk *stack);
 void volume_status(const struct blk *volume, struct volume_status *status);
 void volume_listen(struct blk *volume, const struct volume_events *events);
+/* The stack of a member; NULL: it is not there. */
+struct blk *volume_member(const struct blk *volume, unsigned index);
 /* 0: as fast as the foreground allows. */
 void volume_set_resync_rate(struct blk *volume, uint64_t bytes_per_second);
 /* Compares all copies and checksums of the whole volume, repairs and counts; -EALREADY: it is doing so. */

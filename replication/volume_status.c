@@ -64,6 +64,12 @@ void volume_status(const struct blk *volume, struct volume_status *status)
     *status = s;
 }
 
+struct blk *volume_member(const struct blk *volume, unsigned index)
+{
+    const struct volume *v = blk_state(volume);
+    return v->members[index].blk;
+}
+
 void volume_listen(struct blk *volume, const struct volume_events *events)
 {
     struct volume *v = blk_state(volume);

@@ -61,6 +61,8 @@
 #include "node/agent/token.h"
 #include "node/agent/tokens.h"
 #include "node/agent/volume_unit.h"
+#include "node/agent/volume_move_request.h"
+#include "node/agent/volume_moves.h"
 #include "node/agent/volumes.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
@@ -108,6 +110,7 @@ struct agent {
     struct guests *guests;
     struct volumes *volumes;
     struct homes *homes;
+    struct volume_moves *volume_moves;
     struct pool_room *pool_room;
     struct images *images;
     struct networks *networks;
@@ -354,7 +357,8 @@ static int open_api(struct agent *a, struct err *err)
     a->migration_requests =
         a->forecasts ? migration_requests_new(a->cluster, a->forecasts, a->config->state, a->api, err) : NULL;
     a->balance_routes = a->migration_requests ? balance_routes_new(a->cluster, &a->balance_place, a->api, err) : NULL;
-    if (!a->balance_routes || tasks_add_routes(a->api, a->cluster, err))
+    if (!a->balance_routes || tasks_add_routes(a->api, a->cluster, err) ||
+        volume_move_request_add(a->cluster, a->api, err))
         return -EIO;
     a->http = http_server_new(a->loop, NULL, requested, a, err);
     if (!a->http)
@@ -474,7 +478,8 @@ static int begin(struct agent *a, struct err *err)
     a->volumes = a->guests ? volumes_new(a->cluster, a->report, &a->volume_place, err) : NULL;
     const struct volume_watch_place watch_place = {a->cluster, a->guests, &a->plan_place, a->audit};
     a->homes = a->volumes ? homes_new(a->loop, a->report, &watch_place, &a->volume_place, err) : NULL;
-    a->pool_room = a->homes ? pool_room_new(a->loop, a->cluster, a->report, err) : NULL;
+    a->volume_moves = a->homes ? volume_moves_new(a->loop, a->report, &watch_place, &a->volume_place, err) : NULL;
+    a->pool_room = a->volume_moves ? pool_room_new(a->loop, a->cluster, a->report, err) : NULL;
     a->images = a->pool_room ? images_new(a->cluster, a->report, &a->image_place, err) : NULL;
     a->networks = a->images ? networks_new(a->loop, a->worker, a->cluster, &a->plan_place, a->guests, err) : NULL;
     a->tasks = a->networks ? tasks_new(a->loop, a->cluster, a->report, err) : NULL;
@@ -707,6 +712,7 @@ static void close_parts(struct agent *a)
     boot_copies_free(a->boot_copies);
     networks_free(a->networks);
     guests_free(a->guests);
+    volume_moves_free(a->volume_moves);
     homes_free(a->homes);
     pool_room_free(a->pool_room);
     volumes_free(a->volumes);

@@ -381,6 +381,9 @@ int complete_volume_change(const struct mirror *m, const struct object *o, const
     if (wanted < is)
         return complete_refuse(e, 422, "too-small", "spec.size", "a volume only grows: it has %lld bytes",
                                (long long)is);
+    if (wanted > is && *member_text(o->value, "move"))
+        return complete_refuse(e, 409, "moves", "spec.size",
+                               "volume %s is on its way to another pool: wait until it is there", o->name);
     if (wanted > is && *object_spec_text(o, "layout"))
         if (check_growing(m, o, wanted, e))
             return -EINVAL;

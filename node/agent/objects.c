@@ -59,6 +59,7 @@ json_t *objects_view(const struct object *object)
     json_t *view = json_copy(object->value);
     json_object_del(view, "key"); /* wrapped as it is, nobody needs it */
     json_object_del(view, "replaced");
+    json_object_del(view, "data"); /* state.path and state.uri have it */
     json_object_del(view, "started");
     json_object_del(view, "scrub"); /* state.scrub says what came of it */
     json_object_set_new(view, "revision", json_integer((json_int_t)object->revision));
@@ -379,6 +380,15 @@ static bool may_change(struct api_call *call, const struct object *o)
     return false;
 }
 
+/* Its bytes are not on their way to another pool. */
+static bool stays(struct api_call *call, const struct object *o)
+{
+    if (o->kind != OBJECT_VOLUME || !*member_text(o->value, "move"))
+        return true;
+    api_error(call, 409, "moves", NULL, "volume %s is on its way to another pool: wait, or cancel the task", o->name);
+    return false;
+}
+
 static enum task_verb verb_of_change(const struct object *o, const json_t *spec)
 {
     const json_t *running = json_object_get(spec, "running");
@@ -474,7 +484,7 @@ static void delete (void *context, struct api_call *call)
     struct cluster *cluster = cluster_of(context);
     char user[128];
     const struct object *o = objects_wanted(call, cluster_mirror(cluster));
-    if (!o)
+    if (!o || !stays(call, o))
         return;
     if (kind_is_used(cluster_mirror(cluster), o, user, sizeof user)) {
         api_error(call, 409, "in-use", NULL, "%s %s is used by %s: delete that first", object_kind_name(o->kind),
@@ -522,7 +532,7 @@ static void remove_node(void *context, struct api_call *call)
 static const struct object *layout_wanted(struct api_call *call, const struct mirror *mirror)
 {
     const struct object *o = objects_wanted(call, mirror);
-    if (!o || !may_change(call, o))
+    if (!o || !may_change(call, o) || !stays(call, o))
         return NULL;
     if (volume_has_layout(o))
         return o;
@@ -674,7 +684,7 @@ static const struct schema_field stop_query[] = {
     {.name = NULL},
 };
 
-enum { ROUTE_COUNT = 45 };
+enum { ROUTE_COUNT = 47 };
 
 /* The schemas are those of kind.c, so the table is made at run time, once. */
 static struct route routes[ROUTE_COUNT];
@@ -684,7 +694,8 @@ static unsigned fill_routes(void)
     const struct kind *n = kind_of(OBJECT_NODE), *p = kind_of(OBJECT_POOL), *i = kind_of(OBJECT_IMAGE),
                       *v = kind_of(OBJECT_VOLUME), *w = kind_of(OBJECT_NETWORK), *g = kind_of(OBJECT_GUEST),
                       *t = kind_of(OBJECT_TASK), *j = kind_of(OBJECT_MIGRATION), *d = kind_of(OBJECT_DRILL),
-                      *ds = kind_of(OBJECT_DRILL_SCHEDULE), *b = kind_of(OBJECT_PLAN);
+                      *ds = kind_of(OBJECT_DRILL_SCHEDULE), *b = kind_of(OBJECT_PLAN),
+                      *vm = kind_of(OBJECT_VOLUME_MOVE);
     const struct route all[] = {
         LIST("node", "nodes", n->answer),
         SHOW("node", "nodes", n->answer),
@@ -724,6 +735,8 @@ static unsigned fill_routes(void)
         SHOW("task", "tasks", t->answer),
         LIST("migration", "migrations", j->answer),
         SHOW("migration", "migrations", j->answer),
+        LIST("volume-move", "volume-moves", vm->answer),
+        SHOW("volume-move", "volume-moves", vm->answer),
         LIST("drill", "drills", d->answer),
         SHOW("drill", "drills", d->answer),
         LIST("drill-schedule", "drill-schedules", ds->answer),

@@ -59,7 +59,7 @@ int spare_index(const struct mirror *m, const struct object *volume)
 {
     struct layout l;
     int away = SPARE_NONE;
-    if (!patience_s(volume) || !volume_layout(volume, &l) || !l.spare ||
+    if (*member_text(volume->value, "move") || !patience_s(volume) || !volume_layout(volume, &l) || !l.spare ||
         !json_is_true(json_object_get(volume->state, "made")) ||
         json_is_true(json_object_get(volume->value, "deleting")))
         return SPARE_NONE;

@@ -33,7 +33,8 @@ bool volume_work_of(const struct mirror *m, const struct object *volume, struct 
     json_int_t size = json_integer_value(object_spec(volume, "size"));
     json_int_t scrub = json_integer_value(json_object_get(volume->value, "scrub"));
     bool ready = json_is_true(json_object_get(volume->state, "made")) &&
-                 !json_is_true(json_object_get(volume->value, "deleting")) && !volume_work_is_guests(m, volume);
+                 !json_is_true(json_object_get(volume->value, "deleting")) && !*member_text(volume->value, "move") &&
+                 !volume_work_is_guests(m, volume);
     int small; /* one that is too small is made larger first */
     if (ready && json_integer_value(json_object_get(volume->state, "bytes")) < size &&
         volume_member_all_large(m, volume, &small))

@@ -27,7 +27,8 @@
  *     NET_REMOVE  {"net": N}                        running, paused    as DISK_REMOVE; "net-removed"
  *     VOLUME      {"disk": N, "verb": ...}          here               of a disk that is a volume over several
  *                                                                      members: "attach", "scrub", "rate", see
- *                                                                      hv/disk_volume.h
+ *                                                                      hv/disk_volume.h; of any disk: "move-begin",
+ *                                                                      "move-settle", "move-end", see hv/guest_move.c
  *     LEASE       {"until_ns": N}                   anything           CLOCK_BOOTTIME: the guest is frozen then, and
  *                                                                      goes on when it is extended (events "frozen",
  *                                                                      "thawed"); 0: it has no deadline any more;

@@ -197,7 +197,8 @@ static void is_told_by_its_home_only(void **state)
     assert_true(report_is_anothers(m, "n1", OBJECT_VOLUME, "v"));
     assert_false(report_is_anothers(m, "n3", OBJECT_VOLUME, "v"));
     assert_false(report_is_anothers(m, "n1", OBJECT_MEMBER, "a")); /* its own bytes */
-    assert_false(report_is_anothers(m, "n2", OBJECT_VOLUME, "plain"));
+    assert_false(report_is_anothers(m, "n1", OBJECT_VOLUME, "plain"));
+    assert_true(report_is_anothers(m, "n2", OBJECT_VOLUME, "plain")); /* its bytes have moved */
     assert_false(report_is_anothers(m, "n2", OBJECT_VOLUME, "gone"));
 }
 
