@@ -171,7 +171,8 @@ static void run_errand(struct loop_message *message)
 void migrate_crew_send(struct migrate_crew *c, struct migrate_errand *errand, void (*run)(void *context), void *context,
                        int eventfd)
 {
-    *errand = (struct migrate_errand){.message.deliver = run_errand, .run = run, .context = context, .eventfd = eventfd};
+    *errand =
+        (struct migrate_errand){.message.deliver = run_errand, .run = run, .context = context, .eventfd = eventfd};
     loop_post(c->loop, &errand->message);
 }
 

@@ -325,8 +325,8 @@ static int copy(struct migrate_source *m, struct migrate_sample *s, struct err *
         if (!migrate_source_enter(m, MIGRATE_PHASE_COPY))
             return err_set(err, ECANCELED, "the migration was cancelled");
         if (plan.step == MIGRATE_STEP_GIVE_UP)
-            return err_set(err, ETIME, "%s%s%s", plan.text, *m->late_why_not ? "; the destination has no post-copy: " : "",
-                           m->late_why_not);
+            return err_set(err, ETIME, "%s%s%s", plan.text,
+                           *m->late_why_not ? "; the destination has no post-copy: " : "", m->late_why_not);
         if (plan.step == MIGRATE_STEP_LATE) {
             pthread_mutex_lock(&m->lock);
             m->late = true;

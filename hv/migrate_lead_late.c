@@ -2,7 +2,8 @@
  * touches; the others are pushed meanwhile, over all connections. Nobody changes a page any more, so it matters to
  * nobody which connection it takes. Each worker reads from its connection what is needed before it sends anything else.
  *
- *     SERVING --a connection breaks--> all leave theirs --> BROKEN --resume: new ones, the list of the destination--> SERVING
+ *     SERVING --a connection breaks--> all leave theirs --> BROKEN --resume: new ones, the list of the destination-->
+ * SERVING
  *        '--COMPLETE, and go was said--> over
  *
  * A break before the guest may run there is as at any other time: it stays here (unless it is held). */
@@ -93,8 +94,8 @@ static int take_frame(struct migrate_source *m, unsigned stream, struct err *err
         return rc;
     if (f.type == MIGRATE_NEED)
         return send_needed(m, stream, f.number, err);
-    bool words = f.type == MIGRATE_READY || f.type == MIGRATE_STARTED || f.type == MIGRATE_COMPLETE ||
-                 f.type == MIGRATE_FAILED;
+    bool words =
+        f.type == MIGRATE_READY || f.type == MIGRATE_STARTED || f.type == MIGRATE_COMPLETE || f.type == MIGRATE_FAILED;
     if (!stream && words)
         return take_words(m, &f, err);
     if (!stream && f.type == MIGRATE_SYNCED && f.number == m->round)

@@ -24,7 +24,7 @@ struct migrate_link {
     uint64_t patience_ns;
     uint8_t *out; /* what is collected before it is encrypted */
     size_t out_bytes;
-    int failed;        /* 0, or the error that ended it */
+    int failed;                  /* 0, or the error that ended it */
     uint64_t waited_ns;          /* for the other side to take bytes */
     _Atomic uint64_t sent_bytes; /* before encryption */
 };

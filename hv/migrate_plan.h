@@ -43,7 +43,13 @@ struct migrate_sample {
     unsigned stalled_rounds; /* in a row that did not shrink */
 };
 
-enum migrate_step { MIGRATE_STEP_STOP, MIGRATE_STEP_COPY, MIGRATE_STEP_THROTTLE, MIGRATE_STEP_LATE, MIGRATE_STEP_GIVE_UP };
+enum migrate_step {
+    MIGRATE_STEP_STOP,
+    MIGRATE_STEP_COPY,
+    MIGRATE_STEP_THROTTLE,
+    MIGRATE_STEP_LATE,
+    MIGRATE_STEP_GIVE_UP
+};
 
 struct migrate_plan {
     enum migrate_step step;

@@ -18,7 +18,7 @@ static const char *const phase_names[MIGRATE_PHASE_COUNT] = {
     [MIGRATE_PHASE_COPY] = "copy",   [MIGRATE_PHASE_STOP] = "stop",
     [MIGRATE_PHASE_HELD] = "ready",  [MIGRATE_PHASE_GONE] = "gone",
     [MIGRATE_PHASE_DONE] = "done",   [MIGRATE_PHASE_UNCONFIRMED] = "unconfirmed",
-    [MIGRATE_PHASE_BACK] = "failed",  [MIGRATE_PHASE_LATE] = "post-copy",
+    [MIGRATE_PHASE_BACK] = "failed", [MIGRATE_PHASE_LATE] = "post-copy",
 };
 
 const char *migrate_phase_name(enum migrate_phase phase)
@@ -162,12 +162,12 @@ static void report_late(const struct migrate_source *m, const struct migrate_fig
 {
     uint64_t end = f->over_ns && m->over ? f->over_ns : clock_ns();
     double broken = (double)(f->broken_ns + (m->broken ? end - m->broken_since_ns : 0)) / 1e9;
-    json_object_update_new(
-        all, json_pack("{s:b, s:I, s:I, s:f, s:i, s:s, s:i, s:f}", "post-copy", 1, "bytes-left",
-                       (json_int_t)(m->missing.pages * MEMORY_PAGE_BYTES), "post-copy-bytes", (json_int_t)f->late_bytes,
-                       "post-copy-seconds", f->late_ns ? (double)(end - f->late_ns) / 1e9 : 0.0, "faults",
-                       (int)m->needs, "link", m->broken ? "broken" : "up", "breaks", (int)f->breaks, "broken-seconds",
-                       broken));
+    json_object_update_new(all, json_pack("{s:b, s:I, s:I, s:f, s:i, s:s, s:i, s:f}", "post-copy", 1, "bytes-left",
+                                          (json_int_t)(m->missing.pages * MEMORY_PAGE_BYTES), "post-copy-bytes",
+                                          (json_int_t)f->late_bytes, "post-copy-seconds",
+                                          f->late_ns ? (double)(end - f->late_ns) / 1e9 : 0.0, "faults", (int)m->needs,
+                                          "link", m->broken ? "broken" : "up", "breaks", (int)f->breaks,
+                                          "broken-seconds", broken));
     if (m->broken)
         json_object_set_new(all, "link-reason", json_string(m->cut_why.text));
     if (f->longest_wait_ns)

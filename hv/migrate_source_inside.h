@@ -1,5 +1,6 @@
 /* The inside of struct migrate_source, for migrate_source.c (its life, as the main loop sees it), migrate_round.c (what
- * workers do of a round), migrate_lead.c (the protocol) and migrate_lead_late.c (what follows a guest that has gone). */
+ * workers do of a round), migrate_lead.c (the protocol) and migrate_lead_late.c (what follows a guest that has gone).
+ */
 #ifndef HV_MIGRATE_SOURCE_INSIDE_H
 #define HV_MIGRATE_SOURCE_INSIDE_H
 

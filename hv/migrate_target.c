@@ -24,8 +24,8 @@
 enum { GREET_S = 5, SILENCE_S = 30, GO_S = 15, LINGER_S = 1 };
 
 static const char *const phase_names[] = {
-    [MIGRATE_TARGET_LISTEN] = "listen", [MIGRATE_TARGET_COPY] = "copy", [MIGRATE_TARGET_OPEN] = "open",
-    [MIGRATE_TARGET_HELD] = "ready",    [MIGRATE_TARGET_RUN] = "done",  [MIGRATE_TARGET_OVER] = "failed",
+    [MIGRATE_TARGET_LISTEN] = "listen",  [MIGRATE_TARGET_COPY] = "copy", [MIGRATE_TARGET_OPEN] = "open",
+    [MIGRATE_TARGET_HELD] = "ready",     [MIGRATE_TARGET_RUN] = "done",  [MIGRATE_TARGET_OVER] = "failed",
     [MIGRATE_TARGET_LATE] = "post-copy",
 };
 
@@ -343,7 +343,8 @@ static int take_over(struct migrate_target *t, const json_t *last, struct err *e
     enter(t, MIGRATE_TARGET_OPEN);
     migrate_crew_on_main(t->crew, migrate_target_load, &c);
     if (!c.rc && t->hold)
-        migrate_target_mark(t, MIGRATE_TARGET_HELD); /* before the source hears of it: its agents may be quicker than this thread */
+        migrate_target_mark(
+            t, MIGRATE_TARGET_HELD); /* before the source hears of it: its agents may be quicker than this thread */
     json_t *words = json_object();
     int rc = c.rc ? c.rc : migrate_words_put(l, MIGRATE_READY, 0, words, err);
     rc = rc ? rc : t->hold ? wait_go_of_agent(t, err) : wait_go_of_source(t, err);

@@ -38,7 +38,7 @@ enum migrate_target_phase {
 };
 
 struct migrate_target_host { /* all on the main loop */
-    int late_fd; /* of late_pages_open(), lent; -1: pages cannot come after the guest */
+    int late_fd;             /* of late_pages_open(), lent; -1: pages cannot come after the guest */
     /* facts: of the source, foreign. -ENOTSUP with a text that lists everything that does not fit. */
     int (*judge)(struct migrate_target_host *host, const struct json_t *facts, struct err *err);
     /* Disks are opened and the state is put in place. last: of the source's stop(), foreign. */

@@ -1,5 +1,5 @@
-/* The inside of struct migrate_target, for migrate_target.c (up to a guest that runs) and migrate_target_late.c (pages that
- * come after it). */
+/* The inside of struct migrate_target, for migrate_target.c (up to a guest that runs) and migrate_target_late.c (pages
+ * that come after it). */
 #ifndef HV_MIGRATE_TARGET_INSIDE_H
 #define HV_MIGRATE_TARGET_INSIDE_H
 
@@ -50,9 +50,9 @@ struct migrate_target {
     bool over;
 
     /* post-copy: migrate_target_late.c */
-    bool may_late;  /* both sides are ready for it */
-    bool late_on;   /* under lock, as all up to `errand`: missing pages are waited for */
-    bool complete;  /* none is any more */
+    bool may_late; /* both sides are ready for it */
+    bool late_on;  /* under lock, as all up to `errand`: missing pages are waited for */
+    bool complete; /* none is any more */
     unsigned attempt, attempts[MIGRATE_STREAMS_MAX]; /* connections have broken so often; ... when each one came */
     struct migrate_wait waits[MIGRATE_WAITS_MAX];
     unsigned wait_count;

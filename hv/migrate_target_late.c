@@ -1,12 +1,12 @@
 /* Post-copy, the destination's side: the guest runs, and misses pages. Whoever touches one waits (late_pages.h); the
  * worker that hears of it asks for it over its own connection, and whatever comes over any of them is put in its place.
  *
- *     COPY --FINAL--> what is missing is dropped and waited for --> load --> READY, go --> the guest runs --+--> complete
- *                                                        breaks: connections are taken anew, RESUME, the list <--'
+ *     COPY --FINAL--> what is missing is dropped and waited for --> load --> READY, go --> the guest runs --+-->
+ * complete breaks: connections are taken anew, RESUME, the list <--'
  *
  * Loading touches the guest's memory: the main loop may wait for pages then, and later, too. So this thread waits for
- * the main loop only while it serves. Where a page cannot be put in its place any more the process ends: nobody could go
- * on without it. */
+ * the main loop only while it serves. Where a page cannot be put in its place any more the process ends: nobody could
+ * go on without it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -174,7 +174,8 @@ static int take_frame(struct migrate_target *t, unsigned stream, struct err *err
     }
 }
 
-/* Until something holds, which the leader alone waits for. until_ns: 0: for as long as the connection says something. */
+/* Until something holds, which the leader alone waits for. until_ns: 0: for as long as the connection says something.
+ */
 static int serve(struct migrate_target *t, unsigned stream, bool (*holds)(struct migrate_target *t), uint64_t until_ns,
                  struct err *err)
 {
@@ -338,8 +339,8 @@ static void finish(struct migrate_target *t)
         madvise(memory_slot(t->memory, i)->host, memory_slot(t->memory, i)->bytes, MADV_HUGEPAGE);
     pthread_mutex_lock(&t->lock);
     t->complete = true;
-    json_t *words = json_pack("{s:I, s:f}", "faults", (json_int_t)t->faults, "longest-wait-ms",
-                              (double)t->longest_ns / 1e6);
+    json_t *words =
+        json_pack("{s:I, s:f}", "faults", (json_int_t)t->faults, "longest-wait-ms", (double)t->longest_ns / 1e6);
     pthread_cond_broadcast(&t->turn);
     pthread_mutex_unlock(&t->lock);
     put_words(t, MIGRATE_COMPLETE, words, &ignored); /* who does not hear it finds nobody who listens */

@@ -24,8 +24,8 @@
  * Post-copy (from version 3 on, where HELLO and WELCOME have "post-copy": true): the guest goes before its last pages.
  *
  *     connection 0      MISSING ..., STATE ..., FINAL {"post-copy": true, ...} >
- *     the others        LATE -------------------------->                       (what follows are pages that were missing)
- *     all connections   <----------------------------------- NEED ...          (somebody waits for that page)
+ *     the others        LATE -------------------------->                       (what follows are pages that were
+ * missing) all connections   <----------------------------------- NEED ...          (somebody waits for that page)
  *                       PAGES, PACKED, ZEROES ... ------>                      (needed ones first)
  *     connection 0      <----------------------------------- READY, later STARTED, as above
  *                       GO ------------------------------>
@@ -56,8 +56,8 @@ enum {
     MIGRATE_RUN_BYTES = MIGRATE_RUN_PAGES * 4096,
     MIGRATE_JSON_MAX = 256 << 10,
     MIGRATE_MISSING_BYTES = 64 << 10, /* of one MISSING: a bit per page */
-    MIGRATE_COUNT_BYTES = 4,  /* of pages, in ZEROES and PACKED */
-    MIGRATE_CHUNK_SHIFT = 21, /* pages of one chunk stay together on one connection */
+    MIGRATE_COUNT_BYTES = 4,          /* of pages, in ZEROES and PACKED */
+    MIGRATE_CHUNK_SHIFT = 21,         /* pages of one chunk stay together on one connection */
 };
 
 enum migrate_type {
@@ -74,7 +74,7 @@ enum migrate_type {
     MIGRATE_GO,
     MIGRATE_STARTED,
     MIGRATE_FAILED,
-    MIGRATE_PACKED, /* number: GPA; u32 count of pages, which follow in fewer bytes as one zstd frame */
+    MIGRATE_PACKED,  /* number: GPA; u32 count of pages, which follow in fewer bytes as one zstd frame */
     MIGRATE_MISSING, /* number: GPA of the first of 64 n pages; n u64 of bits, the lowest for the first page */
     MIGRATE_LATE,
     MIGRATE_NEED, /* number: GPA of a page */
