@@ -140,6 +140,8 @@ static int say_go(struct migrate_source *m, struct err *err)
 {
     struct migrate_frame f = {MIGRATE_GO, 0, 0};
     int rc = go(m, err);
+    if (m->complete) /* with hold: it has run for long */
+        return rc;
     rc = rc ? rc : migrate_link_put(&m->links[0], &f, NULL, err);
     return rc ? rc : migrate_link_flush(&m->links[0], err);
 }
@@ -167,14 +169,14 @@ static int decide(struct migrate_source *m, bool *done, struct err *err)
 /* An answer is due: silence is a break. */
 static bool is_due(const struct migrate_source *m)
 {
-    return !m->ready || (m->gone && (!m->started || !m->missing.pages));
+    return !m->complete && (!m->ready || (m->gone && (!m->started || !m->missing.pages)));
 }
 
 /* ---- a connection ---- */
 
 static int rest(struct migrate_source *m, unsigned stream, uint64_t *heard_ns, struct err *err)
 {
-    struct pollfd fds[3] = {{.fd = m->links[stream].fd, .events = POLLIN},
+    struct pollfd fds[3] = {{.fd = m->complete ? -1 : m->links[stream].fd, .events = POLLIN},
                             {.fd = m->wake, .events = POLLIN},
                             {.fd = stream ? -1 : m->nudge, .events = POLLIN}};
     uint64_t patience_ms = m->request.patience_ns / NS_PER_MS + 1, n;
@@ -199,7 +201,7 @@ static int serve(struct migrate_source *m, unsigned stream, struct err *err)
     int rc = 0;
     migrate_link_keep_short(l);
     while (!rc) {
-        while (!rc && migrate_link_has_input(l)) {
+        while (!rc && !m->complete && migrate_link_has_input(l)) {
             rc = take_frame(m, stream, err);
             heard_ns = clock_ns();
         }
@@ -223,11 +225,14 @@ static int begin_serving(struct migrate_source *m, unsigned stream, struct err *
 
 /* ---- breaks ---- */
 
-/* This worker's connection is done with. If it broke, all others are: whoever waits for one of them returns. */
+/* This worker's connection is done with. If it broke, all others are: whoever waits for one of them returns. When
+ * nothing is left to be sent, the destination may have ended it because all is there: the leader is told, or waits in
+ * vain. */
 static void leave(struct migrate_source *m, unsigned stream, int rc, const struct err *err)
 {
     pthread_mutex_lock(&m->lock);
-    if (rc != -ECANCELED && !m->late_over) {
+    bool end = stream && (m->complete || !m->missing.pages);
+    if (rc != -ECANCELED && !m->late_over && !end) {
         if (!m->cut)
             m->cut_why = *err;
         m->cut = true;

@@ -65,7 +65,8 @@ struct migrate_source {
 
     /* Post-copy. The leader's: */
     bool may_late; /* both sides are ready for it */
-    bool ready, started, complete, gone;
+    bool ready, started, gone;
+    atomic_bool complete; /* of its connections nothing is expected any more */
     uint64_t final_ns;
     char late_why_not[160]; /* the destination's reason */
     struct migrate_missing missing;

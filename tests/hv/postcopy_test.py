@@ -107,7 +107,9 @@ class Moves(Late):
         g.ctl('migrate-cancel')
         self.told(ours, 'failed')
         ours.close()
-        self.stays(g, there, 'was cancelled')
+        self.ended(there, 1)
+        self.until(lambda: g.ctl('status')['state'] == 'running')  # it had to wait for its disk
+        self.stays(g, None, 'was cancelled')
         self.check_load(g)
         self.finish(g)
 
@@ -134,6 +136,7 @@ class Faults(Late):
         self.addCleanup(self.ours.close)
         migrate(self.source, self.link.port, self.key_path, *LATE)
         self.told(self.ours, 'post-copy')
+        self.until(lambda: self.there.ctl('status')['state'] == 'running')  # what follows is nothing of a GO that is lost
 
     def broken(self):
         return self.source.ctl('migration')['link'] == 'broken'
