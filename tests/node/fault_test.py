@@ -198,13 +198,13 @@ class Faults(failover_test.Failover):
         subprocess.run(['cp', '-a', kept + '/.', self.n2.state], check=True)
         self.n2.start()
         junk = os.path.join(self.n2.state, 'junk')
-        with open(junk, 'wb') as f:
-            try:
-                while True:
-                    f.write(b'x' * 65536)
-                    f.flush()
-            except OSError:
-                pass
+        with open(junk, 'wb', buffering=0) as f:
+            for size in (65536, 1024): # to the last page
+                try:
+                    while f.write(b'x' * size) == size:
+                        pass
+                except OSError:
+                    pass
         done = self.n2.cli('network', 'create', 'no', '--subnet', '10.9.0.0/24')
         self.assertEqual(done.returncode, 1)
         self.assertIn('No space left', done.stderr)
