@@ -259,7 +259,8 @@ void guest_migrate_end(struct guest *g)
     guest_look_end(g);
     loop_timer_clear(g->loop, &g->reopen_timer);
     if (g->source && !migrate_source_is_over(g->source))
-        migrate_source_cancel(g->source, &ignored);
+        if (migrate_source_cancel(g->source, &ignored))
+            migrate_source_abandon(g->source);
     if (g->target && !migrate_target_is_over(g->target))
         migrate_target_cancel(g->target);
     while (g->crew && !g->filling && migrate_crew_works(g->crew))

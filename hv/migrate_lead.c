@@ -454,9 +454,15 @@ static void say_why(struct migrate_source *m)
 {
     struct migrate_link *l = &m->links[0];
     struct err ignored;
-    if (!migrate_link_is_open(l) || l->out_bytes || (l->failed && l->failed != -ECANCELED))
+    if (!migrate_link_is_open(l) || (l->out_bytes && !m->attempt) || (l->failed && l->failed != -ECANCELED))
         return;
     l->failed = 0;
+    if (l->out_bytes) { /* whole frames, of which a part may be under way */
+        l->wake = -1;
+        l->patience_ns = 1000ull * NS_PER_MS;
+        if (migrate_link_flush(l, &ignored))
+            return;
+    }
     json_t *words = json_pack("{s:s}", "text", m->why.text);
     migrate_words_put(l, MIGRATE_FAILED, 0, words, &ignored);
     json_decref(words);

@@ -90,7 +90,7 @@ static void ended(void *context)
     for (unsigned i = 0; i < m->request.streams; i++)
         migrate_link_close(&m->links[i]);
     if (before == MIGRATE_PHASE_LATE)
-        phase = MIGRATE_PHASE_DONE;
+        phase = m->rc ? MIGRATE_PHASE_UNCONFIRMED : MIGRATE_PHASE_DONE;
     else if (before == MIGRATE_PHASE_GONE)
         phase = m->rc && !m->request.hold ? MIGRATE_PHASE_UNCONFIRMED : MIGRATE_PHASE_DONE;
     else
@@ -137,6 +137,15 @@ int migrate_source_cancel(struct migrate_source *m, struct err *err)
         return err_set(err, EBUSY, "too late, the guest has been handed over");
     migrate_crew_nudge(m->wake);
     return 0;
+}
+
+void migrate_source_abandon(struct migrate_source *m)
+{
+    pthread_mutex_lock(&m->lock);
+    m->cancelled = true;
+    pthread_cond_broadcast(&m->turn);
+    pthread_mutex_unlock(&m->lock);
+    migrate_crew_nudge(m->wake);
 }
 
 int migrate_source_resume(struct migrate_source *m, const int *fds, unsigned count, struct err *err)

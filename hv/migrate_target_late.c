@@ -457,7 +457,7 @@ bool migrate_target_again(struct migrate_target *t, unsigned stream)
     pthread_mutex_lock(&t->lock);
     bool again = t->late_on && !t->rc && !t->cancelled && !t->complete;
     if (again && t->attempts[stream] == t->attempt) {
-        for (unsigned i = 0; i < t->streams; i++)
+        for (unsigned i = 0; t->begun && i < t->streams; i++) /* before, the source may still say why */
             if (t->taken[i] && t->attempts[i] == t->attempt)
                 shutdown(t->links[i].fd, SHUT_RDWR);
         t->attempt++;
