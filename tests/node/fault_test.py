@@ -98,7 +98,7 @@ class Faults(failover_test.Failover):
 
         def waits():
             status = self.n1.do('ha', 'status')
-            return next((g['reason'] for g in status.get('waiting', []) if g.get('guest') == 'twice'), None)
+            return next((g['reason'] for g in status['guests'] if g['guest'] == 'twice' and not g['next']), None)
         reason = until('it says why', waits)
         self.assertIn('member', reason)
         self.assertEqual(self.processes('twice'), [])
