@@ -111,7 +111,10 @@ static int take_head(struct stream *s, const char *key, long *status, struct err
     if (!websocket_key_accept(key, accept))
         return err_set(err, EIO, "SHA-1 does not work");
     if (*status != 101)
-        return err_set(err, EACCES, "%s", *status == 404 ? "there is no such guest" : "it is refused");
+        return err_set(err, EACCES, "%s",
+                       *status == 404   ? "there is no such guest"
+                       : *status == 409 ? "it does not run, or somebody is at its console"
+                                        : "it is refused");
     if (!strcasestr((char *)s->in, accept))
         return err_set(err, EPROTO, "this is no droverd");
     size_t head = (size_t)((unsigned char *)end + 4 - s->in);

@@ -89,24 +89,34 @@ class Node:
         return json.loads(done.stdout) if done.stdout else None
 
     def console(self, guest, *lines):
-        """Says lines to a guest's console; what it prints until it has done them all."""
+        """Says lines to a guest's console; what it prints until it has done them all. Whoever was there before may not have
+        left altogether: it is refused then, before anything was said."""
+        return until('somebody has the console', lambda: self.console_once(guest, lines))
+
+    def console_once(self, guest, lines):
         env = dict(os.environ, DROVER_API='unix:' + os.path.join(self.run, 'api.sock'))
         console = subprocess.Popen([DROVER, 'guest', 'console', guest], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=subprocess.DEVNULL, env=env, bufsize=0)
+                                   stderr=subprocess.PIPE, env=env, bufsize=0)
         text = b''
         try:
             for line in lines:
                 done = text.count(b'guest: done')
-                console.stdin.write(line.encode() + b'\n')
+                try:
+                    console.stdin.write(line.encode() + b'\n')
+                except BrokenPipeError:
+                    pass
                 while text.count(b'guest: done') == done:
                     data = os.read(console.stdout.fileno(), 4096)
-                    assert data, 'the console ended: %r' % text[-500:]
+                    said = b'' if data or text else console.stderr.read()
+                    if b'somebody is at its console' in said:
+                        return None
+                    assert data, 'the console ended: %r %r' % (text[-500:], said)
                     text += data
         finally:
             console.kill()
             console.wait()
-            console.stdin.close()
-            console.stdout.close()
+            for stream in (console.stdin, console.stdout, console.stderr):
+                stream.close()
         return text.decode('utf-8', 'replace')
 
     def log_text(self):
