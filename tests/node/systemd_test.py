@@ -81,10 +81,14 @@ class Machine:
                 pass
         return None
 
+    def enter(self, *command, spaces=('-a',), **more):
+        """Runs it in there: in all of its namespaces, or in these."""
+        return subprocess.run(['nsenter', '-t', str(self.leader), *spaces, '--', *command], stdin=subprocess.DEVNULL, timeout=300,
+                              env={'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C.UTF-8', 'DEBIAN_FRONTEND': 'noninteractive'},
+                              **more)
+
     def sh(self, script):
-        done = subprocess.run(['nsenter', '-t', str(self.leader), '-a', '--', 'sh', '-ec', script], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=300,
-                              env={'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C.UTF-8', 'DEBIAN_FRONTEND': 'noninteractive'})
+        done = self.enter('sh', '-ec', script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
         assert done.returncode == 0, '%s: %s' % (script, done.stdout)
         return done.stdout
 
@@ -132,13 +136,11 @@ class Systemd(unittest.TestCase):
         """An agent answers, and has taken over the guest's process as it was."""
         g = until('the guest is seen', lambda: (lambda g: g['state'].get('phase') == 'running' and g)(self.guest()))
         self.assertEqual(g['state']['pid'], pid)
-        until('the guest answers', lambda: subprocess.run(
-            ['nsenter', '-t', str(self.machine.leader), '--net', 'ping', '-c1', '-W1', '10.7.0.2'], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL).returncode == 0)
+        until('the guest answers', lambda: self.machine.enter('ping', '-c1', '-W1', '10.7.0.2', spaces=('--net',),
+                                                              stdout=subprocess.DEVNULL).returncode == 0)
 
     def answers(self):
-        return subprocess.run(['nsenter', '-t', str(self.machine.leader), '-a', '--', 'drover', 'cluster', 'status'],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+        return self.machine.enter('drover', 'cluster', 'status', stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
     def test_life(self):
         sh, drover = self.machine.sh, self.machine.drover
