@@ -85,12 +85,28 @@ static int read_four(struct reading *r, json_t *object, const char *key, double 
     return 0;
 }
 
+/* What the balancer may do with it of its own accord. */
+static int read_mode(struct reading *r, json_t *object, enum model_mode *mode)
+{
+    static const char *const words[] = {"", "automatic", "advise", "off"};
+    const char *text = "";
+    if (json_text_string(&r->text, object, "balance", &text) < 0)
+        return -EINVAL;
+    for (int i = MODE_UNSAID; i <= MODE_OFF; i++)
+        if (!strcmp(text, words[i])) {
+            *mode = (enum model_mode)i;
+            return 0;
+        }
+    return json_text_refuse(&r->text, "balance", "'%s': automatic, advise or off is needed", text);
+}
+
 static int read_node(struct reading *r, json_t *object)
 {
-    static const char *const keys[] = {
-        "name",       "site",      "rack",      "state",        "cpus",    "memory",   "memory_own", "memory_free",
-        "disk",       "disk_free", "disk_rate", "network_rate", "link",    "networks", "pools",      "cpu_models",
-        "vcpu_ratio", "pressure",  "stalled",   "age",          "drained", "stays_on", "members",    NULL};
+    static const char *const keys[] = {"name",       "site",         "rack",        "state",    "cpus",
+                                       "memory",     "memory_own",   "memory_free", "disk",     "disk_free",
+                                       "disk_rate",  "network_rate", "link",        "networks", "pools",
+                                       "cpu_models", "vcpu_ratio",   "pressure",    "stalled",  "age",
+                                       "drained",    "stays_on",     "members",     "balance",  NULL};
     const struct json_text *t = &r->text;
     struct model_node n = {.rack = -1, .site = -1, .speed = 1};
     const char *name = NULL, *state = "ready";
@@ -119,7 +135,7 @@ static int read_node(struct reading *r, json_t *object)
         read_set(r, object, "cpu_models", &r->model->cpu_models, &n.cpu_models) < 0 ||
         read_four(r, object, "pressure", 1, n.pressure) < 0 || read_four(r, object, "stalled", 1, n.stalled) < 0 ||
         json_text_duration(t, object, "age", &age) < 0 || json_text_bool(t, object, "drained", &n.drained) < 0 ||
-        json_text_bool(t, object, "stays_on", &n.stays_on) < 0 ||
+        json_text_bool(t, object, "stays_on", &n.stays_on) < 0 || read_mode(r, object, &n.mode) < 0 ||
         json_text_number(t, object, "members", 0, MEMBERS_LARGEST, &members) < 0)
         return -EINVAL;
     bool ready = !strcmp(state, "ready"), drains = !strcmp(state, "draining");
@@ -207,7 +223,8 @@ static int read_guest_numbers(struct reading *r, json_t *object, struct model_gu
     if (json_text_number(t, object, "vcpus", 0, CORES_LARGEST, &g->vcpus) < 0 ||
         json_text_size(t, object, "memory", true, &g->memory) < 0 ||
         json_text_size(t, object, "local_disk", true, &g->disk) < 0 || read_state(r, object, g) < 0 ||
-        json_text_bool(t, object, "movable", &movable) < 0 || read_four(r, object, "load", RATE_LARGEST, g->load) < 0 ||
+        read_mode(r, object, &g->mode) < 0 || json_text_bool(t, object, "movable", &movable) < 0 ||
+        read_four(r, object, "load", RATE_LARGEST, g->load) < 0 ||
         read_four(r, object, "error", RATE_LARGEST, g->load_std) < 0 ||
         json_text_number(t, object, "steal", 0, CORES_LARGEST, steal) < 0 ||
         json_text_size(t, object, "dirty_rate", false, &g->dirty_bytes_per_s) < 0 ||
@@ -224,11 +241,11 @@ static int read_guest_numbers(struct reading *r, json_t *object, struct model_gu
 
 static int read_guest(struct reading *r, json_t *object)
 {
-    static const char *const keys[] = {"name",        "node",       "state",     "vcpus",     "memory",
-                                       "local_disk",  "load",       "error",     "steal",     "age",
-                                       "dirty_rate",  "movable",    "pinned",    "avoid",     "networks",
-                                       "pools",       "cpu_models", "moved_ago", "came_from", "ha",
-                                       "ha_priority", "ha_after",   "ha_delay",  "volumes",   NULL};
+    static const char *const keys[] = {"name",      "node",  "state",       "vcpus",    "memory",     "local_disk",
+                                       "load",      "error", "steal",       "age",      "dirty_rate", "movable",
+                                       "pinned",    "avoid", "networks",    "pools",    "cpu_models", "moved_ago",
+                                       "came_from", "ha",    "ha_priority", "ha_after", "ha_delay",   "volumes",
+                                       "balance",   NULL};
     struct model_guest g = {.balanced = true, .moved_ago_s = -1, .came_from = -1};
     const char *name = NULL;
     double age = -1, steal = 0;
@@ -375,7 +392,10 @@ static int read_all(struct reading *r, json_t *root)
         return rc;
     if (complete_nodes(r->model, r->at) < 0)
         return err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
-    return model_ready(r->model, r->at, NULL, r->text.err);
+    rc = model_ready(r->model, r->at, NULL, r->text.err);
+    if (rc == 0)
+        model_hold(r->model, MODE_AUTOMATIC, MODE_OFF);
+    return rc;
 }
 
 static int read_into(struct reading *r, struct cluster_json *cluster, json_t *root)

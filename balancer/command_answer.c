@@ -117,10 +117,16 @@ static bool time_is_up(void *end_ns)
     return clock_ns() >= *(const uint64_t *)end_ns;
 }
 
+/* When half of the time is over, what was found is put into an order. */
+static bool half_is_up(void *end_ns)
+{
+    return clock_ns() + CONSOLIDATE_S * UINT64_C(500000000) >= *(const uint64_t *)end_ns;
+}
+
 static json_t *consolidation_of(json_t *question, const struct model *m, const struct policy *policy, struct err *err)
 {
     uint64_t end_ns = clock_ns() + CONSOLIDATE_S * UINT64_C(1000000000);
-    const struct consolidate_options limits = {.seed = 1, .stop = time_is_up, .stop_data = &end_ns};
+    const struct consolidate_options limits = {.seed = 1, .stop = time_is_up, .late = half_is_up, .stop_data = &end_ns};
     struct consolidation c;
     (void)question;
     if (consolidate(m, policy, &limits, &c, err))

@@ -34,6 +34,13 @@ static bool time_is_up(void *data)
     return clock_ns() >= a->end_ns;
 }
 
+/* What was found is put into an order then. */
+static bool half_is_up(void *data)
+{
+    const struct arguments *a = data;
+    return clock_ns() + a->budget_ns / 2 >= a->end_ns;
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct arguments *a = state->input;
@@ -90,6 +97,7 @@ static int act(void *context, const struct command_cluster *cluster, const struc
     if (a->budget_ns) {
         a->end_ns = clock_ns() + a->budget_ns;
         a->options.stop = time_is_up;
+        a->options.late = half_is_up;
         a->options.stop_data = a;
     }
     int rc = consolidate(cluster->model, policy, &a->options, &c, err);

@@ -12,9 +12,8 @@
 #include "balancer/model.h"
 #include "balancer/plan.h"
 #include "balancer/plan_record.h"
+#include "balancer/snapshot_modes.h"
 #include "node/base/err.h"
-
-enum { HOUR_S = 3600 };
 
 static const double KEEP_GAIN = 0.7; /* a proposal stays if it brings so much of what another one would */
 static const char policy_id[] = "balance";
@@ -111,37 +110,6 @@ int conductor_model(json_t *objects, const struct policy *policy, const struct s
 
 /* ---- the plan that is carried out ---- */
 
-static json_t *find_plan(json_t *objects, const char *phase, bool applied)
-{
-    json_t *entry, *newest = NULL;
-    const char *id;
-    json_object_foreach (json_object_get(objects, "plan"), id, entry) {
-        const json_t *value = json_object_get(entry, "value");
-        if (!value || strcmp(plan_record_phase(value), phase) != 0 || (applied && !json_object_get(value, "apply")))
-            continue;
-        if (!newest ||
-            strcmp(snapshot_text(value, "name"), snapshot_text(json_object_get(newest, "value"), "name")) > 0)
-            newest = entry;
-    }
-    return newest;
-}
-
-/* The plan's migrations by the number of their move. */
-static json_t *begun_of(json_t *objects, const char *plan)
-{
-    json_t *begun = json_object(), *migration;
-    const char *id;
-    json_object_foreach (json_object_get(objects, "migration"), id, migration) {
-        const char *of = json_string_value(snapshot_spec(migration, "plan"));
-        char number[16];
-        if (!of || strcmp(of, plan) != 0)
-            continue;
-        snprintf(number, sizeof number, "%d", (int)json_integer_value(snapshot_spec(migration, "move")));
-        json_object_set(begun, number, migration);
-    }
-    return begun;
-}
-
 struct progress {
     int done, running, waiting;
     const json_t *failed, *migration; /* the move, and its migration */
@@ -176,16 +144,72 @@ static void make_void(struct conductor_step *step, const json_t *entry, const ch
     put_plan(step, entry, "void", reason, "ended", wall);
 }
 
-/* Does what is left of it fit the cluster as it is now? */
-static bool still_fits(struct conductor *c, json_t *objects, const json_t *record, int wave, json_t *begun,
-                       const struct snapshot_time *now, struct err *err)
+/* ---- jobs ---- */
+
+/* NULL: no memory. */
+static struct conductor_job *begin_job(struct conductor *c, enum conductor_question question, json_t *objects,
+                                       const struct snapshot_time *now)
 {
-    struct cluster_json cluster;
-    if (conductor_model(objects, &c->policy, now, &cluster, err))
-        return false;
-    int rc = plan_record_check(record, wave, begun, cluster.model, &c->policy, err);
-    model_free(cluster.model);
-    return !rc;
+    struct conductor_job *job = calloc(1, sizeof *job);
+    if (!job || !(job->objects = c->hand_over ? conductor_view(objects) : json_incref(objects))) {
+        conductor_job_free(job);
+        return NULL;
+    }
+    job->question = question;
+    job->now = *now;
+    job->policy = c->policy;
+    job->mode = c->mode;
+    return job;
+}
+
+/* Is run at once, or handed over and there at a later look. True: it was run. */
+static bool run_or_hand_over(struct conductor *c, struct conductor_job *job)
+{
+    if (!c->hand_over) {
+        conductor_job_run(job);
+        return true;
+    }
+    c->job_is_void = c->job_is_done = false;
+    c->job = job;
+    c->hand_over(c->stop_data, job);
+    return false;
+}
+
+enum fit { FITS, FITS_NOT, FIT_UNKNOWN };
+
+/* The answer to a check, which is freed. */
+static enum fit fit_of(struct conductor_job *job, struct err *err)
+{
+    enum fit fit = job->rc ? FITS_NOT : FITS;
+    *err = job->err;
+    conductor_job_free(job);
+    return fit;
+}
+
+/* Does what is left of the plan fit the cluster, from this wave on? Unknown: a later look will know it. It is asked
+ * once for a wave that is to begin; of one that was begun, every so often. */
+static enum fit still_fits(struct conductor *c, json_t *objects, const json_t *entry, int wave, bool begun,
+                           const struct snapshot_time *now, struct err *err)
+{
+    struct conductor_job *job = c->job;
+    if (job && !c->job_is_done)
+        return FIT_UNKNOWN;
+    c->job = NULL;
+    bool ours = job && job->question == CONDUCTOR_CHECK && !strcmp(job->plan_id, id_of(entry)) && job->wave == wave;
+    if (ours && !c->job_is_void)
+        return fit_of(job, err);
+    conductor_job_free(job);
+    if (begun && c->hand_over && now->clock_s - c->checked_s < CONDUCTOR_CHECK_EVERY_S)
+        return FIT_UNKNOWN;
+    c->checked_s = now->clock_s;
+    job = begin_job(c, CONDUCTOR_CHECK, objects, now);
+    if (!job) {
+        err_set(err, ENOMEM, "no memory to check a plan");
+        return FITS_NOT;
+    }
+    snprintf(job->plan_id, sizeof job->plan_id, "%s", id_of(entry));
+    job->wave = wave;
+    return run_or_hand_over(c, job) ? fit_of(job, err) : FIT_UNKNOWN;
 }
 
 static void began_wave(struct conductor *c, const char *plan, int wave, double clock_s)
@@ -197,10 +221,11 @@ static void began_wave(struct conductor *c, const char *plan, int wave, double c
     c->wave_s = clock_s;
 }
 
-static bool may_go_on(const struct conductor *c, const json_t *record)
+/* One that was begun by itself goes on if there may be such: whose moves those are, the check knows. */
+static bool may_go_on(const struct conductor *c, json_t *objects, const json_t *record)
 {
-    bool own = !json_object_get(record, "apply");
-    return c->mode == CONDUCTOR_AUTOMATIC || (c->mode == CONDUCTOR_ADVISE && !own);
+    bool wanted = json_object_get(record, "apply") || snapshot_modes_has(snapshot_modes_groups(objects), "automatic");
+    return c->mode == CONDUCTOR_AUTOMATIC || (c->mode == CONDUCTOR_ADVISE && wanted);
 }
 
 static void carry_on(struct conductor *c, json_t *objects, const json_t *entry, const struct snapshot_time *now,
@@ -210,7 +235,7 @@ static void carry_on(struct conductor *c, json_t *objects, const json_t *entry, 
     int wave = plan_record_wave(record);
     struct err err = {0};
     char why[300];
-    json_t *begun = begun_of(objects, id_of(entry));
+    json_t *begun = conductor_begun(objects, id_of(entry));
     struct progress p = progress_of(record, wave, begun);
     began_wave(c, id_of(entry), wave, now->clock_s);
     if (p.failed) {
@@ -218,18 +243,20 @@ static void carry_on(struct conductor *c, json_t *objects, const json_t *entry, 
         snprintf(why, sizeof why, "the move of guest %.80s %s: %.160s", snapshot_text(p.failed, "guest"),
                  snapshot_text(state, "phase"), snapshot_text(state, "reason"));
         make_void(step, entry, why, wall);
-    } else if (!may_go_on(c, record)) {
+    } else if (!may_go_on(c, objects, record)) {
         make_void(step, entry, *c->trouble ? c->trouble : "the mode was changed", wall);
     } else if (p.waiting && now->clock_s - c->wave_s > CONDUCTOR_BEGIN_S) {
         make_void(step, entry, "a node has not begun its move in time", wall);
-    } else if (p.waiting && !still_fits(c, objects, record, wave, begun, now, &err)) {
-        make_void(step, entry, err.text, wall);
-    } else if (!p.waiting && !p.running && wave + 1 >= plan_record_waves(record)) {
+    } else if (p.waiting) {
+        if (still_fits(c, objects, entry, wave, true, now, &err) == FITS_NOT)
+            make_void(step, entry, err.text, wall);
+    } else if (!p.running && wave + 1 >= plan_record_waves(record)) {
         put_plan(step, entry, "done", "", "ended", wall);
-    } else if (!p.waiting && !p.running) {
-        if (still_fits(c, objects, record, wave + 1, begun, now, &err))
+    } else if (!p.running) {
+        enum fit fit = still_fits(c, objects, entry, wave + 1, false, now, &err);
+        if (fit == FITS)
             put_wave(step, entry, wave + 1);
-        else
+        else if (fit == FITS_NOT)
             make_void(step, entry, err.text, wall);
     }
     json_decref(begun);
@@ -240,42 +267,18 @@ static void begin(struct conductor *c, json_t *objects, const json_t *entry, con
                   const char *wall, struct conductor_step *step)
 {
     struct err err = {0};
-    json_t *nothing = json_object();
-    if (c->mode == CONDUCTOR_OFF)
+    if (c->mode == CONDUCTOR_OFF) {
         make_void(step, entry, *c->trouble ? c->trouble : "balancing is off", wall);
-    else if (still_fits(c, objects, json_object_get(entry, "value"), 0, nothing, now, &err))
+        return;
+    }
+    enum fit fit = still_fits(c, objects, entry, 0, false, now, &err);
+    if (fit == FITS)
         put_plan(step, entry, "active", "", "began", wall);
-    else
+    else if (fit == FITS_NOT)
         make_void(step, entry, err.text, wall);
-    json_decref(nothing);
 }
 
 /* ---- a new plan ---- */
-
-/* Moves that were begun by plans of ours within the last hour. */
-static int moves_lately(json_t *objects, int64_t wall_s)
-{
-    json_t *migration;
-    const char *id;
-    int count = 0;
-    json_object_foreach (json_object_get(objects, "migration"), id, migration) {
-        const char *began = json_string_value(snapshot_spec(migration, "began"));
-        count += snapshot_spec(migration, "plan") && began && wall_s - snapshot_seconds(began) < HOUR_S;
-    }
-    return count;
-}
-
-static json_t *ids_of(json_t *objects)
-{
-    json_t *ids = json_object(), *guest;
-    const char *id;
-    json_object_foreach (json_object_get(objects, "guest"), id, guest) {
-        const char *name = snapshot_text(json_object_get(guest, "value"), "name");
-        if (*name)
-            json_object_set_new(ids, name, json_string(id));
-    }
-    return ids;
-}
 
 static double gain_of(const json_t *record)
 {
@@ -285,33 +288,29 @@ static double gain_of(const json_t *record)
 }
 
 /* The proposal that is there may stay: who has read it can still apply it. */
-static bool may_stay(const struct conductor *c, const json_t *old, const json_t *fresh, const struct model *model,
+static bool may_stay(const struct conductor *c, const json_t *old, const struct conductor_job *job,
                      const struct snapshot_time *now)
 {
-    struct err err;
     const json_t *record = json_object_get(old, "value");
-    json_t *nothing = json_object();
-    bool fits = fresh && !plan_record_check(record, 0, nothing, model, &c->policy, &err);
-    json_decref(nothing);
-    if (!fits || plan_record_same_moves(record, fresh))
+    bool fits = job->record && job->proposal_fits && !strcmp(job->proposal, id_of(old));
+    if (!fits || plan_record_same_moves(record, job->record))
         return fits;
-    return now->clock_s - c->proposed_s < CONDUCTOR_KEEP_S && gain_of(record) >= KEEP_GAIN * gain_of(fresh);
+    return now->clock_s - c->proposed_s < CONDUCTOR_KEEP_S && gain_of(record) >= KEEP_GAIN * gain_of(job->record);
 }
 
-static void propose(struct conductor *c, json_t *objects, json_t *fresh, bool active, const struct model *model,
-                    const struct snapshot_time *now, struct conductor_step *step)
+static void propose(struct conductor *c, json_t *objects, struct conductor_job *job, const struct snapshot_time *now,
+                    struct conductor_step *step)
 {
-    const json_t *old = find_plan(objects, "proposed", false);
-    if (old && !active && may_stay(c, old, fresh, model, now)) {
-        json_decref(fresh);
+    const json_t *old = conductor_find_plan(objects, "proposed", false);
+    json_t *fresh = job->record;
+    if (old && !job->active && may_stay(c, old, job, now))
         return;
-    }
     if (old)
         put(step, "plan", id_of(old), NULL, revision_of(old));
     if (!fresh)
         return;
     c->proposed_s = now->clock_s;
-    put(step, "plan", snapshot_text(fresh, "id"), fresh, 0);
+    put(step, "plan", snapshot_text(fresh, "id"), json_incref(fresh), 0);
 }
 
 static double rounded(double value)
@@ -364,48 +363,6 @@ static void put_status(struct conductor *c, const struct conductor_job *job, con
     put(step, "state/balancer", "status", status, -1);
 }
 
-/* Only what the mode, the hour and the number of moves allow; "" if that is everything. */
-static int moves_allowed(const struct conductor *c, int lately, bool *active, const struct snapshot_time *now,
-                         char *why, size_t len)
-{
-    int most = c->policy.moves_max < PLAN_RECORD_MOVES_MAX ? c->policy.moves_max : PLAN_RECORD_MOVES_MAX;
-    *active = c->mode == CONDUCTOR_AUTOMATIC;
-    snprintf(why, len, "%s", "");
-    if (*active && policy_is_quiet(&c->policy, now->wall_s)) {
-        *active = false;
-        snprintf(why, len, "quiet hours: ");
-    } else if (*active && c->policy.per_hour && lately >= c->policy.per_hour) {
-        *active = false;
-        snprintf(why, len, "%d moves in the last hour, which is the limit: ", lately);
-    } else if (*active && c->policy.per_hour && most > c->policy.per_hour - lately) {
-        most = c->policy.per_hour - lately;
-    }
-    return most;
-}
-
-/* What a plan is made from; NULL: no memory. */
-static struct conductor_job *begin_plan(struct conductor *c, json_t *objects, const struct snapshot_time *now,
-                                        const char *wall)
-{
-    struct conductor_job *job = calloc(1, sizeof *job);
-    if (!job || !(job->snapshot = snapshot_make(objects, now))) {
-        snprintf(c->trouble, sizeof c->trouble, "no memory for a plan");
-        conductor_job_free(job);
-        return NULL;
-    }
-    job->lately = moves_lately(objects, now->wall_s);
-    job->policy = c->policy;
-    job->policy.moves_max = moves_allowed(c, job->lately, &job->active, now, job->why_not, sizeof job->why_not);
-    job->options =
-        (struct plan_options){.seed = 1, .active = c->active, .budget = {.stop = c->stop, .data = c->stop_data}};
-    job->guest_ids = ids_of(objects);
-    job->shadow_wanted = conductor_shadow(objects, &job->shadow_policy, NULL) > 0;
-    job->record_wanted = c->mode != CONDUCTOR_OFF;
-    job->losses_wanted = !c->status || now->clock_s - c->counted_s >= CONDUCTOR_LOSE_S;
-    snprintf(job->wall, sizeof job->wall, "%s", wall);
-    return job;
-}
-
 /* The record is taken. What has changed since it was begun, the check before each wave finds. */
 static void end_plan(struct conductor *c, json_t *objects, struct conductor_job *job, const struct snapshot_time *now,
                      const char *wall, struct conductor_step *step)
@@ -423,8 +380,7 @@ static void end_plan(struct conductor *c, json_t *objects, struct conductor_job 
         return;
     }
     c->active = job->plan.why == PLAN_MOVES;
-    propose(c, objects, job->record, job->active, job->cluster.model, now, step);
-    job->record = NULL;
+    propose(c, objects, job, now, step);
     snprintf(summary, sizeof summary, "%s%s", job->why_not, explain_plan(&job->plan, &job->policy, text, sizeof text));
     put_status(c, job, summary, job->lately, wall, step);
 }
@@ -432,19 +388,20 @@ static void end_plan(struct conductor *c, json_t *objects, struct conductor_job 
 static void plan_anew(struct conductor *c, json_t *objects, const struct snapshot_time *now, const char *wall,
                       struct conductor_step *step)
 {
-    struct conductor_job *job = begin_plan(c, objects, now, wall);
-    c->job_mode = c->mode;
-    c->job_is_void = c->job_is_done = false;
+    struct conductor_job *job = begin_job(c, CONDUCTOR_PLAN, objects, now);
     if (!job) {
-        put_status(c, NULL, "", moves_lately(objects, now->wall_s), wall, step);
-    } else if (c->hand_over) {
-        c->job = job;
-        c->hand_over(c->stop_data, job);
-    } else {
-        conductor_job_run(job);
-        end_plan(c, objects, job, now, wall, step);
-        conductor_job_free(job);
+        snprintf(c->trouble, sizeof c->trouble, "no memory for a plan");
+        put_status(c, NULL, "", conductor_moves_lately(objects, now->wall_s), wall, step);
+        return;
     }
+    job->options =
+        (struct plan_options){.seed = 1, .active = c->active, .budget = {.stop = c->stop, .data = c->stop_data}};
+    job->losses_wanted = !c->status || now->clock_s - c->counted_s >= CONDUCTOR_LOSE_S;
+    snprintf(job->wall, sizeof job->wall, "%s", wall);
+    if (!run_or_hand_over(c, job))
+        return;
+    end_plan(c, objects, job, now, wall, step);
+    conductor_job_free(job);
 }
 
 /* What was handed over is there: it counts unless something came in between. */
@@ -453,7 +410,7 @@ static void take_plan(struct conductor *c, json_t *objects, const struct snapsho
 {
     struct conductor_job *job = c->job;
     c->job = NULL;
-    if (c->job_is_void || c->job_mode != c->mode)
+    if (c->job_is_void || job->question != CONDUCTOR_PLAN || job->mode != c->mode)
         c->has_planned = false; /* at once, then */
     else
         end_plan(c, objects, job, now, wall, step);
@@ -492,9 +449,9 @@ void conductor_look(struct conductor *c, json_t *objects, const struct snapshot_
 {
     *step = (struct conductor_step){0};
     c->mode = conductor_policy(objects, &c->policy, c->trouble, sizeof c->trouble);
-    const json_t *running = find_plan(objects, "active", false);
-    const json_t *applied = running ? NULL : find_plan(objects, "proposed", true);
-    c->job_is_void |= running || applied;
+    const json_t *running = conductor_find_plan(objects, "active", false);
+    const json_t *applied = running ? NULL : conductor_find_plan(objects, "proposed", true);
+    c->job_is_void |= c->job && c->job->question == CONDUCTOR_PLAN && (running || applied);
     if (running) {
         carry_on(c, objects, running, now, wall, step);
         return;

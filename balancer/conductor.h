@@ -27,10 +27,11 @@ struct err;
 
 enum {
     CONDUCTOR_PLAN_EVERY_S = 10,
-    CONDUCTOR_BEGIN_S = 60, /* until a node must have begun a move of the wave */
-    CONDUCTOR_KEEP_S = 60,  /* so long a proposal stays although another one would be a little better now */
-    CONDUCTOR_LOSE_S = 60,  /* so often it is counted how many nodes may be lost */
-    CONDUCTOR_HISTORY = 50, /* plans that have ended are kept */
+    CONDUCTOR_BEGIN_S = 60,      /* until a node must have begun a move of the wave */
+    CONDUCTOR_KEEP_S = 60,       /* so long a proposal stays although another one would be a little better now */
+    CONDUCTOR_CHECK_EVERY_S = 1, /* so often it is asked whether a wave that was begun still fits */
+    CONDUCTOR_LOSE_S = 60,       /* so often it is counted how many nodes may be lost */
+    CONDUCTOR_HISTORY = 50,      /* plans that have ended are kept */
     CONDUCTOR_PUTS_MAX = 4,
     CONDUCTOR_WARNINGS_MAX = 20,
 };
@@ -59,14 +60,13 @@ struct conductor {
     void (*hand_over)(void *stop_data, struct conductor_job *job);
     /* its own */
     struct conductor_job *job; /* that was handed over */
-    enum conductor_mode job_mode;
     bool job_is_done, job_is_void;
     struct policy policy;
     enum conductor_mode mode;
     json_t *shadow; /* what another policy would have done when the last plan was made; NULL: nobody asks */
     bool active;    /* balancing has begun, and goes on until the lower threshold */
     bool has_planned;
-    double planned_s, wave_s, proposed_s, counted_s;
+    double planned_s, wave_s, proposed_s, counted_s, checked_s;
     int nodes_to_lose;             /* counted at counted_s */
     char wave_of[UUID_TEXT_BYTES]; /* the plan whose wave began at wave_s */
     int wave;

@@ -1,7 +1,8 @@
-/* Candidates are tried cheapest first, in batches that are halved when one does not work: a large idle cluster takes a
- * few tries and not one a node. A try closes the batch beside what sleeps already, has the planner empty all of it from
- * the state of now, and looks at the end. The room for losses on the way there is looked at once, of the plan that is
- * left; where it is not enough the node that was added last stays on.
+/* Candidates are tried cheapest first, in batches that grow while they work and are halved when one does not: a large
+ * idle cluster takes a few tries and not one a node, and whenever time runs out something was found. A try closes the
+ * batch beside what sleeps already, has the planner empty all of it from the state of now, and looks at the end. The
+ * room for losses on the way there is looked at once, of the plan that is left; where it is not enough the node that
+ * was added last stays on.
  *
  * That is one round. The next begins in the state that the one before has reached, and its waves follow those; the last
  * round finds nothing, which is what makes a cluster in which it was all done a cluster at rest. */
@@ -12,10 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "balancer/capacity.h"
 #include "balancer/policy.h"
 #include "balancer/waves.h"
 #include "node/base/err.h"
+
+enum {
+    FIRST_PART = 16, /* of the candidates: the first batch, so that something is found early */
+    CHUNK_MOST = 64, /* waves that are looked at as one */
+    CHUNK_LESS = 4,
+};
 
 struct candidate {
     int node;
@@ -28,9 +34,11 @@ struct emptying {
     struct policy planning;
     const struct consolidate_options *options;
     struct consolidation *c;
+    struct consolidate_losses *losses;
     struct candidate *candidates;
     int candidate_count;
     int *taken, taken_count; /* nodes that sleep from this round on, in the order of taking */
+    struct plan found;       /* that empties them, as the last try made it; none: count is 0 */
 };
 
 void consolidate_fini(struct consolidation *c)
@@ -83,36 +91,15 @@ void consolidate_open(struct model *m, int node)
     n->offline = n->stale = false;
 }
 
-static bool could_run_elsewhere(const struct model *empty, const struct policy *p, int guest, int home)
-{
-    for (int n = 0; n < empty->node_count; n++)
-        if (n != home && rules_check(empty, p, guest, n, -1) == RULE_NONE)
-            return true;
-    return false;
-}
-
-int consolidate_room(const struct model *model, const struct policy *p, int wanted)
-{
-    struct model *m = model_copy(model), *empty = model_copy(model);
-    for (int g = 0; empty && g < empty->guest_count; g++)
-        model_place(empty, g, -1, -1);
-    for (int n = 0; empty && n < empty->node_count; n++)
-        if (empty->nodes[n].drained)
-            consolidate_open(empty, n);
-        else
-            empty->nodes[n].offline = empty->nodes[n].stale = false;
-    for (int g = 0; m && empty && g < m->guest_count; g++)
-        if (m->at[g] >= 0 && !could_run_elsewhere(empty, p, g, m->at[g]))
-            m->guests[g].state = GUEST_DOWN;
-    int tolerated = m && empty ? capacity_tolerates(m, p, wanted) : 0;
-    model_free(m);
-    model_free(empty);
-    return tolerated;
-}
-
 static bool is_over(const struct emptying *e)
 {
     return e->options->stop && e->options->stop(e->options->stop_data);
+}
+
+/* Nothing new is begun. */
+static bool is_late(const struct emptying *e)
+{
+    return is_over(e) || (e->options->late && e->options->late(e->options->stop_data));
 }
 
 static void fullest(const struct model *m, double load[RESOURCE_COUNT])
@@ -135,6 +122,7 @@ static bool judge_guest(const struct emptying *e, int guest, struct consolidate_
     verdict->guest = guest;
     verdict->reason = !g->measured                                      ? CONSOLIDATE_UNMEASURED
                       : rule == RULE_FIXED || g->state != GUEST_RUNNING ? CONSOLIDATE_FIXED
+                      : rule == RULE_HELD                               ? CONSOLIDATE_HELD
                       : resting                                         ? CONSOLIDATE_RESTING
                                                                         : CONSOLIDATE_NO_REASON;
     return verdict->reason == CONSOLIDATE_NO_REASON;
@@ -144,7 +132,11 @@ static bool judge_node(const struct emptying *e, int node, struct consolidate_no
 {
     const struct model_node *n = &e->model->nodes[node];
     verdict->count = n->members;
-    verdict->reason = n->members > 0 ? CONSOLIDATE_MEMBERS : n->stays_on ? CONSOLIDATE_STAYS_ON : CONSOLIDATE_NO_REASON;
+    verdict->guest = -1;
+    verdict->reason = n->members > 0 ? CONSOLIDATE_MEMBERS
+                      : n->stays_on  ? CONSOLIDATE_STAYS_ON
+                      : n->held      ? CONSOLIDATE_HELD
+                                     : CONSOLIDATE_NO_REASON;
     bool good = verdict->reason == CONSOLIDATE_NO_REASON;
     for (int g = e->model->first[node]; good && g >= 0; g = e->model->next[g])
         good = judge_guest(e, g, verdict);
@@ -236,7 +228,7 @@ static bool end_is_good(const struct emptying *e, const struct model *m, struct 
                 .reason = CONSOLIDATE_LIMIT, .resource = (enum model_resource)r, .node = n, .value = load};
             return false;
         }
-    if (consolidate_room(m, e->policy, e->c->lose) >= e->c->lose)
+    if (consolidate_room(e->losses, m, e->policy, e->c->lose) >= e->c->lose)
         return true;
     why->reason = CONSOLIDATE_ROOM;
     return false;
@@ -278,38 +270,47 @@ static struct model *close_them(const struct emptying *e, const struct candidate
     return m;
 }
 
-static int make_plan(const struct emptying *e, const struct model *closed, struct plan *plan, struct err *err)
+/* stop: of the options. */
+static int make_plan(const struct emptying *e, bool (*stop)(void *data), const struct model *closed, struct plan *plan,
+                     struct err *err)
 {
     const struct plan_options options = {
-        .seed = e->options->seed, .budget = {.stop = e->options->stop, .data = e->options->stop_data}, .must = true};
+        .seed = e->options->seed, .budget = {.stop = stop, .data = e->options->stop_data}, .must = true};
     return plan_make(closed, &e->planning, &options, plan, err);
 }
 
-/* 1: these can sleep, too; 0: no, and *why. */
-static int try_them(const struct emptying *e, const struct candidate *more, int count, struct consolidate_node *why,
+/* 1: these can sleep, too, and `found` empties all; 0: no, and *why. */
+static int try_them(struct emptying *e, const struct candidate *more, int count, struct consolidate_node *why,
                     struct err *err)
 {
     struct plan plan = {0};
     struct model *m = close_them(e, more, count);
     if (!m)
         return err_set(err, ENOMEM, "no memory for a plan");
-    int rc = sums_fit(e, m, why) ? make_plan(e, m, &plan, err) : 1;
+    int rc =
+        sums_fit(e, m, why) ? make_plan(e, e->options->late ? e->options->late : e->options->stop, m, &plan, err) : 1;
     bool planned = rc == 0;
     if (planned) {
         apply(m, &plan);
         rc = way_is_good(e, &plan, why) && end_is_good(e, m, why) ? 1 : 0;
-        plan_fini(&plan);
     }
+    if (planned && rc > 0) {
+        plan_fini(&e->found);
+        e->found = plan;
+        plan = (struct plan){0};
+    }
+    plan_fini(&plan);
     model_free(m);
     return rc < 0 ? rc : planned && rc > 0;
 }
 
 static int choose(struct emptying *e, struct err *err)
 {
-    int batch = (e->candidate_count + 1) / 2;
+    int batch = (e->candidate_count + FIRST_PART - 1) / FIRST_PART;
+    bool grows = true;
     for (int i = 0; i < e->candidate_count;) {
         struct consolidate_node why = {.verdict = CONSOLIDATE_STAYS};
-        if (is_over(e)) {
+        if (is_late(e)) {
             e->c->rests = false;
             return 0;
         }
@@ -317,6 +318,7 @@ static int choose(struct emptying *e, struct err *err)
         int rc = try_them(e, &e->candidates[i], batch, &why, err);
         if (rc < 0)
             return rc;
+        grows &= rc > 0;
         if (!rc && batch > 1) {
             batch /= 2;
             continue;
@@ -325,45 +327,81 @@ static int choose(struct emptying *e, struct err *err)
             e->c->nodes[e->candidates[i + k].node] = (struct consolidate_node){.verdict = CONSOLIDATE_SLEEPS};
             e->taken[e->taken_count++] = e->candidates[i + k].node;
         }
-        if (!rc && is_over(e))
+        if (!rc && is_late(e))
             why.reason = CONSOLIDATE_BUDGET; /* what was found then is no reason */
         if (!rc)
             e->c->nodes[e->candidates[i].node] = why;
         i += batch;
+        batch *= grows ? 2 : 1;
     }
     return 0;
 }
 
 /* ---- the plan that is left ---- */
 
-/* After every wave as many nodes may be lost as before, or as are to be; those that empty still take guests then. */
+static int end_of_wave(const struct plan *plan, int i)
+{
+    int wave = plan->moves[i].wave;
+    while (i < plan->count && plan->moves[i].wave == wave)
+        i++;
+    return i;
+}
+
+/* Where the chunk of moves from `first` on ends: so many waves. */
+static int end_of_chunk(const struct plan *plan, int first, int waves)
+{
+    for (; waves > 0 && first < plan->count; waves--)
+        first = end_of_wave(plan, first);
+    return first;
+}
+
+/* After every wave as many nodes may be lost as before, or as are to be; those that empty still take guests then. Many
+ * waves are looked at as one in which nobody has left and everybody has come; only if that is too much, as fewer. */
 static bool keeps_room(const struct emptying *e, const struct plan *plan, struct consolidate_node *why)
 {
     struct model *m = model_copy(e->model);
-    int wanted = m ? consolidate_room(m, e->policy, e->c->lose) : 0;
+    int wanted = m ? consolidate_room(e->losses, m, e->policy, e->c->lose) : 0, waves = CHUNK_MOST;
     bool good = m != NULL;
-    for (int i = 0; good && i < plan->count; i++) {
-        model_place(m, plan->moves[i].guest, plan->moves[i].to, plan->moves[i].to_mirror);
-        bool last = i + 1 == plan->count || plan->moves[i + 1].wave != plan->moves[i].wave;
-        good = !last || wanted <= 0 || consolidate_room(m, e->policy, wanted) >= wanted;
+    *why = (struct consolidate_node){.reason = CONSOLIDATE_ROOM};
+    for (int i = 0; good && wanted > 0 && i < plan->count;) {
+        int end = end_of_chunk(plan, i, waves);
+        if (is_over(e)) {
+            why->reason = CONSOLIDATE_BUDGET;
+            good = false;
+            break;
+        }
+        bool whole = waves > 1 && consolidate_room_during(e->losses, m, e->policy, plan, i, end, wanted) >= wanted;
+        if (!whole && waves > 1) {
+            waves /= CHUNK_LESS;
+            continue;
+        }
+        for (; i < end; i++)
+            model_place(m, plan->moves[i].guest, plan->moves[i].to, plan->moves[i].to_mirror);
+        good = whole || consolidate_room(e->losses, m, e->policy, wanted) >= wanted;
+        waves = waves < CHUNK_MOST ? waves * CHUNK_LESS : waves;
     }
     model_free(m);
-    if (!good)
-        *why = (struct consolidate_node){.reason = CONSOLIDATE_ROOM};
     return good;
 }
 
-/* The plan of what is taken, made anew without the clock: it was found within it before. */
+/* These stay on after all, the last ones first. */
+static void give_back(struct emptying *e, int count, const struct consolidate_node *why)
+{
+    for (; count > 0 && e->taken_count; count--)
+        e->c->nodes[e->taken[--e->taken_count]] = *why;
+}
+
+/* The plan of what is taken, and its way. Where that is not good fewer are taken; where the time is over, none. */
 static int settle(struct emptying *e, struct plan *plan, struct err *err)
 {
-    const struct consolidate_options *options = e->options;
-    const struct consolidate_options whole = {.seed = options->seed};
-    for (;;) {
+    *plan = e->found;
+    e->found = (struct plan){0};
+    for (int fewer = 1; e->taken_count; fewer *= 2) {
         struct consolidate_node why = {0};
         struct model *closed = close_them(e, NULL, 0);
-        e->options = &whole;
-        int rc = closed ? make_plan(e, closed, plan, err) : err_set(err, ENOMEM, "no memory for a plan");
-        e->options = options;
+        int rc = !closed    ? err_set(err, ENOMEM, "no memory for a plan")
+                 : plan->at ? 0
+                            : make_plan(e, e->options->stop, closed, plan, err);
         bool good = rc == 0 && way_is_good(e, plan, &why);
         if (good) {
             apply(closed, plan);
@@ -373,10 +411,14 @@ static int settle(struct emptying *e, struct plan *plan, struct err *err)
         if (rc < 0 || good)
             return rc;
         plan_fini(plan);
-        e->c->nodes[e->taken[--e->taken_count]] = why;
-        if (!e->taken_count)
-            return 0;
+        if (is_over(e)) {
+            e->c->rests = false;
+            why.reason = CONSOLIDATE_BUDGET;
+            fewer = e->taken_count;
+        }
+        give_back(e, fewer, &why);
     }
+    return 0;
 }
 
 /* More waves behind those that are there. */
@@ -421,6 +463,7 @@ static int one_round(struct emptying *e, struct err *err)
         e->c->sleeps += e->taken_count;
     }
     plan_fini(&plan);
+    plan_fini(&e->found);
     return rc < 0 ? rc : e->taken_count > 0;
 }
 
@@ -502,7 +545,9 @@ int consolidate(const struct model *model, const struct policy *policy, const st
     struct model *m = model_copy(model);
     size_t count = (size_t)model->node_count + 1;
     c->closed = model_copy(model);
+    struct consolidate_losses losses = {0};
     struct emptying e = {.model = m,
+                         .losses = &losses,
                          .policy = policy,
                          .planning = to_plan_with(policy),
                          .options = options,
@@ -516,12 +561,14 @@ int consolidate(const struct model *model, const struct policy *policy, const st
         mark(c->closed);
         give_verdicts(c, m);
         fullest(m, c->load);
-        rc = consolidate_wake(m, policy, options, c, err);
+        rc = consolidate_losses_init(&losses, m, policy, err);
+        rc = rc == 0 ? consolidate_wake(m, policy, options, &losses, c, err) : rc;
         rc = rc == 0 ? empty(&e, err) : rc;
         fullest(m, c->load_after);
         for (int n = 0; n < m->node_count; n++)
             c->closed->nodes[n].offline = m->nodes[n].offline;
     }
+    consolidate_losses_fini(&losses);
     free(e.candidates);
     free(e.taken);
     model_free(m);

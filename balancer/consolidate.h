@@ -37,6 +37,7 @@ enum consolidate_reason {
     CONSOLIDATE_STALE,      /* the node's measurements */
     CONSOLIDATE_UNMEASURED, /* `guest` */
     CONSOLIDATE_FIXED,      /* `guest` may not move */
+    CONSOLIDATE_HELD,       /* balancing is off for `guest` (-1: for the node) */
     CONSOLIDATE_RESTING,    /* `guest` moved a short while ago */
     CONSOLIDATE_WAITING,    /* `guest` has no place yet, which comes first */
     CONSOLIDATE_FULL,       /* nodes are to be woken instead, or would be if any slept */
@@ -72,6 +73,7 @@ struct consolidation {
 struct consolidate_options {
     uint64_t seed;
     bool (*stop)(void *data); /* NULL: until it is through */
+    bool (*late)(void *data); /* from then on nothing new is tried, only what was found is ordered; NULL: as stop */
     void *stop_data;
 };
 
@@ -88,8 +90,20 @@ bool consolidate_counts(const struct model *model, int node);
 /* Nodes whose loss must be bearable. */
 int consolidate_lose(const struct policy *policy);
 /* How many may be lost, up to `wanted`. Guests that could run on no other node, were it empty and open, do not count:
- * no node that is on makes up for the loss of theirs. */
-int consolidate_room(const struct model *model, const struct policy *policy, int wanted);
+ * no node that is on makes up for the loss of theirs. model: the same nodes and guests as at the beginning. */
+struct consolidate_losses {
+    struct model *m; /* scratch */
+    int *only;       /* [guests] */
+};
+int consolidate_losses_init(struct consolidate_losses *losses, const struct model *model, const struct policy *policy,
+                            struct err *err);
+void consolidate_losses_fini(struct consolidate_losses *losses); /* zeroed is accepted */
+int consolidate_room(struct consolidate_losses *losses, const struct model *model, const struct policy *policy,
+                     int wanted);
+/* The same, for every state between before the plan's move `first` and after the one before `end`, in any order: at
+ * least so many. 0 also where it is not known, because members of a hard group move. */
+int consolidate_room_during(struct consolidate_losses *losses, const struct model *model, const struct policy *policy,
+                            const struct plan *plan, int first, int end, int wanted);
 
 /* A node that sleeps takes guests from now on. Of which it is not known any more what it has, as one that is away, it
  * is taken to be like the smallest that is on. */
@@ -98,6 +112,6 @@ void consolidate_open(struct model *model, int node);
 /* consolidate_wake.c: fills wakes, is_full, full and the verdicts of the sleeping. model: with all that is not measured
  * marked stale. */
 int consolidate_wake(const struct model *model, const struct policy *policy, const struct consolidate_options *options,
-                     struct consolidation *consolidation, struct err *err);
+                     struct consolidate_losses *losses, struct consolidation *consolidation, struct err *err);
 
 #endif

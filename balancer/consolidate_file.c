@@ -34,7 +34,7 @@ static const char *reason_text(const struct consolidate_node *v, const struct co
                                char *buffer, size_t len)
 {
     const struct model *m = c->closed;
-    const char *guest = v->guest < m->guest_count ? model_guest_name(m, v->guest) : "";
+    const char *guest = v->guest >= 0 && v->guest < m->guest_count ? model_guest_name(m, v->guest) : "";
     switch (v->reason) {
     case CONSOLIDATE_NO_REASON:
         snprintf(buffer, len, "%s", "");
@@ -53,6 +53,9 @@ static const char *reason_text(const struct consolidate_node *v, const struct co
         break;
     case CONSOLIDATE_FIXED:
         snprintf(buffer, len, "guest %s may not move", guest);
+        break;
+    case CONSOLIDATE_HELD:
+        snprintf(buffer, len, v->guest < 0 ? "balancing is off for it" : "balancing is off for guest %s", guest);
         break;
     case CONSOLIDATE_RESTING:
         snprintf(buffer, len, "guest %s moved %.0f s ago and rests", guest, m->guests[v->guest].moved_ago_s);

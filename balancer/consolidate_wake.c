@@ -18,6 +18,7 @@ struct waking {
     const struct policy *policy;
     struct policy planning;
     const struct consolidate_options *options;
+    struct consolidate_losses *losses;
     struct consolidation *c;
     int *asleep, count;
     bool all_known; /* nobody's measurements are missing: the room for losses can be judged */
@@ -37,7 +38,7 @@ static double excess(const struct waking *w, const struct model *m, const double
                     .reason = CONSOLIDATE_LIMIT, .resource = (enum model_resource)r, .node = n, .value = load};
             }
         }
-    int tolerated = w->all_known ? consolidate_room(m, w->policy, w->c->lose) : w->c->lose;
+    int tolerated = w->all_known ? consolidate_room(w->losses, m, w->policy, w->c->lose) : w->c->lose;
     if (tolerated < w->c->lose) {
         sum += WHOLE * (w->c->lose - tolerated);
         *what = (struct consolidate_node){.reason = CONSOLIDATE_ROOM};
@@ -141,10 +142,15 @@ static int open_one_by_one(struct waking *w, struct err *err)
 }
 
 int consolidate_wake(const struct model *m, const struct policy *policy, const struct consolidate_options *options,
-                     struct consolidation *c, struct err *err)
+                     struct consolidate_losses *losses, struct consolidation *c, struct err *err)
 {
-    struct waking w = {
-        .model = m, .policy = policy, .planning = *policy, .options = options, .c = c, .all_known = true};
+    struct waking w = {.model = m,
+                       .policy = policy,
+                       .planning = *policy,
+                       .options = options,
+                       .losses = losses,
+                       .c = c,
+                       .all_known = true};
     struct consolidate_node what = {0};
     struct policy *p = &w.planning;
     p->lose = 0;

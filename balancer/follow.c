@@ -61,11 +61,12 @@ bool follow_take(json_t *objects, const char *key, const char *text, size_t len,
         return false; /* not ours, or of a version that is not known */
     }
     const char *part = state ? "state" : "value", *stamp = state ? "state_revision" : "revision";
-    json_t *entry = member(member(objects, kind), id);
-    if (revision < json_integer_value(json_object_get(entry, stamp))) {
+    json_t *all = member(objects, kind), *old = json_object_get(all, id);
+    if (revision < json_integer_value(json_object_get(old, stamp))) {
         json_decref(value);
         return false;
     }
+    json_t *entry = old ? json_copy(old) : json_object(); /* a view of before keeps the old one */
     if (value) {
         json_object_set_new(entry, part, value);
         json_object_set_new(entry, stamp, json_integer(revision));
@@ -77,9 +78,10 @@ bool follow_take(json_t *objects, const char *key, const char *text, size_t len,
         json_object_del(entry, part);
         json_object_del(entry, stamp);
     }
-    if (!json_object_get(entry, "value") && !json_object_get(entry, "state"))
-        json_object_del(json_object_get(objects, kind), id);
-    return true;
+    bool gone = !json_object_get(entry, "value") && !json_object_get(entry, "state");
+    if (gone)
+        json_decref(entry);
+    return (gone ? !old || !json_object_del(all, id) : !json_object_set_new(all, id, entry));
 }
 
 static double clock_s(void)

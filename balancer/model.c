@@ -368,6 +368,26 @@ double model_disk_free(const struct model *m, int n)
     return m->nodes[n].disk_at_load - m->sum[n][SUM_DISK] - m->held[n][SUM_DISK];
 }
 
+static enum model_mode mode_of(const struct model *m, int guest, enum model_mode cluster)
+{
+    enum model_mode own = m->guests[guest].mode;
+    enum model_mode there = m->at[guest] >= 0 ? m->nodes[m->at[guest]].mode : MODE_UNSAID;
+    enum model_mode mode = own > there ? own : there;
+    return mode == MODE_UNSAID ? cluster : mode;
+}
+
+int model_hold(struct model *m, enum model_mode cluster, enum model_mode from)
+{
+    int held = 0;
+    for (int n = 0; n < m->node_count; n++)
+        m->nodes[n].held = m->nodes[n].mode >= from;
+    for (int g = 0; g < m->guest_count; g++) {
+        m->guests[g].held = mode_of(m, g, cluster) >= from;
+        held += m->guests[g].held;
+    }
+    return held;
+}
+
 const char *model_node_name(const struct model *m, int node)
 {
     return node >= 0 ? m->node_names.text[m->nodes[node].name] : "nowhere";

@@ -51,6 +51,9 @@ enum model_sum {
     SUM_COUNT
 };
 
+/* What the balancer may do of its own accord; the strictest last. */
+enum model_mode { MODE_UNSAID, MODE_AUTOMATIC, MODE_ADVISE, MODE_OFF };
+
 enum model_resource { RESOURCE_CPU, RESOURCE_MEMORY, RESOURCE_DISK, RESOURCE_NETWORK, RESOURCE_COUNT };
 
 /* Where a node is: groups keep guests apart or together in one of these. */
@@ -61,8 +64,10 @@ struct model_node {
     int rack, site; /* in model.places, -1: not said */
     bool offline;   /* dead or closed: nothing may come, what is there must go */
     bool master;
-    bool outside;  /* not of the part that is balanced: never counted, never touched */
-    bool stale;    /* its measurements are missing or too old: nothing comes, nothing goes */
+    bool outside; /* not of the part that is balanced: never counted, never touched */
+    bool stale;   /* its measurements are missing or too old: nothing comes, nothing goes */
+    bool held;    /* by its mode: model_hold() */
+    enum model_mode mode;
     bool drained;  /* somebody emptied it on purpose; offline and empty, it sleeps (consolidate.h) */
     bool stays_on; /* it may not sleep, whatever it holds */
     int members;   /* of volumes, and witnesses */
@@ -91,7 +96,9 @@ enum guest_state { GUEST_RUNNING, GUEST_DOWN, GUEST_OFFLINE };
 struct model_guest {
     int name; /* in model.guest_names */
     enum guest_state state;
-    bool movable;  /* false: pinned, or its disk cannot follow */
+    bool movable; /* false: pinned, or its disk cannot follow */
+    bool held;    /* by its mode, or its node's: model_hold() */
+    enum model_mode mode;
     bool planned;  /* not there yet, its room is taken already */
     bool balanced; /* Ganeti's auto_balance */
     bool mirrored; /* needs a second node */
@@ -162,6 +169,9 @@ int model_ready(struct model *model, const int *at, const int *mirror, struct er
 /* Puts a guest somewhere else; no rule is asked. */
 void model_place(struct model *model, int guest, int at, int mirror);
 void model_recount(struct model *model);
+/* Holds all whose mode is `from` or stricter where they are; a guest has the stricter one of its own and its node's, or
+ * else `cluster`. A node that is held itself takes none. How many guests are held. */
+int model_hold(struct model *model, enum model_mode cluster, enum model_mode from);
 /* A guest's load is another one; model_recount() when all are said. */
 void model_guest_changed(struct model *model, int guest);
 

@@ -143,8 +143,9 @@ static int add_move(struct plan *plan, const json_t *move, int wave, const struc
     if (v->guest < 0 || v->from < 0 || v->to < 0)
         return err_set(err, ESTALE, "guest %s, or a node of its move, is not there any more",
                        snapshot_text(move, "guest"));
-    if (!m->guests[v->guest].movable)
-        return err_set(err, ESTALE, "guest %s cannot be moved now", snapshot_text(move, "guest"));
+    enum rule rule = rules_movable(m, v->guest);
+    if (rule != RULE_NONE)
+        return err_set(err, ESTALE, "guest %s cannot be moved now: %s", snapshot_text(move, "guest"), rules_text(rule));
     plan->count++;
     return 0;
 }

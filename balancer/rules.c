@@ -24,6 +24,7 @@ const char *rules_text(enum rule rule)
         [RULE_NODE_STALE] = "no fresh measurements of the node",
         [RULE_MIGRATION] = "no migration between these nodes",
         [RULE_FIXED] = "the guest may not move",
+        [RULE_HELD] = "balancing is off, or only advised, for it or for the node",
         [RULE_SAME] = "it is there",
     };
     return texts[rule];
@@ -39,7 +40,7 @@ enum rule rules_movable(const struct model *m, int guest)
         return RULE_FIXED;
     if (n >= 0 && m->nodes[n].stale && !m->nodes[n].offline)
         return RULE_NODE_STALE;
-    return RULE_NONE;
+    return g->held ? RULE_HELD : RULE_NONE;
 }
 
 static bool reaches(const struct model_guest *g, const struct model_node *n, enum rule *rule)
@@ -105,6 +106,8 @@ static enum rule check(const struct model *m, const struct policy *p, int guest,
         return RULE_NODE_CLOSED;
     if (n->stale)
         return RULE_NODE_STALE;
+    if (n->held && at != m->at[guest])
+        return RULE_HELD;
     if (m->family == MODEL_GANETI)
         return ganeti_rules_check(m, guest, at, mirror, other, other_at);
     return check_drover(m, p, guest, at, other, other_at);

@@ -29,6 +29,7 @@ enum rule {
     RULE_NODE_STALE,  /* nothing is known of it */
     RULE_MIGRATION,   /* nodes between which nothing may move */
     RULE_FIXED,       /* the guest may not move at all */
+    RULE_HELD,        /* the mode of a group it is in, or of the node, keeps the balancer from it */
     RULE_SAME,        /* it is there */
     RULE_COUNT
 };
@@ -40,7 +41,7 @@ enum rule rules_check(const struct model *model, const struct policy *policy, in
 enum rule rules_check_after(const struct model *model, const struct policy *policy, int guest, int at, int other,
                             int other_at);
 
-/* May it move at all? RULE_FIXED, RULE_NODE_STALE or RULE_NONE. */
+/* May it move at all? RULE_FIXED, RULE_NODE_STALE, RULE_HELD or RULE_NONE. */
 enum rule rules_movable(const struct model *model, int guest);
 
 /* Hard rules that are broken as things stand: 0 in a healthy cluster. For tests and reports. */

@@ -131,7 +131,7 @@ static int select_coldest(struct search *s, int wanted)
     int count = 0;
     for (int n = 0; n < m->node_count; n++) {
         const struct model_node *node = &m->nodes[n];
-        if (node->offline || node->outside || node->stale)
+        if (node->offline || node->outside || node->stale || node->held)
             continue;
         double heat = score_heat(&s->score, n);
         if (count == wanted && heat >= s->heat[count - 1])
@@ -156,7 +156,7 @@ void search_pick_targets(struct search *s)
     }
     s->target_count = 0;
     for (int n = 0; n < m->node_count; n++)
-        if (!m->nodes[n].offline && !m->nodes[n].outside && !m->nodes[n].stale)
+        if (!m->nodes[n].offline && !m->nodes[n].outside && !m->nodes[n].stale && !m->nodes[n].held)
             s->targets[s->target_count++] = n;
 }
 

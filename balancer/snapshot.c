@@ -8,6 +8,7 @@
 
 #include "balancer/snapshot_failover.h"
 #include "balancer/snapshot_load.h"
+#include "balancer/snapshot_modes.h"
 #include "balancer/snapshot_rules.h"
 
 const char *snapshot_text(const json_t *object, const char *key)
@@ -33,6 +34,14 @@ int64_t snapshot_seconds(const char *timestamp)
     const char *end = strptime(timestamp, "%Y-%m-%dT%H:%M:%S", &tm);
     return end && (*end == '.' || *end == 'Z') ? (int64_t)timegm(&tm) : -1;
 }
+
+struct making {
+    json_t *objects, *nodes_by_name; /* name to entry */
+    json_t *ready;                   /* names of nodes that guests may leave: true */
+    json_t *last_ended, *last_done;  /* guest's id to its migration's spec and state */
+    json_t *modes;                   /* of groups; lent, NULL: none */
+    const struct snapshot_time *now;
+};
 
 /* ---- nodes ---- */
 
@@ -61,9 +70,10 @@ static double age_of(const json_t *load, const struct snapshot_time *now)
     return age > 0 ? age : 0;
 }
 
-/* members: of volumes, and witnesses, by the node's name; NULL: they are not known. */
-static json_t *make_node(const json_t *node, const json_t *load, const json_t *members, const struct snapshot_time *now)
+/* "members" are those of volumes, and witnesses, by the node's name; without it they are not known. */
+static json_t *make_node(const struct making *m, const json_t *node, const json_t *load)
 {
+    const json_t *members = json_object_get(m->objects, "members");
     const json_t *state = json_object_get(node, "state");
     double memory = snapshot_number(state, "memory_bytes");
     json_t *to = json_pack("{s:s, s:s}", "name", snapshot_text(json_object_get(node, "value"), "name"), "state",
@@ -80,6 +90,7 @@ static json_t *make_node(const json_t *node, const json_t *load, const json_t *m
     json_object_set_new(to, "memory_own", json_real(floor(memory / SNAPSHOT_MEMORY_PARTS)));
     put_label(to, node, "rack");
     put_label(to, node, "site");
+    snapshot_modes_node(to, m->modes, snapshot_spec(node, "labels"));
     json_t *models = json_object_get(state, "cpu_models");
     if (json_array_size(models))
         json_object_set_new(to, "cpu_models", json_deep_copy(models));
@@ -88,18 +99,11 @@ static json_t *make_node(const json_t *node, const json_t *load, const json_t *m
     if (count > 0)
         json_object_set_new(to, "members", json_real(count));
     if (json_is_object(json_object_get(load, "state")))
-        json_object_set_new(to, "age", json_real(age_of(load, now)));
+        json_object_set_new(to, "age", json_real(age_of(load, m->now)));
     return to;
 }
 
 /* ---- guests ---- */
-
-struct making {
-    json_t *objects, *nodes_by_name; /* name to entry */
-    json_t *ready;                   /* names of nodes that guests may leave: true */
-    json_t *last_ended, *last_done;  /* guest's id to its migration's spec and state */
-    const struct snapshot_time *now;
-};
 
 static void put_load(json_t *to, const json_t *load, const char *id, double vcpus, const struct snapshot_time *now)
 {
@@ -152,6 +156,8 @@ static json_t *make_guest(const struct making *m, const char *id, json_t *guest)
     json_object_set_new_nocheck(to, "movable", json_boolean(moves));
     if (to)
         snapshot_rules_guest(to, spec, node, m->nodes_by_name, json_object_get(m->objects, "image"));
+    if (to)
+        snapshot_modes_guest(to, m->modes, spec);
     if (to && runs)
         snapshot_failover_guest(to, spec, json_object_get(json_object_get(m->objects, "volumes"), id));
     if (to && runs) {
@@ -207,7 +213,7 @@ static json_t *make_nodes(struct making *m)
         json_object_set(m->nodes_by_name, name, node);
         if (!strcmp(condition(node), "ready"))
             json_object_set_new(m->ready, name, json_true());
-        json_array_append_new(list, make_node(node, load, json_object_get(m->objects, "members"), m->now));
+        json_array_append_new(list, make_node(m, node, load));
     }
     return list;
 }
@@ -249,6 +255,7 @@ json_t *snapshot_make(json_t *objects, const struct snapshot_time *now)
                        .ready = json_object(),
                        .last_ended = json_object(),
                        .last_done = json_object(),
+                       .modes = snapshot_modes_groups(objects),
                        .now = now};
     json_t *nodes = make_nodes(&m), *migrations = look_back(&m), *guests = make_guests(&m);
     json_t *groups = snapshot_rules_groups(json_object_get(objects, "guest"), m.nodes_by_name);

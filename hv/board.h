@@ -104,6 +104,8 @@ int board_balloon(struct board *board, uint64_t keep_bytes, struct err *err);
 /* Turns the loop until it is done; -ECANCELED if give_up() says so meanwhile, -EBUSY if another is under way. */
 int board_resize_disk(struct board *board, unsigned disk, uint64_t bytes, bool (*give_up)(void *context), void *context,
                       struct err *err);
+/* It is there, and is not being removed; NULL with the reason. */
+struct disk *board_disk(struct board *board, unsigned index, struct err *err);
 /* {"verb":"attach"...} of a disk that is a volume: see hv/disk_volume.h. */
 int board_change_volume(struct board *board, unsigned disk, const struct json_t *body, bool (*give_up)(void *context),
                         void *context, struct err *err);

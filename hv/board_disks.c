@@ -11,6 +11,7 @@
 #include "hv/guest_jail.h"
 #include "hv/virtio/io_thread.h"
 #include "nbd/blk.h"
+#include "nbd/nbd_credentials.h"
 #include "node/base/err.h"
 
 enum { IO_WORKERS = 2 };
@@ -51,6 +52,18 @@ static int make(struct board *b, struct io_thread *io, const struct guest_disk *
     return rc ? err_prefix(err, "disks[%u]", index) : 0;
 }
 
+/* What a disk may move to is not known yet; its servers will know the guest by these. */
+static int keep_certificates(const struct guest_config *c, struct err *err)
+{
+    if (!c->tls_certificates)
+        return 0;
+    json_t *layers = json_pack("[{s:s, s:s, s:s}]", "driver", "nbd", "uri", "nbds://0.0.0.0/any", "tls-certificates",
+                               c->tls_certificates);
+    int rc = layers ? nbd_credentials_keep(layers, err) : err_set(err, ENOMEM, "no memory");
+    json_decref(layers);
+    return rc ? err_prefix(err, "tls-certificates") : 0;
+}
+
 int board_build_disks(struct board *b, struct err *err)
 {
     const struct guest_config *c = b->parts.config;
@@ -58,6 +71,7 @@ int board_build_disks(struct board *b, struct err *err)
         return 0;
     b->disk_io = io_thread_new("disks", IO_WORKERS, err);
     int rc = b->disk_io ? change_network(b->disk_io, true, err) : -1;
+    rc = rc ? rc : keep_certificates(c, err);
     for (unsigned i = 0; !rc && i < c->disk_count; i++)
         rc = c->disks[i].stack ? make(b, b->disk_io, &c->disks[i], i, err) : 0;
     if (rc || board_needs(b) & BLK_NEEDS_SOCKETS) /* it stays there, to connect again */
@@ -115,7 +129,7 @@ static unsigned count_disks(const struct board *b)
 }
 
 /* The disk, if it is there and stays; NULL with the reason. */
-static struct disk *find_disk(struct board *b, unsigned index, struct err *err)
+struct disk *board_disk(struct board *b, unsigned index, struct err *err)
 {
     struct board_virtio *v = board_virtio_of(b, BOARD_DISK, index);
     if (!v) {
@@ -133,14 +147,14 @@ static struct disk *find_disk(struct board *b, unsigned index, struct err *err)
 int board_resize_disk(struct board *b, unsigned index, uint64_t bytes, bool (*give_up)(void *context), void *context,
                       struct err *err)
 {
-    struct disk *d = find_disk(b, index, err);
+    struct disk *d = board_disk(b, index, err);
     return d ? disk_resize(d, bytes, b->parts.loop, give_up, context, err) : -err->code;
 }
 
 int board_change_volume(struct board *b, unsigned index, const json_t *body, bool (*give_up)(void *context),
                         void *context, struct err *err)
 {
-    struct disk *d = find_disk(b, index, err);
+    struct disk *d = board_disk(b, index, err);
     return d ? disk_change_volume(d, body, b->parts.loop, give_up, context, err) : -err->code;
 }
 
@@ -209,7 +223,7 @@ int board_set_epoch(struct board *b, unsigned index, uint64_t epoch, struct err 
 
 uint32_t board_needs(const struct board *b)
 {
-    uint32_t needs = 0;
+    uint32_t needs = b->parts.config->connects ? BLK_NEEDS_SOCKETS : 0;
     for (unsigned i = 0; i < GUEST_DISK_MAX; i++)
         needs |= b->disks[i] ? disk_needs(b->disks[i]) : 0;
     return needs;

@@ -55,6 +55,7 @@ static const struct {
     [CONTROL_MIGRATE] = {"migrate", ALIVE, 2, MESSAGE_FDS_MAX},
     [CONTROL_MIGRATION] = {"migration", ALWAYS, 0, 0},
     [CONTROL_MIGRATE_GO] = {"migrate-go", ALIVE, 0, 0},
+    [CONTROL_MIGRATE_RESUME] = {"migrate-resume", ALIVE, 1, MESSAGE_FDS_MAX},
     [CONTROL_MIGRATE_CANCEL] = {"migrate-cancel", HERE, 0, 0},
     [CONTROL_INCOMING_GO] = {"incoming-go", IN(GUEST_INCOMING), 0, 0},
     [CONTROL_VOLUME] = {"volume", HERE, 0, 0},

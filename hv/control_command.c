@@ -58,18 +58,21 @@ static const struct command commands[] = {
     {"migrate", CONTROL_MIGRATE,
      "tcp:HOST:PORT|unix:PATH --key-file FILE [--max-downtime 100ms] [--within 60s] [--bandwidth SIZE] [--streams N] "
      "[--hold] "
-     "[--no-throttle] [--patience 10s]",
-     "move it, while it runs, to the process that listens there (`run --incoming`) and has the same 32 bytes of key", 3,
-     16},
+     "[--no-throttle] [--patience 10s] [--post-copy]",
+     "move it, while it runs, to the process that listens there (`run --incoming`) and has the same 32 bytes of key; "
+     "--post-copy: where it would be given up, the guest goes first and its last pages follow",
+     3, 17},
     {"forecast", CONTROL_FORECAST,
      "[--max-downtime 100ms] [--within 60s] [--bandwidth SIZE] [--no-throttle] [--look 200ms] "
-     "[--connect 40ms] [--switch 6ms]",
+     "[--connect 40ms] [--switch 6ms] [--post-copy]",
      "what a migration would cost, and whether it could be as wished, with what earlier ones have shown of the link; "
      "looks at what the guest writes",
-     0, 13},
+     0, 14},
     {"migration", CONTROL_MIGRATION, "", "how far the last migration is, or what became of it", 0, 0},
     {"migrate-go", CONTROL_MIGRATE_GO, "", "--hold, at \"ready\": the guest is the destination's, this process ends", 0,
      0},
+    {"migrate-resume", CONTROL_MIGRATE_RESUME, "tcp:HOST:PORT|unix:PATH [--streams N]",
+     "in the middle of post-copy, when the link broke: connect anew, and go on", 1, 3},
     {"migrate-cancel", CONTROL_MIGRATE_CANCEL, "", "the guest stays here", 0, 0},
     {"incoming-go", CONTROL_INCOMING_GO, "", "--hold, at \"ready\", asked of the destination: the guest runs there", 0,
      0},
@@ -244,6 +247,8 @@ static int prepare(const struct command *c, char **arguments, struct message *m,
         return prepare_net(arguments[0], m, body);
     case CONTROL_MIGRATE:
         return migrate_command_prepare(arguments, m, body);
+    case CONTROL_MIGRATE_RESUME:
+        return migrate_command_resume(arguments, m);
     case CONTROL_FORECAST:
         return migrate_command_forecast(arguments, body);
     case CONTROL_DISK_REMOVE:

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hv/disk_files.h"
-#include "hv/disk_volume.h"
+#include "hv/disk_inside.h"
+#include "hv/disk_move.h"
 #include "hv/virtio/io_thread.h"
 #include "hv/virtio/virtio_blk.h"
 #include "hv/virtio/virtio_pci.h"
@@ -16,21 +16,6 @@
 #include "node/base/err.h"
 #include "node/base/loop.h"
 #include "replication/volume.h"
-
-struct disk {
-    struct disk_parts parts;
-    struct disk_files files;
-    struct blk *blk; /* NULL: closed */
-    bool was_open;
-    struct virtio_blk_shape told; /* the guest, of the stack that was closed */
-    uint32_t needs;
-    struct virtio_blk *virtio;
-    struct virtio_pci *pci;
-    struct virtio_blk_resize resize;
-    bool resizing;
-    struct disk_volume volume;
-    uint64_t completed; /* when disk_stands_still() was last asked */
-};
 
 /* ---- on the I/O thread ---- */
 
@@ -57,11 +42,26 @@ static void open_stack(void *context)
     o->disk->volume.io = p->io;
 }
 
+static void flushed(struct blk_req *req)
+{
+    CONTAINER_OF(req, struct disk, flush)->flushing = false;
+}
+
+/* One that waits for what is decided elsewhere (nbd/move.h) is not waited for: whoever is to tell that must be heard.
+ */
 static void flush_stack(void *context)
 {
     struct opening *o = context;
-    struct blk *blk = o->disk->blk;
-    o->rc = blk && !blk_read_only(blk) ? blk_now(blk, BLK_FLUSH, 0, 0, NULL, 0) : 0;
+    struct disk *d = o->disk;
+    o->rc = d->flushing ? -EBUSY : 0;
+    if (d->flushing || !d->blk || blk_read_only(d->blk))
+        return;
+    d->flush = (struct blk_req){.op = BLK_FLUSH, .done = flushed};
+    d->flushing = true;
+    blk_submit(d->blk, &d->flush);
+    while (d->flushing && !disk_move_waits(d->blk))
+        loop_step(io_thread_loop(d->parts.io));
+    o->rc = d->flushing ? -ETIMEDOUT : d->flush.result;
 }
 
 static void close_stack(void *context)
@@ -84,12 +84,17 @@ static void count(void *context)
     struct counting *c = context;
     if (!c->disk->blk) {
         c->json = json_pack("{s:i, s:i}", "disk", (int)c->disk->parts.index, "slot", (int)c->slot);
+        if (c->json && disk_moves(c->disk))
+            json_object_set_new(c->json, "move", json_pack("{s:s}", "phase", "closed"));
         return;
     }
     c->json = json_pack("{s:i, s:i, s:s, s:I}", "disk", (int)c->disk->parts.index, "slot", (int)c->slot, "stack",
                         blk_driver_name(c->disk->blk), "size", (json_int_t)blk_size(c->disk->blk));
     if (c->json && c->disk->volume.blk)
         json_object_set_new(c->json, "volume", disk_volume_json(&c->disk->volume));
+    json_t *move = c->json ? disk_move_json(c->disk->blk, &c->disk->files) : NULL;
+    if (move)
+        json_object_set_new(c->json, "move", move);
     for (enum blk_op op = 0; c->json && op < BLK_OP_COUNT; op++) {
         const struct blk_op_stats *s = blk_stats(c->disk->blk, op);
         if (s->ops)

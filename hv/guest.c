@@ -94,6 +94,12 @@ static void post_wishes(struct guest *g)
         loop_post(g->loop, &g->wish_message);
 }
 
+void guest_wishes_again(struct guest *g)
+{
+    if (atomic_load(&g->wishes))
+        post_wishes(g);
+}
+
 /* Devices of a guest that does not run rest on: they would work on what it asked of them, and it would not be what was
  * saved or loaded any more. */
 void guest_unquiesce(struct guest *g)
@@ -241,7 +247,10 @@ static void wished(struct loop_message *message)
         control_event(g->control, "off", "by the guest");
         guest_quit(g, EXIT_SUCCESS);
     } else if (wishes & GUEST_WISH_RESTART || guest_trouble_resets(g, wishes)) {
-        restart_by_guest(g);
+        if (guest_is_arriving(g)) /* it is told again when all has come */
+            atomic_fetch_or(&g->wishes, (unsigned)GUEST_WISH_RESTART);
+        else
+            restart_by_guest(g);
     } else if (wishes & GUEST_WISH_FAIL) {
         fail(g, "a vCPU cannot go on: the engine has said why above");
     } else if (wishes & GUEST_WISH_DEBUGGER) {
@@ -480,6 +489,7 @@ int guest_run(struct guest *g)
     if (!g->quitting)
         loop_run(g->loop);
     g->running = false;
+    guest_arriving_end(g);
     guest_migrate_end(g);
     stand(g, GUEST_PAUSED);
     return g->exit_code;

@@ -83,6 +83,8 @@ struct guest_config {
     char *incoming_at; /* or where to listen for it: tcp:HOST:PORT, unix:PATH */
     char *migration_key_file;
     uint32_t migration_key;  /* ... and the inherited file with the key its source has, too */
+    bool connects;           /* disks may be told to connect to servers that are not known yet */
+    char *tls_certificates;  /* ... with these, a folder; NULL: in clear */
     char *user;              /* to become, when started as root */
     bool paused;             /* wait for `resume` */
     uint64_t lease_until_ns; /* see guest_lease.h; 0: no deadline */

@@ -23,12 +23,12 @@ enum guest_state guest_state_of(struct control_handler *handler)
 static json_t *status(struct guest *g)
 {
     json_t *health = guest_health(&g->control_handler);
-    json_t *all =
-        json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:f, s:f, s:b, s:I, s:b}", "name", g->config->name, "state",
-                  control_state_name(g->state), "engine", g->engine->name, "cpu", g->config->cpu, "vcpus",
-                  (int)g->config->vcpus, "memory", (json_int_t)memory_size(g->memory), "uptime-seconds",
-                  (double)(clock_ns() - g->began_ns) / 1e9, "guest-seconds", (double)timers_now_ns(g->timers) / 1e9,
-                  "frozen", g->lease.frozen, "freezes", (json_int_t)g->lease.freezes, "loading", g->filling);
+    json_t *all = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:f, s:f, s:b, s:I, s:b}", "name", g->config->name, "state",
+                            control_state_name(g->state), "engine", g->engine->name, "cpu", g->config->cpu, "vcpus",
+                            (int)g->config->vcpus, "memory", (json_int_t)memory_size(g->memory), "uptime-seconds",
+                            (double)(clock_ns() - g->began_ns) / 1e9, "guest-seconds",
+                            (double)timers_now_ns(g->timers) / 1e9, "frozen", g->lease.frozen, "freezes",
+                            (json_int_t)g->lease.freezes, "loading", g->filling || guest_is_arriving(g));
     json_object_update_new(all, json_pack("{s:s, s:i, s:i, s:b}", "trouble", "", "panics", 0, "hangs", 0, "watchdog",
                                           board_is_watched(g->board)));
     json_object_update(all, health);
@@ -218,12 +218,18 @@ int guest_handle(struct control_handler *handler, struct control_request *reques
     struct guest *g = CONTAINER_OF(handler, struct guest, control_handler);
     if (request->type == CONTROL_LEASE)
         return lease(g, request->body, answer, err);
-    if ((request->type >= CONTROL_MIGRATE && request->type <= CONTROL_INCOMING_GO) || request->type == CONTROL_FORECAST)
+    if ((request->type >= CONTROL_MIGRATE && request->type <= CONTROL_INCOMING_GO) ||
+        request->type == CONTROL_FORECAST || request->type == CONTROL_MIGRATE_RESUME)
         return guest_migrate_handle(g, request, answer, err);
     bool looks = request->type == CONTROL_STATUS || request->type == CONTROL_STATS || request->type == CONTROL_STOP;
     if (g->busy && !looks)
         return err_set(err, EBUSY, "%s: not while the guest is being %s", control_name(request->type),
                        board_disks_are_open(g->board) ? "saved or reset" : "handed over");
+    bool waits = request->type == CONTROL_SAVE || request->type == CONTROL_RESET || request->type == CONTROL_GDB ||
+                 request->type == CONTROL_PAUSE;
+    if (waits && guest_is_arriving(g)) /* a vCPU may wait for a page, and would not stop */
+        return err_set(err, EBUSY, "%s: not before all of the guest's memory has come: see \"migration\"",
+                       control_name(request->type));
     bool changes = request->type == CONTROL_SAVE || request->type == CONTROL_RESET || request->type == CONTROL_RESIZE ||
                    request->type == CONTROL_GDB ||
                    (request->type >= CONTROL_DISK_ADD && request->type <= CONTROL_NET_REMOVE);
@@ -249,7 +255,8 @@ int guest_handle(struct control_handler *handler, struct control_request *reques
     case CONTROL_RESIZE:
         return resize(g, request->body, err);
     case CONTROL_VOLUME:
-        return change_volume(g, request->body, err);
+        return guest_move_takes(request->body) ? guest_move(g, request->body, err)
+                                               : change_volume(g, request->body, err);
     case CONTROL_CONSOLE:
         return adopt_console(g, request, err);
     case CONTROL_DISK_ADD:

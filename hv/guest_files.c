@@ -161,7 +161,7 @@ static int open_late(const struct guest_config *config)
     struct err err;
     int fd = late_pages_open(&err);
     if (fd < 0)
-        log_info("%s: all of its memory is loaded before it goes on: %s", config->name, err.text);
+        log_info("%s: all of its memory has to be there before it goes on: %s", config->name, err.text);
     return fd < 0 ? -1 : fd;
 }
 
@@ -178,7 +178,7 @@ int guest_files_open(struct guest_files *files, const struct guest_config *confi
         if (files->load < 0)
             rc = err_set(err, errno, "load: cannot open %s: %s", config->load, strerror(errno));
     }
-    if (!rc && config->load)
+    if (!rc && (config->load || guest_config_is_incoming(config)))
         files->late = open_late(config);
     if (!rc && config->control) {
         rc = message_listen(config->control, &files->control, err);

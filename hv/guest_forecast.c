@@ -202,6 +202,10 @@ static json_t *tell(const struct wish *w, const struct migrate_forecast *f)
                             (json_int_t)((double)last->bytes * (double)NS_PER_S / (double)(last->ns + 1)), "bandwidth",
                             (json_int_t)w->outlook.bandwidth, "bandwidth-assumed", w->assumed, "look-ms",
                             (double)last->ns / 1e6, "compresses-to", f->left);
+    if (all && (f->late || f->needs_late))
+        json_object_set_new(all, f->late ? "post-copy" : "needs-post-copy", json_true());
+    if (all && f->late)
+        json_object_set_new(all, "post-copy-seconds", json_real((double)f->late_ns / 1e9));
     if (all && !f->holds)
         json_object_set_new(all, "reason", json_string(f->text));
     return all;

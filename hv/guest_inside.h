@@ -103,6 +103,7 @@ void guest_quit(struct guest *guest, int exit_code);
 int guest_quiesce(struct guest *guest, enum guest_patience patience, struct err *err);
 /* After success: goes on if the guest is running; else its devices rest until it does. */
 void guest_unquiesce(struct guest *guest);
+void guest_wishes_again(struct guest *guest);
 void guest_wish(struct guest *guest, enum guest_wish what, const char *by); /* any thread */
 bool guest_gives_up(void *guest); /* the process ends: whoever turns the loop stops waiting */
 
@@ -128,9 +129,19 @@ int guest_migrate_listen(struct guest *guest, struct err *err);
 void guest_migrate_end(struct guest *guest);
 void guest_migrate_free(struct guest *guest);
 bool guest_is_moving(const struct guest *guest);
+/* Quiesced, runs_again is set: disks are opened, as soon as they can be, and the guest goes on. */
+void guest_go_on(struct guest *guest);
+/* It runs, and not all of its memory is here yet (post-copy). _end: nobody who waits for a page could be told to stop:
+ * the process ends at once. */
+bool guest_is_arriving(const struct guest *guest);
+void guest_arriving_end(struct guest *guest);
 /* Of a request's body: "downtime-ms", "within-s", "throttle". */
 int guest_migrate_goal(const struct json_t *body, struct migrate_goal *goal, struct err *err);
 int guest_migrate_handle(struct guest *guest, struct control_request *request, struct json_t **answer, struct err *err);
+
+/* guest_move.c: VOLUME's verbs that begin with "move-". */
+bool guest_move_takes(const struct json_t *body);
+int guest_move(struct guest *guest, const struct json_t *body, struct err *err);
 
 /* guest_forecast.c: answers what a migration would cost, after a look. _end: the dirty log is needed now. */
 int guest_forecast(struct guest *guest, const struct json_t *body, struct json_t **answer, struct err *err);

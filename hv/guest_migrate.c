@@ -130,18 +130,23 @@ static void try_again(struct loop_timer *timer)
     }
 }
 
-static void go_on(struct migrate_source_host *host)
+void guest_go_on(struct guest *g)
 {
-    struct guest *g = guest_of(host);
     struct err err;
-    state_free(g->handed_state);
-    g->handed_state = NULL;
     if (open_again(g, &err))
         return;
     log_error("%s: stands still, because its disks cannot be opened again: %s", g->config->name, err.text);
     control_event(g->control, "disks-closed", err.text);
     g->reopen_timer.fire = try_again;
     loop_timer_set(g->loop, &g->reopen_timer, clock_ns() + REOPEN_NS);
+}
+
+static void go_on(struct migrate_source_host *host)
+{
+    struct guest *g = guest_of(host);
+    state_free(g->handed_state);
+    g->handed_state = NULL;
+    guest_go_on(g);
 }
 
 static void source_changed(struct migrate_source_host *host, enum migrate_phase phase)
@@ -211,6 +216,8 @@ static void target_ended(struct migrate_target_host *host, enum migrate_target_p
     control_tell(g->control, "migration", text, migrate_target_report(g->target));
     if (phase == MIGRATE_TARGET_OVER)
         guest_quit(g, EXIT_FAILURE);
+    else
+        guest_wishes_again(g); /* what had to wait for all of its memory */
 }
 
 /* ---- building and ending ---- */
@@ -239,6 +246,7 @@ int guest_migrate_listen(struct guest *g, struct err *err)
     if (rc)
         return rc;
     g->state = GUEST_INCOMING;
+    g->target_host.late_fd = g->files->late;
     g->target = migrate_target_start(g->crew, g->memory, &g->target_host, g->files->incoming, &g->files->key, err);
     g->files->incoming = -1;
     migrate_key_wipe(&g->files->key);
@@ -251,7 +259,8 @@ void guest_migrate_end(struct guest *g)
     guest_look_end(g);
     loop_timer_clear(g->loop, &g->reopen_timer);
     if (g->source && !migrate_source_is_over(g->source))
-        migrate_source_cancel(g->source, &ignored);
+        if (migrate_source_cancel(g->source, &ignored))
+            migrate_source_abandon(g->source);
     if (g->target && !migrate_target_is_over(g->target))
         migrate_target_cancel(g->target);
     while (g->crew && !g->filling && migrate_crew_works(g->crew))
@@ -288,7 +297,8 @@ int guest_migrate_goal(const json_t *body, struct migrate_goal *goal, struct err
         rc = err_set(err, EINVAL, "downtime-ms: must not be 0");
     *goal = (struct migrate_goal){.downtime_ns = downtime_ms * NS_PER_MS,
                                   .within_ns = within_s * NS_PER_S,
-                                  .throttles = !json_is_false(json_object_get(body, "throttle"))};
+                                  .throttles = !json_is_false(json_object_get(body, "throttle")),
+                                  .late = json_is_true(json_object_get(body, "post-copy"))};
     return rc;
 }
 
@@ -311,6 +321,8 @@ static int begin(struct guest *g, struct control_request *request, struct err *e
     int rc = guest_late_wait(g, err);
     if (rc)
         return rc;
+    if (guest_is_arriving(g))
+        return err_set(err, EBUSY, "not all of its memory has come yet: wait until \"migration\" says \"done\"");
     if (g->busy) /* since */
         return err_set(err, EBUSY, "not while the guest is being saved or reset");
     if (g->source && !migrate_source_is_over(g->source))
@@ -335,6 +347,16 @@ static int begin(struct guest *g, struct control_request *request, struct err *e
     g->source = migrate_source_start(g->crew, g->memory, &g->source_host, &r, err);
     migrate_key_wipe(&r.key);
     return g->source ? 0 : err->code ? -err->code : -ENOMEM;
+}
+
+static int resume(struct guest *g, struct control_request *request, struct err *err)
+{
+    if (!g->source || migrate_source_is_over(g->source))
+        return err_set(err, EBUSY, "no migration is under way");
+    int rc = migrate_source_resume(g->source, request->fds, request->fd_count, err);
+    for (unsigned i = 0; !rc && i < request->fd_count; i++)
+        request->fds[i] = -1;
+    return rc;
 }
 
 /* {"epochs": [number or null, ...]}: of whom the disks' volumes are if the guest stays. */
@@ -371,6 +393,20 @@ static json_t *report(struct guest *g)
     return g->target ? migrate_target_report(g->target) : json_pack("{s:s}", "phase", "none");
 }
 
+bool guest_is_arriving(const struct guest *g)
+{
+    return g->target && migrate_target_is_late(g->target);
+}
+
+void guest_arriving_end(struct guest *g)
+{
+    if (!guest_is_arriving(g))
+        return;
+    log_warn("%s: ends before all of its memory has come: as by a power cut", g->config->name);
+    control_free(g->control); /* the last answers leave */
+    _exit(g->exit_code);
+}
+
 bool guest_is_moving(const struct guest *g)
 {
     return g->source && !migrate_source_is_over(g->source);
@@ -382,6 +418,8 @@ int guest_migrate_handle(struct guest *g, struct control_request *request, json_
     case CONTROL_MIGRATE:
         return g->busy ? err_set(err, EBUSY, "not while the guest is being saved or reset") : begin(g, request, err);
     case CONTROL_FORECAST:
+        if (guest_is_arriving(g))
+            return err_set(err, EBUSY, "not all of its memory has come yet");
         return g->busy ? err_set(err, EBUSY, "not while the guest is being saved or reset")
                        : guest_forecast(g, request->body, answer, err);
     case CONTROL_MIGRATION:
@@ -389,6 +427,8 @@ int guest_migrate_handle(struct guest *g, struct control_request *request, json_
         return 0;
     case CONTROL_MIGRATE_GO:
         return g->source ? migrate_source_go(g->source, err) : err_set(err, EBUSY, "no migration is under way");
+    case CONTROL_MIGRATE_RESUME:
+        return resume(g, request, err);
     case CONTROL_MIGRATE_CANCEL:
         return cancel(g, request->body, err);
     default:

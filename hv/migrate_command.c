@@ -134,6 +134,8 @@ static int read_options(char **arguments, struct options *o, json_t *body, struc
     for (char **a = arguments; !rc && *a; a++) {
         if (strcmp(*a, "--hold") == 0 && !o->forecast) {
             json_object_set_new(body, "hold", json_true());
+        } else if (strcmp(*a, "--post-copy") == 0) {
+            json_object_set_new(body, "post-copy", json_true());
         } else if (strcmp(*a, "--no-throttle") == 0) {
             json_object_set_new(body, "throttle", json_false());
         } else if (!a[1]) {
@@ -145,6 +147,31 @@ static int read_options(char **arguments, struct options *o, json_t *body, struc
     }
     return rc || o->key_file || o->forecast ? rc
                                             : err_set(err, EINVAL, "--key-file: say where the 32 bytes of the key are");
+}
+
+static int connect_all(const char *where, uint64_t streams, struct message *m)
+{
+    struct err err;
+    for (; streams; streams--) {
+        int fd = connect_one(where, &err);
+        if (fd < 0)
+            return complain(&err, 1);
+        m->fds[m->fd_count++] = fd;
+    }
+    return 0;
+}
+
+int migrate_command_resume(char **arguments, struct message *m)
+{
+    struct err err;
+    struct options o = {.streams = STREAMS_PRESET, .key_file = ""};
+    json_t *unused = json_object();
+    int rc = 0;
+    if (arguments[1] && strcmp(arguments[1], "--streams") != 0)
+        rc = err_set(&err, EINVAL, "'%s' is not an option: see --help", arguments[1]);
+    rc = rc ? rc : read_options(arguments + 1, &o, unused, &err);
+    json_decref(unused);
+    return rc ? complain(&err, 2) : connect_all(arguments[0], o.streams, m);
 }
 
 int migrate_command_prepare(char **arguments, struct message *m, json_t *body)
@@ -159,13 +186,7 @@ int migrate_command_prepare(char **arguments, struct message *m, json_t *body)
         return complain(&err, 1);
     }
     m->fd_count = 1;
-    while (m->fd_count <= o.streams) {
-        int fd = connect_one(arguments[0], &err);
-        if (fd < 0)
-            return complain(&err, 1);
-        m->fds[m->fd_count++] = fd;
-    }
-    return 0;
+    return connect_all(arguments[0], o.streams, m);
 }
 
 int migrate_command_forecast(char **arguments, json_t *body)

@@ -160,6 +160,22 @@ void migrate_crew_on_main(struct migrate_crew *c, void (*run)(void *context), vo
     pthread_mutex_unlock(&c->lock);
 }
 
+static void run_errand(struct loop_message *message)
+{
+    struct migrate_errand *errand = CONTAINER_OF(message, struct migrate_errand, message);
+    int eventfd = errand->eventfd;
+    errand->run(errand->context); /* whose last act may be to let go of it */
+    migrate_crew_nudge(eventfd);
+}
+
+void migrate_crew_send(struct migrate_crew *c, struct migrate_errand *errand, void (*run)(void *context), void *context,
+                       int eventfd)
+{
+    *errand =
+        (struct migrate_errand){.message.deliver = run_errand, .run = run, .context = context, .eventfd = eventfd};
+    loop_post(c->loop, &errand->message);
+}
+
 void migrate_crew_nudge(int eventfd)
 {
     const uint64_t one = 1;

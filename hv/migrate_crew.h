@@ -7,8 +7,9 @@
 
 #include <stdbool.h>
 
+#include "node/base/loop.h"
+
 struct err;
-struct loop;
 struct migrate_crew;
 
 struct migrate_crew *migrate_crew_new(struct loop *loop, unsigned count, struct err *err);
@@ -21,6 +22,15 @@ void migrate_crew_start(struct migrate_crew *crew, unsigned count, void (*work)(
 bool migrate_crew_works(const struct migrate_crew *crew);
 /* A worker's call: run(context) on the main loop, from where it may turn the loop; returns when it is done. */
 void migrate_crew_on_main(struct migrate_crew *crew, void (*run)(void *context), void *context);
+/* The same without waiting: `eventfd` is made readable when it is done. errand: its memory, until then. */
+struct migrate_errand {
+    struct loop_message message;
+    void (*run)(void *context);
+    void *context;
+    int eventfd;
+};
+void migrate_crew_send(struct migrate_crew *crew, struct migrate_errand *errand, void (*run)(void *context),
+                       void *context, int eventfd);
 /* Makes an eventfd readable that a worker polls. Thread: any. */
 void migrate_crew_nudge(int eventfd);
 

@@ -73,9 +73,12 @@ static void conclude(const struct migrate_goal *goal, const struct migrate_outlo
                      const struct migrate_plan *plan, struct migrate_forecast *f)
 {
     double last_ns = (double)s->left_bytes / (double)o->bandwidth * (double)NS_PER_S;
-    f->ends = plan->step == MIGRATE_STEP_STOP;
-    f->downtime_ns = (uint64_t)last_ns + o->fixed_ns;
+    f->late = plan->step == MIGRATE_STEP_LATE;
+    f->needs_late = plan->step == MIGRATE_STEP_GIVE_UP;
+    f->ends = f->late || plan->step == MIGRATE_STEP_STOP;
+    f->downtime_ns = (f->late ? 0 : (uint64_t)last_ns) + o->fixed_ns;
     f->total_ns = s->elapsed_ns + (f->ends ? f->downtime_ns : 0);
+    f->late_ns = f->late ? (uint64_t)last_ns : 0;
     f->bytes += f->ends ? s->left_bytes : 0;
     f->rounds = s->round + 1 + f->ends;
     f->holds = f->ends && f->downtime_ns <= goal->downtime_ns && (!goal->within_ns || f->total_ns <= goal->within_ns);
@@ -127,7 +130,7 @@ void migrate_forecast(const struct migrate_goal *goal, const struct migrate_outl
         s.stalled_rounds = s.left_bytes >= s.before_bytes / 100 * STALLED_PERCENT ? s.stalled_rounds + 1 : 0;
         s.write_rate = probed(goal, &s, o);
         migrate_plan(goal, &s, &plan);
-        if (plan.step == MIGRATE_STEP_STOP || plan.step == MIGRATE_STEP_GIVE_UP)
+        if (plan.step == MIGRATE_STEP_STOP || plan.step == MIGRATE_STEP_LATE || plan.step == MIGRATE_STEP_GIVE_UP)
             break;
         s.throttle = plan.throttle;
         f->throttle = s.throttle;

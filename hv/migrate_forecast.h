@@ -33,8 +33,11 @@ struct migrate_outlook {
 };
 
 struct migrate_forecast {
-    bool holds;                /* it ends, and the goals are kept */
-    bool ends;                 /* the figures below are those of a move, else those of an attempt */
+    bool holds;      /* it ends, and the goals are kept */
+    bool ends;       /* the figures below are those of a move, else those of an attempt */
+    bool late;       /* the guest goes before its last pages, which take late_ns then (post-copy) */
+    bool needs_late; /* it would be given up, and post-copy is not allowed */
+    uint64_t late_ns;
     uint64_t bytes;            /* over the link */
     double left;               /* of a byte of pages, compressed; 1: that does not pay on this link */
     uint64_t total_ns;         /* until the guest runs at its destination, or it is given up */

@@ -19,8 +19,10 @@ enum { NS_PER_MS = 1000000, STATE_PART = 256 << 10, STOP_TRIES = 5, FIRST_FIXED_
 
 /* ---- messages ---- */
 
-/* Waits for one type of answer; the destination's refusals and failures become our error. */
-static int expect_some(struct migrate_source *m, enum migrate_type type, uint64_t *number, struct err *err)
+/* Waits for one type of answer; the destination's refusals and failures become our error. words: a new object, or
+ * NULL; not wanted: NULL. */
+static int expect_words(struct migrate_source *m, enum migrate_type type, uint64_t *number, json_t **words,
+                        struct err *err)
 {
     struct migrate_link *l = &m->links[0];
     struct migrate_frame f = {.number = 0};
@@ -36,9 +38,16 @@ static int expect_some(struct migrate_source *m, enum migrate_type type, uint64_
         rc = err_set(err, EPROTO, "the destination sent %s where %s was due", migrate_type_name(f.type),
                      migrate_type_name(type));
     }
-    json_decref(body);
     *number = f.number;
+    if (words)
+        *words = rc ? NULL : json_incref(body);
+    json_decref(body);
     return rc;
+}
+
+static int expect_some(struct migrate_source *m, enum migrate_type type, uint64_t *number, struct err *err)
+{
+    return expect_words(m, type, number, NULL, err);
 }
 
 static int expect(struct migrate_source *m, enum migrate_type type, uint64_t number, struct err *err)
@@ -71,19 +80,15 @@ static int ask_why(struct migrate_source *m, int rc, struct err *err)
 
 /* ---- steps ---- */
 
-static int connect_all(struct migrate_source *m, struct err *err)
+int migrate_lead_connect(struct migrate_source *m, struct err *err)
 {
     int rc = 0;
     for (unsigned i = 0; i < m->request.streams && !rc; i++) {
         int fd = m->request.fds[i];
+        uint64_t sent = m->links[i].sent_bytes;
         m->request.fds[i] = -1;
         rc = migrate_link_open(&m->links[i], fd, m->wake, m->request.patience_ns, m->contexts[i], err);
-        m->senders[i] = (struct migrate_sender){.memory = m->memory,
-                                                .link = &m->links[i],
-                                                .stream = i,
-                                                .streams = m->request.streams,
-                                                .pace = migrate_round_pace,
-                                                .context = m};
+        atomic_fetch_add(&m->links[i].sent_bytes, sent);
     }
     return rc;
 }
@@ -96,10 +101,34 @@ struct call {
     int rc;
 };
 
+static void make_senders(struct migrate_source *m)
+{
+    for (unsigned i = 0; i < m->request.streams; i++)
+        m->senders[i] = (struct migrate_sender){.memory = m->memory,
+                                                .link = &m->links[i],
+                                                .stream = i,
+                                                .streams = m->request.streams,
+                                                .pace = migrate_round_pace,
+                                                .context = m};
+}
+
 static void facts(void *context)
 {
     struct call *c = context;
     c->json = c->m->host->facts(c->m->host);
+}
+
+/* Whether pages may come after the guest: both sides have to be ready for it. */
+static void agree_on_late(struct migrate_source *m, uint64_t version, const json_t *welcome)
+{
+    const char *why = json_string_value(json_object_get(welcome, "post-copy-reason"));
+    if (!m->request.goal.late)
+        return;
+    m->may_late = version >= MIGRATE_VERSION_LATE && json_is_true(json_object_get(welcome, "post-copy"));
+    if (version < MIGRATE_VERSION_LATE)
+        why = "its program is older";
+    snprintf(m->late_why_not, sizeof m->late_why_not, "%s", m->may_late ? "" : why ? why : "it does not say why");
+    m->request.goal.late = m->may_late;
 }
 
 static int greet(struct migrate_source *m, struct err *err)
@@ -111,13 +140,18 @@ static int greet(struct migrate_source *m, struct err *err)
     json_object_set_new(c.json, "streams", json_integer(m->request.streams));
     json_object_set_new(c.json, "hold", json_boolean(m->request.hold));
     json_object_set_new(c.json, "oldest", json_integer(MIGRATE_VERSION_OLDEST));
+    json_object_set_new(c.json, "post-copy", json_boolean(m->request.goal.late));
     int rc = migrate_words_put(&m->links[0], MIGRATE_HELLO, MIGRATE_VERSION, c.json, err);
     json_decref(c.json);
     uint64_t version = 0;
-    rc = rc ? rc : expect_some(m, MIGRATE_WELCOME, &version, err);
+    json_t *welcome = NULL;
+    rc = rc ? rc : expect_words(m, MIGRATE_WELCOME, &version, &welcome, err);
     if (!rc && (version < MIGRATE_VERSION_OLDEST || version > MIGRATE_VERSION))
         rc = err_set(err, EPROTO, "the destination wants version %llu of migrations, which it was not offered",
                      (unsigned long long)version);
+    if (!rc)
+        agree_on_late(m, version, welcome);
+    json_decref(welcome);
     for (unsigned i = 0; !rc && version >= MIGRATE_VERSION_PACKED && i < m->request.streams; i++) {
         m->senders[i].pays.sharers = m->request.streams;
         m->senders[i].pack = migrate_pack_new(err);
@@ -291,7 +325,14 @@ static int copy(struct migrate_source *m, struct migrate_sample *s, struct err *
         if (!migrate_source_enter(m, MIGRATE_PHASE_COPY))
             return err_set(err, ECANCELED, "the migration was cancelled");
         if (plan.step == MIGRATE_STEP_GIVE_UP)
-            return err_set(err, ETIME, "%s", plan.text);
+            return err_set(err, ETIME, "%s%s%s", plan.text,
+                           *m->late_why_not ? "; the destination has no post-copy: " : "", m->late_why_not);
+        if (plan.step == MIGRATE_STEP_LATE) {
+            pthread_mutex_lock(&m->lock);
+            m->late = true;
+            pthread_mutex_unlock(&m->lock);
+            return 0;
+        }
         bool stops = plan.step == MIGRATE_STEP_STOP && is_sure(m, s);
         if (stops && (prepared || quickly_prepared(m)))
             return 0;
@@ -370,6 +411,31 @@ static int hand_over(struct migrate_source *m, struct err *err)
     return rc;
 }
 
+/* All that the destination does not have becomes a list, which goes in the place of the pages; ROM goes itself. */
+static int hand_over_early(struct migrate_source *m, struct err *err)
+{
+    uint64_t fresh;
+    int rc = stop_guest(m, err);
+    rc = rc ? rc : take_more(m, &fresh, err);
+    rc = rc ? rc : migrate_missing_init(&m->missing, m->memory, err);
+    for (unsigned i = 0; !rc && i < memory_slot_count(m->memory); i++)
+        if (!memory_slot(m->memory, i)->read_only) {
+            migrate_missing_set(&m->missing, i, m->bitmaps[i]);
+            memset(m->bitmaps[i], 0, words_of(m, i) * sizeof(uint64_t));
+        }
+    rc = rc ? rc : migrate_round_run(m, false, err);
+    migrate_round_end(m);
+    pthread_mutex_lock(&m->lock);
+    m->figures.late_bytes = m->missing.pages * MEMORY_PAGE_BYTES;
+    pthread_mutex_unlock(&m->lock);
+    rc = rc ? rc : migrate_missing_send(&m->missing, &m->links[0], err);
+    if (!rc)
+        json_object_set_new(m->last, "post-copy", json_true());
+    rc = rc ? rc : send_state(m, err);
+    m->final_ns = clock_ns();
+    return rc ? rc : migrate_late_lead(m, err);
+}
+
 static int go(struct migrate_source *m, struct err *err)
 {
     struct migrate_frame f = {MIGRATE_GO, 0, 0};
@@ -388,9 +454,15 @@ static void say_why(struct migrate_source *m)
 {
     struct migrate_link *l = &m->links[0];
     struct err ignored;
-    if (!migrate_link_is_open(l) || l->out_bytes || (l->failed && l->failed != -ECANCELED))
+    if (!migrate_link_is_open(l) || (l->out_bytes && !m->attempt) || (l->failed && l->failed != -ECANCELED))
         return;
     l->failed = 0;
+    if (l->out_bytes) { /* whole frames, of which a part may be under way */
+        l->wake = -1;
+        l->patience_ns = 1000ull * NS_PER_MS;
+        if (migrate_link_flush(l, &ignored))
+            return;
+    }
     json_t *words = json_pack("{s:s}", "text", m->why.text);
     migrate_words_put(l, MIGRATE_FAILED, 0, words, &ignored);
     json_decref(words);
@@ -401,7 +473,8 @@ void migrate_lead(struct migrate_source *m)
     struct err *err = &m->why;
     struct migrate_sample s = {.fixed_ns = FIRST_FIXED_MS * (uint64_t)NS_PER_MS};
     struct call c = {.m = m, .err = err};
-    int rc = connect_all(m, err);
+    make_senders(m);
+    int rc = migrate_lead_connect(m, err);
     rc = rc ? rc : greet(m, err);
     if (!rc) {
         migrate_crew_on_main(m->crew, log_start, &c);
@@ -411,14 +484,16 @@ void migrate_lead(struct migrate_source *m)
     rc = rc ? rc : copy(m, &s, err);
     if (!rc && !migrate_source_enter(m, MIGRATE_PHASE_STOP))
         rc = err_set(err, ECANCELED, "the migration was cancelled");
-    rc = rc ? rc : hand_over(m, err);
+    bool late = m->late;
+    rc = rc ? rc : late ? hand_over_early(m, err) : hand_over(m, err);
     migrate_round_end(m);
-    if (!rc && !migrate_source_enter(m, MIGRATE_PHASE_GONE))
+    if (!rc && !late && !migrate_source_enter(m, MIGRATE_PHASE_GONE))
         rc = err_set(err, ECANCELED, "the migration was cancelled");
     if (rc) {
         m->rc = ask_why(m, rc, err);
         say_why(m);
-        return;
+    } else if (!late) {
+        m->rc = go(m, err);
     }
-    m->rc = go(m, err);
+    migrate_late_end(m);
 }

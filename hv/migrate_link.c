@@ -17,7 +17,7 @@
 #include "node/base/err.h"
 #include "node/base/tls_context.h"
 
-enum { OUT_BYTES = 256 << 10, NS_PER_MS = 1000000 };
+enum { OUT_BYTES = 256 << 10, QUEUE_BYTES = 64 << 10, NS_PER_MS = 1000000 };
 
 static int stick(struct migrate_link *l, int rc)
 {
@@ -205,6 +205,18 @@ int migrate_link_get(struct migrate_link *l, void *to, size_t bytes, struct err 
             return stick(l, rc);
     }
     return 0;
+}
+
+bool migrate_link_has_input(const struct migrate_link *l)
+{
+    struct pollfd fd = {.fd = l->fd, .events = POLLIN};
+    return SSL_has_pending(l->ssl) || poll(&fd, 1, 0) > 0;
+}
+
+void migrate_link_keep_short(struct migrate_link *l)
+{
+    int bytes = QUEUE_BYTES;
+    setsockopt(l->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes); /* a unix socket has no such thing */
 }
 
 int migrate_link_get_frame(struct migrate_link *l, struct migrate_frame *frame, struct err *err)

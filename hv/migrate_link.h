@@ -24,7 +24,7 @@ struct migrate_link {
     uint64_t patience_ns;
     uint8_t *out; /* what is collected before it is encrypted */
     size_t out_bytes;
-    int failed;
+    int failed;                  /* 0, or the error that ended it */
     uint64_t waited_ns;          /* for the other side to take bytes */
     _Atomic uint64_t sent_bytes; /* before encryption */
 };
@@ -45,6 +45,10 @@ int migrate_link_put_parts(struct migrate_link *link, const struct migrate_frame
                            size_t first_bytes, const void *rest, struct err *err);
 int migrate_link_flush(struct migrate_link *link, struct err *err);
 int migrate_link_get(struct migrate_link *link, void *to, size_t bytes, struct err *err);
+/* Something has come, or the other side has hung up: a get would not begin to wait. */
+bool migrate_link_has_input(const struct migrate_link *link);
+/* No more than little is on its way in our kernel, so that what is urgent does not queue behind what is not. */
+void migrate_link_keep_short(struct migrate_link *link);
 /* A header; its body is to be got next. */
 int migrate_link_get_frame(struct migrate_link *link, struct migrate_frame *frame, struct err *err);
 

@@ -182,6 +182,11 @@ int migrate_pages_send(struct migrate_sender *s, uint64_t *const *bitmaps, struc
     return rc;
 }
 
+int migrate_pages_send_some(struct migrate_sender *s, unsigned slot, uint64_t at, uint64_t bytes, struct err *err)
+{
+    return put_run(s, slot, at, at + bytes, false, err);
+}
+
 /* ---- receiving ---- */
 
 /* ROM, too: the destination has the source's. */
@@ -197,10 +202,12 @@ static const struct memory_slot *slot_of(const struct memory *memory, uint64_t g
 }
 
 /* Into the memory's file rather than its mapping: new pages are neither cleared first nor faulted in one by one. */
-static int write_at(const struct memory *memory, const struct memory_slot *slot, uint64_t at, const uint8_t *bytes,
+static int write_at(const struct migrate_receiver *r, const struct memory_slot *slot, uint64_t at, const uint8_t *bytes,
                     size_t count, struct err *err)
 {
-    if (pwrite(memory_fd(memory), bytes, count, (off_t)(slot->fd_offset + at)) != (ssize_t)count)
+    if (r->put)
+        return r->put(r->context, slot, at, bytes, count, err);
+    if (pwrite(memory_fd(r->memory), bytes, count, (off_t)(slot->fd_offset + at)) != (ssize_t)count)
         return err_set(err, errno ? errno : ENOMEM, "cannot fill the guest's memory: %s", strerror(errno));
     return 0;
 }
@@ -213,7 +220,7 @@ static int fill(const struct migrate_receiver *r, const struct memory_slot *slot
     while (!rc && bytes) {
         size_t n = bytes < sizeof part ? (size_t)bytes : sizeof part;
         rc = migrate_link_get(r->link, part, n, err);
-        rc = rc ? rc : write_at(r->memory, slot, at, part, n, err);
+        rc = rc ? rc : write_at(r, slot, at, part, n, err);
         at += n;
         bytes -= n;
     }
@@ -227,7 +234,7 @@ static int unpack(const struct migrate_receiver *r, const struct memory_slot *sl
     uint8_t *room = migrate_pack_room(r->pack, err);
     int rc = room ? migrate_link_get(r->link, room, packed_bytes, err) : -ENOMEM;
     rc = rc ? rc : migrate_pack_unpack(r->pack, packed_bytes, bytes, &pages, err);
-    return rc ? rc : write_at(r->memory, slot, at, pages, bytes, err);
+    return rc ? rc : write_at(r, slot, at, pages, bytes, err);
 }
 
 /* How many bytes of memory the frame is about. */
@@ -259,8 +266,8 @@ int migrate_pages_receive(const struct migrate_receiver *r, const struct migrate
     if (!slot)
         return err_set(err, EPROTO, "the other side sent %llu bytes for %#llx, where this guest has no memory",
                        (unsigned long long)bytes, (unsigned long long)frame->number);
-    if (frame->number >> MIGRATE_CHUNK_SHIFT != (frame->number + bytes - 1) >> MIGRATE_CHUNK_SHIFT ||
-        migrate_stream_of(frame->number, r->streams) != r->stream)
+    if (!r->put && (frame->number >> MIGRATE_CHUNK_SHIFT != (frame->number + bytes - 1) >> MIGRATE_CHUNK_SHIFT ||
+                    migrate_stream_of(frame->number, r->streams) != r->stream))
         return err_set(err, EPROTO, "the other side sent memory of %#llx over connection %u, where it does not belong",
                        (unsigned long long)frame->number, r->stream);
     uint64_t at = frame->number - slot->gpa;
@@ -268,6 +275,8 @@ int migrate_pages_receive(const struct migrate_receiver *r, const struct migrate
         return fill(r, slot, at, bytes, err);
     if (frame->type == MIGRATE_PACKED)
         return unpack(r, slot, at, bytes, frame->bytes - MIGRATE_COUNT_BYTES, err);
+    if (r->put)
+        return r->put(r->context, slot, at, NULL, bytes, err);
     for (; bytes; at += PAGE, bytes -= PAGE)
         if (!zeroes(slot->host + at, PAGE))
             memset(slot->host + at, 0, PAGE);

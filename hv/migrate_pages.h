@@ -37,11 +37,18 @@ struct migrate_sender {
 /* bitmaps: one per slot, a bit per page; NULL: the first round. Errors: the link's. */
 int migrate_pages_send(struct migrate_sender *sender, uint64_t *const *bitmaps, struct err *err);
 
+/* Pages [at, at + bytes) of a slot, within one chunk, without regard to whose they are. Errors: the link's. */
+int migrate_pages_send_some(struct migrate_sender *sender, unsigned slot, uint64_t at, uint64_t bytes, struct err *err);
+
 struct migrate_receiver {
     const struct memory *memory;
     struct migrate_link *link;
     unsigned stream, streams;
     struct migrate_pack *pack; /* NULL: compressed pages are not expected */
+    /* Puts pages into a guest that runs; from NULL: zeroes. NULL: nobody uses the memory yet. */
+    int (*put)(void *context, const struct memory_slot *slot, uint64_t at, const uint8_t *from, uint64_t bytes,
+               struct err *err);
+    void *context;
 };
 
 /* The body of a PAGES, PACKED or ZEROES frame into memory. -EPROTO with a text: not memory of this guest, not of this

@@ -69,7 +69,7 @@ static unsigned harder(const struct migrate_sample *s, const struct migrate_plan
 static void give_up(const struct migrate_goal *goal, const struct migrate_sample *s, struct migrate_plan *p)
 {
     char within[64] = "";
-    p->step = MIGRATE_STEP_GIVE_UP;
+    p->step = goal->late ? MIGRATE_STEP_LATE : MIGRATE_STEP_GIVE_UP;
     if (goal->within_ns)
         snprintf(within, sizeof within, " within %" PRIu64 " s", goal->within_ns / NS_PER_S);
     snprintf(p->text, sizeof p->text,

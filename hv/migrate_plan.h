@@ -6,7 +6,8 @@
  *                         COPY       another round
  *                         THROTTLE   another round, with the vCPUs held for `throttle_percent` of the time: it does not
  *                                    converge otherwise
- *                         GIVE_UP    it cannot end as wanted, and `text` says why in figures
+ *                         LATE       it cannot end as wanted, and pages may follow the guest (post-copy): it goes now
+ *                         GIVE_UP    it cannot end as wanted; of both `text` says why in figures
  *
  * A round of B bytes takes B / bandwidth, in which the guest dirties min(dirty rate * that time, what it ever writes
  * to). Rounds shrink if less is dirtied than was sent; the plan follows them until what is left fits.
@@ -24,6 +25,7 @@ struct migrate_goal {
     uint64_t downtime_ns; /* the guest may stand for that long */
     uint64_t within_ns;   /* since the beginning; 0: no limit */
     bool throttles;       /* vCPUs may be held */
+    bool late;            /* pages may come after the guest */
 };
 
 /* As measured at the end of a round. */
@@ -41,7 +43,13 @@ struct migrate_sample {
     unsigned stalled_rounds; /* in a row that did not shrink */
 };
 
-enum migrate_step { MIGRATE_STEP_STOP, MIGRATE_STEP_COPY, MIGRATE_STEP_THROTTLE, MIGRATE_STEP_GIVE_UP };
+enum migrate_step {
+    MIGRATE_STEP_STOP,
+    MIGRATE_STEP_COPY,
+    MIGRATE_STEP_THROTTLE,
+    MIGRATE_STEP_LATE,
+    MIGRATE_STEP_GIVE_UP
+};
 
 struct migrate_plan {
     enum migrate_step step;
@@ -50,7 +58,7 @@ struct migrate_plan {
     uint64_t remaining_ns; /* until the guest runs at its destination */
     uint64_t downtime_ns;
     uint64_t dirty_rate; /* bytes a second */
-    char text[320];      /* of GIVE_UP */
+    char text[320];      /* of LATE and GIVE_UP */
 };
 
 /* THROTTLE is likely: measuring write_rate, which takes a moment, would pay. */

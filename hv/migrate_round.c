@@ -10,18 +10,33 @@
 enum { NS_PER_MS = 1000000 };
 #define NS_PER_S UINT64_C(1000000000)
 
-/* Whoever is ahead of the bandwidth waits. A pause is no credit: at most 10 ms of it are caught up with. */
-int migrate_round_pace(void *context, uint64_t bytes, struct err *err)
+/* When these bytes may leave. A pause is no credit: at most 10 ms of it are caught up with. */
+static uint64_t reserve(struct migrate_source *m, uint64_t bytes, uint64_t now)
 {
-    struct migrate_source *m = context;
-    uint64_t bandwidth = m->request.bandwidth;
-    if (!bandwidth)
-        return 0;
-    uint64_t cost = (uint64_t)((double)bytes / (double)bandwidth * (double)NS_PER_S), now = clock_ns();
+    uint64_t cost = (uint64_t)((double)bytes / (double)m->request.bandwidth * (double)NS_PER_S);
     uint64_t at = atomic_load(&m->pace_ns), from;
     do
         from = at + 10 * NS_PER_MS < now ? now - 10 * NS_PER_MS : at;
     while (!atomic_compare_exchange_weak(&m->pace_ns, &at, from + cost));
+    return from;
+}
+
+int migrate_round_charge(void *context, uint64_t bytes, struct err *err)
+{
+    struct migrate_source *m = context;
+    (void)err;
+    if (m->request.bandwidth)
+        reserve(m, bytes, clock_ns());
+    return 0;
+}
+
+/* Whoever is ahead of the bandwidth waits. */
+int migrate_round_pace(void *context, uint64_t bytes, struct err *err)
+{
+    struct migrate_source *m = context;
+    if (!m->request.bandwidth)
+        return 0;
+    uint64_t now = clock_ns(), from = reserve(m, bytes, now);
     if (from <= now)
         return 0;
     struct pollfd wake = {.fd = m->wake, .events = POLLIN};
@@ -59,7 +74,10 @@ void migrate_round_work(struct migrate_source *m, unsigned stream)
         m->working--;
         pthread_cond_broadcast(&m->turn);
     }
+    bool late = m->late;
     pthread_mutex_unlock(&m->lock);
+    if (late)
+        migrate_late_work(m, stream);
 }
 
 int migrate_round_run(struct migrate_source *m, bool everything, struct err *err)

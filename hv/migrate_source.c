@@ -18,7 +18,7 @@ static const char *const phase_names[MIGRATE_PHASE_COUNT] = {
     [MIGRATE_PHASE_COPY] = "copy",   [MIGRATE_PHASE_STOP] = "stop",
     [MIGRATE_PHASE_HELD] = "ready",  [MIGRATE_PHASE_GONE] = "gone",
     [MIGRATE_PHASE_DONE] = "done",   [MIGRATE_PHASE_UNCONFIRMED] = "unconfirmed",
-    [MIGRATE_PHASE_BACK] = "failed",
+    [MIGRATE_PHASE_BACK] = "failed", [MIGRATE_PHASE_LATE] = "post-copy",
 };
 
 const char *migrate_phase_name(enum migrate_phase phase)
@@ -52,6 +52,15 @@ bool migrate_source_enter(struct migrate_source *m, enum migrate_phase phase)
     return may;
 }
 
+void migrate_source_tell(struct migrate_source *m)
+{
+    struct telling t = {m, MIGRATE_PHASE_NONE};
+    pthread_mutex_lock(&m->lock);
+    t.phase = m->phase;
+    pthread_mutex_unlock(&m->lock);
+    migrate_crew_on_main(m->crew, tell, &t);
+}
+
 static enum migrate_phase phase_of(struct migrate_source *m)
 {
     pthread_mutex_lock(&m->lock);
@@ -80,7 +89,9 @@ static void ended(void *context)
     enum migrate_phase before = phase_of(m), phase;
     for (unsigned i = 0; i < m->request.streams; i++)
         migrate_link_close(&m->links[i]);
-    if (before == MIGRATE_PHASE_GONE)
+    if (before == MIGRATE_PHASE_LATE)
+        phase = m->rc ? MIGRATE_PHASE_UNCONFIRMED : MIGRATE_PHASE_DONE;
+    else if (before == MIGRATE_PHASE_GONE)
         phase = m->rc && !m->request.hold ? MIGRATE_PHASE_UNCONFIRMED : MIGRATE_PHASE_DONE;
     else
         phase = MIGRATE_PHASE_BACK;
@@ -106,6 +117,7 @@ int migrate_source_go(struct migrate_source *m, struct err *err)
     pthread_mutex_lock(&m->lock);
     bool held = m->phase == MIGRATE_PHASE_HELD && !m->cancelled;
     m->go |= held;
+    pthread_cond_broadcast(&m->turn);
     pthread_mutex_unlock(&m->lock);
     if (!held)
         return err_set(err, EBUSY, "the migration is not held ready for it");
@@ -116,14 +128,59 @@ int migrate_source_go(struct migrate_source *m, struct err *err)
 int migrate_source_cancel(struct migrate_source *m, struct err *err)
 {
     pthread_mutex_lock(&m->lock);
-    bool may = !m->go && m->phase != MIGRATE_PHASE_GONE && m->phase != MIGRATE_PHASE_DONE &&
-               m->phase != MIGRATE_PHASE_UNCONFIRMED;
+    bool may = !m->go && m->phase != MIGRATE_PHASE_GONE && m->phase != MIGRATE_PHASE_LATE &&
+               m->phase != MIGRATE_PHASE_DONE && m->phase != MIGRATE_PHASE_UNCONFIRMED;
     m->cancelled |= may;
+    pthread_cond_broadcast(&m->turn);
     pthread_mutex_unlock(&m->lock);
     if (!may)
         return err_set(err, EBUSY, "too late, the guest has been handed over");
     migrate_crew_nudge(m->wake);
     return 0;
+}
+
+void migrate_source_abandon(struct migrate_source *m)
+{
+    pthread_mutex_lock(&m->lock);
+    m->cancelled = true;
+    pthread_cond_broadcast(&m->turn);
+    pthread_mutex_unlock(&m->lock);
+    migrate_crew_nudge(m->wake);
+}
+
+int migrate_source_resume(struct migrate_source *m, const int *fds, unsigned count, struct err *err)
+{
+    pthread_mutex_lock(&m->lock);
+    bool may = m->broken && !m->resuming && !m->cancelled;
+    bool fits = count == m->request.streams;
+    if (may && fits) {
+        memcpy(m->request.fds, fds, count * sizeof *fds);
+        m->resuming = true;
+        pthread_cond_broadcast(&m->turn);
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (!may)
+        return err_set(err, EBUSY, "there is nothing to be resumed: no connection of a post-copy is broken");
+    return fits ? 0
+                : err_set(err, EINVAL, "the migration has %u connections, and %u came (--streams)", m->request.streams,
+                          count);
+}
+
+/* What is said of a guest that goes, or has gone, before its last pages. */
+static void report_late(const struct migrate_source *m, const struct migrate_figures *f, json_t *all)
+{
+    uint64_t end = f->over_ns && m->over ? f->over_ns : clock_ns();
+    double broken = (double)(f->broken_ns + (m->broken ? end - m->broken_since_ns : 0)) / 1e9;
+    json_object_update_new(all, json_pack("{s:b, s:I, s:I, s:f, s:i, s:s, s:i, s:f}", "post-copy", 1, "bytes-left",
+                                          (json_int_t)(m->missing.pages * MEMORY_PAGE_BYTES), "post-copy-bytes",
+                                          (json_int_t)f->late_bytes, "post-copy-seconds",
+                                          f->late_ns ? (double)(end - f->late_ns) / 1e9 : 0.0, "faults", (int)m->needs,
+                                          "link", m->broken ? "broken" : "up", "breaks", (int)f->breaks,
+                                          "broken-seconds", broken));
+    if (m->broken)
+        json_object_set_new(all, "link-reason", json_string(m->cut_why.text));
+    if (f->longest_wait_ns)
+        json_object_set_new(all, "longest-wait-ms", json_real((double)f->longest_wait_ns / 1e6));
 }
 
 /* The part of a downtime that is not the guest's pages. */
@@ -147,6 +204,9 @@ json_t *migrate_source_report(struct migrate_source *m)
     struct migrate_figures f = m->figures;
     const char *phase = migrate_phase_name(m->phase);
     bool back = m->phase == MIGRATE_PHASE_BACK; /* and why it is stays as it is */
+    json_t *late = m->late ? json_object() : NULL;
+    if (late)
+        report_late(m, &f, late);
     pthread_mutex_unlock(&m->lock);
     json_t *all = json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:f}", "phase", phase, "round", (int)f.round,
                             "bytes-sent", (json_int_t)sent, "bytes-left", (json_int_t)f.left_bytes, "pages",
@@ -170,6 +230,9 @@ json_t *migrate_source_report(struct migrate_source *m)
             all, json_pack("{s:f, s:f}", "downtime-ms", (double)f.downtime_ns / 1e6, "fixed-ms", fixed_ms(&f)));
     if (all && f.connect_ns)
         json_object_set_new(all, "connect-ms", json_real((double)f.connect_ns / 1e6));
+    if (all && late)
+        json_object_update(all, late);
+    json_decref(late);
     return all;
 }
 
@@ -238,6 +301,7 @@ void migrate_source_free(struct migrate_source *m)
     if (m->nudge >= 0)
         close(m->nudge);
     json_decref(m->last);
+    migrate_missing_fini(&m->missing);
     pthread_mutex_destroy(&m->lock);
     pthread_cond_destroy(&m->turn);
     free(m);

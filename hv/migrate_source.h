@@ -6,9 +6,13 @@
  *        |            cancel, cut, refusal, it does not fit    |        cancel, cut        v
  *        '------------------------> BACK <---------------------'------------------------  GONE --STARTED--> DONE
  *                                                                                          '--cut--> UNCONFIRMED
+ *     where it cannot end otherwise and pages may follow the guest (post-copy):
+ *                                      STOP, HELD as above --go--> LATE --COMPLETE--> DONE
  *
  * BACK: the guest goes on here, as if nothing had been. GONE: it never does again, whatever comes. From HELD a broken
  * connection changes nothing: who asked for it to be held knows which side owns the guest, and says go or cancel.
+ * LATE: the guest runs at its destination, which still needs pages from here; a connection that breaks is waited for,
+ * until migrate_source_resume() or the end of the process.
  * UNCONFIRMED: go was said and no answer came; the guest may run there, so it stands here until the process is ended.
  *
  * The leading worker runs the protocol as it reads above; what touches the guest is done on the main loop, by the
@@ -37,6 +41,7 @@ enum migrate_phase {
     MIGRATE_PHASE_STOP,
     MIGRATE_PHASE_HELD,
     MIGRATE_PHASE_GONE,
+    MIGRATE_PHASE_LATE,
     MIGRATE_PHASE_DONE,
     MIGRATE_PHASE_UNCONFIRMED,
     MIGRATE_PHASE_BACK,
@@ -81,6 +86,11 @@ struct migrate_source *migrate_source_start(struct migrate_crew *crew, struct me
                                             struct err *err);
 /* -EBUSY: it is not held, or too late for a cancel. */
 int migrate_source_go(struct migrate_source *source, struct err *err);
+/* New connections for those that broke after the guest had gone, or while it is held: as many as before, taken over on
+ * success alone. -EBUSY, -EINVAL with a text. What becomes of them is seen in the report. */
+int migrate_source_resume(struct migrate_source *source, const int *fds, unsigned count, struct err *err);
+/* The process ends: whatever has not been handed over yet is lost. ended() comes soon. */
+void migrate_source_abandon(struct migrate_source *source);
 int migrate_source_cancel(struct migrate_source *source, struct err *err);
 bool migrate_source_is_over(const struct migrate_source *source); /* ended() has been called */
 /* A new object: phase, rounds, bytes, rates, predictions; downtime where it was measured. */

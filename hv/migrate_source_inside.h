@@ -1,5 +1,6 @@
 /* The inside of struct migrate_source, for migrate_source.c (its life, as the main loop sees it), migrate_round.c (what
- * workers do of a round) and migrate_lead.c (the protocol). */
+ * workers do of a round), migrate_lead.c (the protocol) and migrate_lead_late.c (what follows a guest that has gone).
+ */
 #ifndef HV_MIGRATE_SOURCE_INSIDE_H
 #define HV_MIGRATE_SOURCE_INSIDE_H
 
@@ -8,6 +9,7 @@
 
 #include "hv/memory.h"
 #include "hv/migrate_link.h"
+#include "hv/migrate_missing.h"
 #include "hv/migrate_pages.h"
 #include "hv/migrate_source.h"
 #include "node/base/err.h"
@@ -23,6 +25,10 @@ struct migrate_figures {
     uint64_t connect_ns; /* until the first page left */
     /* Of the pages that were sent while the guest stood: how long they took, and how many they were. */
     uint64_t last_ns, last_bytes;
+    /* Post-copy: since when, its pages; for how long in all connections were broken, and how often. */
+    uint64_t late_ns, late_bytes, broken_ns;
+    unsigned breaks;
+    uint64_t longest_wait_ns; /* of who touched a page, as the destination says */
 };
 
 struct migrate_source {
@@ -57,6 +63,23 @@ struct migrate_source {
     bool cancelled, go;
     struct migrate_figures figures;
 
+    /* Post-copy. The leader's: */
+    bool may_late; /* both sides are ready for it */
+    bool ready, started, gone;
+    atomic_bool complete; /* of its connections nothing is expected any more */
+    uint64_t final_ns;
+    char late_why_not[160]; /* the destination's reason */
+    struct migrate_missing missing;
+    _Atomic unsigned needs; /* pages that were asked for */
+    /* under lock */
+    bool late;        /* the guest goes before its last pages */
+    unsigned attempt; /* connections are open for the n-th time; 0: not yet */
+    unsigned out;     /* workers that have left theirs */
+    bool cut;         /* ... because of */
+    struct err cut_why;
+    bool broken, resuming, late_over;
+    uint64_t broken_since_ns;
+
     _Atomic uint64_t pace_ns; /* when the next byte may leave */
     bool over;
 };
@@ -67,11 +90,20 @@ void migrate_round_work(struct migrate_source *source, unsigned stream);
 int migrate_round_run(struct migrate_source *source, bool everything, struct err *err);
 void migrate_round_end(struct migrate_source *source); /* workers leave */
 int migrate_round_pace(void *source, uint64_t bytes, struct err *err);
+int migrate_round_charge(void *source, uint64_t bytes, struct err *err); /* paid for by whoever comes next */
 
 /* migrate_lead.c: worker 0. */
 void migrate_lead(struct migrate_source *source);
+int migrate_lead_connect(struct migrate_source *source, struct err *err);
+
+/* migrate_lead_late.c: worker 0 once the guest stands and FINAL has been said, until all pages are at the destination;
+ * the other workers, once there are no more rounds. */
+int migrate_late_lead(struct migrate_source *source, struct err *err);
+void migrate_late_work(struct migrate_source *source, unsigned stream);
+void migrate_late_end(struct migrate_source *source); /* workers leave */
 
 /* migrate_source.c: a phase, told on the main loop. False: it was cancelled before. */
 bool migrate_source_enter(struct migrate_source *source, enum migrate_phase phase);
+void migrate_source_tell(struct migrate_source *source); /* that something of it has changed */
 
 #endif

@@ -11,11 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "hv/migrate_crew.h"
-#include "hv/migrate_key.h"
-#include "hv/migrate_link.h"
 #include "hv/migrate_pack.h"
-#include "hv/migrate_pages.h"
+#include "hv/migrate_target_inside.h"
 #include "hv/migrate_words.h"
 #include "hv/state.h"
 #include "node/base/clock.h"
@@ -26,37 +23,10 @@
 #define NS_PER_S UINT64_C(1000000000)
 enum { GREET_S = 5, SILENCE_S = 30, GO_S = 15, LINGER_S = 1 };
 
-struct migrate_target {
-    struct migrate_crew *crew;
-    struct memory *memory;
-    struct migrate_target_host *host;
-    struct tls_context *context;
-    int listener, wake, nudge, enough; /* eventfds: give up; go; nobody more is to be taken */
-    struct migrate_key key;            /* for names of streams alone */
-
-    pthread_mutex_t lock;
-    pthread_cond_t turn;
-    struct migrate_link links[MIGRATE_STREAMS_MAX];
-    struct migrate_receiver receivers[MIGRATE_STREAMS_MAX];
-    bool taken[MIGRATE_STREAMS_MAX];
-    uint64_t marked[MIGRATE_STREAMS_MAX];
-    unsigned streams; /* 0: the source has not said yet */
-    bool hold, go, cancelled, begun;
-    int rc; /* the first failure */
-    struct err why;
-    enum migrate_target_phase phase;
-
-    /* the leader's */
-    uint8_t *state;
-    size_t state_bytes, state_room;
-    _Atomic uint64_t received_bytes;
-    bool over;
-    struct log_limit strangers;
-};
-
 static const char *const phase_names[] = {
-    [MIGRATE_TARGET_LISTEN] = "listen", [MIGRATE_TARGET_COPY] = "copy", [MIGRATE_TARGET_OPEN] = "open",
-    [MIGRATE_TARGET_HELD] = "ready",    [MIGRATE_TARGET_RUN] = "done",  [MIGRATE_TARGET_OVER] = "failed",
+    [MIGRATE_TARGET_LISTEN] = "listen",  [MIGRATE_TARGET_COPY] = "copy", [MIGRATE_TARGET_OPEN] = "open",
+    [MIGRATE_TARGET_HELD] = "ready",     [MIGRATE_TARGET_RUN] = "done",  [MIGRATE_TARGET_OVER] = "failed",
+    [MIGRATE_TARGET_LATE] = "post-copy",
 };
 
 const char *migrate_target_phase_name(enum migrate_target_phase phase)
@@ -65,7 +35,7 @@ const char *migrate_target_phase_name(enum migrate_target_phase phase)
 }
 
 /* The first failure is the reason; all the others end because of it. */
-static void fail(struct migrate_target *t, int rc, const struct err *err)
+void migrate_target_fail(struct migrate_target *t, int rc, const struct err *err)
 {
     pthread_mutex_lock(&t->lock);
     if (!t->rc) {
@@ -77,21 +47,13 @@ static void fail(struct migrate_target *t, int rc, const struct err *err)
     migrate_crew_nudge(t->wake);
 }
 
-struct call {
-    struct migrate_target *t;
-    enum migrate_target_phase phase;
-    const json_t *json;
-    struct err *err;
-    int rc;
-};
-
 static void tell(void *context)
 {
-    struct call *c = context;
+    struct migrate_target_call *c = context;
     c->t->host->changed(c->t->host, c->phase);
 }
 
-static void mark(struct migrate_target *t, enum migrate_target_phase phase)
+void migrate_target_mark(struct migrate_target *t, enum migrate_target_phase phase)
 {
     pthread_mutex_lock(&t->lock);
     t->phase = phase;
@@ -100,8 +62,8 @@ static void mark(struct migrate_target *t, enum migrate_target_phase phase)
 
 static void enter(struct migrate_target *t, enum migrate_target_phase phase)
 {
-    struct call c = {.t = t, .phase = phase};
-    mark(t, phase);
+    struct migrate_target_call c = {.t = t, .phase = phase};
+    migrate_target_mark(t, phase);
     if (phase != MIGRATE_TARGET_OPEN) /* that hurries */
         migrate_crew_on_main(t->crew, tell, &c);
 }
@@ -144,7 +106,7 @@ static int take_mark(struct migrate_target *t, unsigned stream, uint64_t round, 
     return rc ? rc : migrate_link_flush(&t->links[0], err);
 }
 
-static int take_words(struct migrate_target *t, unsigned stream, const struct migrate_frame *f, struct err *err)
+int migrate_target_words(struct migrate_target *t, unsigned stream, const struct migrate_frame *f, struct err *err)
 {
     json_t *words;
     int rc = migrate_words_get(&t->links[stream], f->bytes, &words, err);
@@ -168,7 +130,7 @@ static int take_pages(struct migrate_target *t, unsigned stream, const struct mi
     case MIGRATE_MARK:
         return take_mark(t, stream, f->number, err);
     case MIGRATE_FAILED:
-        return take_words(t, stream, f, err);
+        return migrate_target_words(t, stream, f, err);
     default:
         return err_set(err, EPROTO, "the source sent %s on connection %u at a time when it cannot",
                        migrate_type_name(f->type), stream);
@@ -188,6 +150,10 @@ static void follow(struct migrate_target *t, unsigned stream)
     while (wanted && !rc) {
         struct migrate_frame f;
         rc = migrate_link_get_frame(&t->links[stream], &f, &err);
+        if (!rc && f.type == MIGRATE_LATE && t->may_late) {
+            migrate_target_follow_late(t, stream);
+            return;
+        }
         if (rc) {
             pthread_mutex_lock(&t->lock);
             bool complete = t->phase >= MIGRATE_TARGET_OPEN && t->phase != MIGRATE_TARGET_OVER;
@@ -198,14 +164,14 @@ static void follow(struct migrate_target *t, unsigned stream)
         rc = rc ? rc : take_pages(t, stream, &f, &err);
     }
     if (rc)
-        fail(t, rc, &err);
+        migrate_target_fail(t, rc, &err);
 }
 
 /* ---- the leader ---- */
 
 static void judge(void *context)
 {
-    struct call *c = context;
+    struct migrate_target_call *c = context;
     c->rc = c->t->host->judge(c->t->host, c->json, c->err);
 }
 
@@ -231,7 +197,7 @@ static int judge_hello(struct migrate_target *t, const struct migrate_frame *f, 
 {
     json_int_t streams = json_integer_value(json_object_get(facts, "streams"));
     json_int_t oldest = json_integer_value(json_object_get(facts, "oldest"));
-    struct call c = {.t = t, .json = facts, .err = err};
+    struct migrate_target_call c = {.t = t, .json = facts, .err = err};
     if (f->number < MIGRATE_VERSION_OLDEST || oldest > MIGRATE_VERSION)
         return err_set(err, ENOTSUP, "its program speaks versions %lld to %llu of migrations, this one %d to %d",
                        (long long)oldest, (unsigned long long)f->number, MIGRATE_VERSION_OLDEST, MIGRATE_VERSION);
@@ -267,9 +233,11 @@ static int greet(struct migrate_target *t, struct err *err)
     if (rc)
         return rc;
     rc = judge_hello(t, &f, facts, err);
-    json_decref(facts);
     uint64_t version = rc ? 0 : version_with(&f);
     json_t *answer = rc ? json_pack("{s:s}", "text", err->text) : json_pack("{s:I}", "version", (json_int_t)version);
+    if (!rc)
+        migrate_target_agree(t, facts, version, answer);
+    json_decref(facts);
     struct err ignored;
     int sent = migrate_words_put(l, rc ? MIGRATE_REFUSED : MIGRATE_WELCOME, version, answer, rc ? &ignored : err);
     json_decref(answer);
@@ -307,21 +275,26 @@ static int copy(struct migrate_target *t, json_t **last, struct err *err)
                            (unsigned long long)f.number);
         if (f.type == MIGRATE_FINAL)
             return migrate_words_get(&t->links[0], f.bytes, last, err);
-        rc = f.type == MIGRATE_STATE ? take_state(t, &f, err) : take_pages(t, 0, &f, err);
+        if (f.type == MIGRATE_STATE)
+            rc = take_state(t, &f, err);
+        else if (f.type == MIGRATE_MISSING && t->may_late)
+            rc = migrate_missing_receive(&t->missing, &t->links[0], &f, err);
+        else
+            rc = take_pages(t, 0, &f, err);
         if (rc)
             return rc;
     }
 }
 
-static void load(void *context)
+void migrate_target_load(void *context)
 {
-    struct call *c = context;
+    struct migrate_target_call *c = context;
     c->rc = c->t->host->load(c->t->host, c->t->state, c->t->state_bytes, c->json, c->err);
 }
 
-static void start(void *context)
+void migrate_target_run(void *context)
 {
-    struct call *c = context;
+    struct migrate_target_call *c = context;
     c->t->host->start(c->t->host);
 }
 
@@ -331,7 +304,7 @@ static int wait_go_of_source(struct migrate_target *t, struct err *err)
     t->links[0].patience_ns = GO_S * NS_PER_S;
     int rc = migrate_link_get_frame(&t->links[0], &f, err);
     if (!rc && f.type == MIGRATE_FAILED)
-        return take_words(t, 0, &f, err);
+        return migrate_target_words(t, 0, &f, err);
     if (!rc && f.type != MIGRATE_GO)
         rc = err_set(err, EPROTO, "the source sent %s where GO was due", migrate_type_name(f.type));
     return rc;
@@ -359,18 +332,19 @@ static int wait_go_of_agent(struct migrate_target *t, struct err *err)
             continue;
         fds[2].fd = -1;
         if (migrate_link_get_frame(&t->links[0], &f, &ignored) == 0 && f.type == MIGRATE_FAILED)
-            return take_words(t, 0, &f, err);
+            return migrate_target_words(t, 0, &f, err);
     }
 }
 
 static int take_over(struct migrate_target *t, const json_t *last, struct err *err)
 {
-    struct call c = {.t = t, .json = last, .err = err};
+    struct migrate_target_call c = {.t = t, .json = last, .err = err};
     struct migrate_link *l = &t->links[0];
     enter(t, MIGRATE_TARGET_OPEN);
-    migrate_crew_on_main(t->crew, load, &c);
+    migrate_crew_on_main(t->crew, migrate_target_load, &c);
     if (!c.rc && t->hold)
-        mark(t, MIGRATE_TARGET_HELD); /* before the source hears of it: its agents may be quicker than this thread */
+        migrate_target_mark(
+            t, MIGRATE_TARGET_HELD); /* before the source hears of it: its agents may be quicker than this thread */
     json_t *words = json_object();
     int rc = c.rc ? c.rc : migrate_words_put(l, MIGRATE_READY, 0, words, err);
     rc = rc ? rc : t->hold ? wait_go_of_agent(t, err) : wait_go_of_source(t, err);
@@ -381,7 +355,7 @@ static int take_over(struct migrate_target *t, const json_t *last, struct err *e
     pthread_mutex_unlock(&t->lock);
     if (!rc) {
         struct err ignored;
-        migrate_crew_on_main(t->crew, start, &c);
+        migrate_crew_on_main(t->crew, migrate_target_run, &c);
         migrate_words_put(l, MIGRATE_STARTED, 0, words, &ignored); /* it runs, whether that arrives or not */
     }
     json_decref(words);
@@ -406,8 +380,17 @@ static void say_why(struct migrate_target *t, const struct err *why)
             return;
 }
 
+static bool goes_first(const struct migrate_target *t, const json_t *last)
+{
+    return t->may_late && json_is_true(json_object_get(last, "post-copy"));
+}
+
 static void lead(struct migrate_target *t)
 {
+    if (t->begun) { /* by connections that broke */
+        migrate_target_follow_late(t, 0);
+        return;
+    }
     struct err err = {0};
     json_t *last = NULL;
     int rc = greet(t, &err);
@@ -416,17 +399,20 @@ static void lead(struct migrate_target *t)
     bool greeted = !rc;
     rc = rc ? rc : copy(t, &last, &err);
     rc = rc ? rc : wait_marks(t, t->marked[0], &err);
-    rc = rc ? rc : take_over(t, last, &err);
+    if (!rc && !goes_first(t, last) && t->missing.pages)
+        rc = err_set(&err, EPROTO, "the source says that pages are missing, and that none come later");
+    bool late = !rc && goes_first(t, last);
+    rc = rc ? rc : late ? migrate_target_take_over_late(t, last, &err) : take_over(t, last, &err);
     json_decref(last);
-    if (!rc) {
+    if (!rc && !late)
         migrate_crew_nudge(t->wake); /* followers are done */
+    if (!rc)
         return;
-    }
     pthread_mutex_lock(&t->lock);
     if (t->rc && rc == -ECANCELED) /* another connection's reason is the better one */
         err = t->why;
     pthread_mutex_unlock(&t->lock);
-    fail(t, rc, &err);
+    migrate_target_fail(t, rc, &err);
     if (t->links[0].failed == -ECANCELED)
         t->links[0].failed = 0;
     if (greeted && rc != -EREMOTEIO)
@@ -454,12 +440,13 @@ static int adopt(struct migrate_target *t, int fd, struct migrate_link *l)
     if (first) {
         l->patience_ns = SILENCE_S * NS_PER_S;
         t->links[stream] = *l;
+        t->attempts[stream] = t->attempt;
     }
     for (unsigned i = 0; i < t->streams; i++)
         all &= t->taken[i];
-    pthread_mutex_unlock(&t->lock);
     if (all)
         migrate_crew_nudge(t->enough);
+    pthread_mutex_unlock(&t->lock);
     if (first)
         return stream;
     log_limited(&t->strangers, LOG_LEVEL_WARN, "migration: connection %d came twice: refused", stream);
@@ -467,29 +454,40 @@ static int adopt(struct migrate_target *t, int fd, struct migrate_link *l)
     return -1;
 }
 
-static void work(void *context, unsigned number)
+/* Takes a connection. -1: nobody more is to be taken. */
+static int take_one(struct migrate_target *t)
 {
-    struct migrate_target *t = context;
     struct pollfd fds[3] = {
         {.fd = t->wake, .events = POLLIN}, {.fd = t->enough, .events = POLLIN}, {.fd = t->listener, .events = POLLIN}};
-    (void)number;
     for (;;) {
         struct migrate_link link;
         if (poll(fds, 3, -1) < 0 && errno != EINTR)
-            return;
+            return -1;
         if (fds[0].revents || fds[1].revents)
-            return;
+            return -1;
         int fd = accept4(t->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0)
             continue; /* another worker was faster */
         int stream = adopt(t, fd, &link);
+        if (stream >= 0)
+            return stream;
+    }
+}
+
+static void work(void *context, unsigned number)
+{
+    struct migrate_target *t = context;
+    int stream;
+    (void)number;
+    do {
+        stream = take_one(t);
         if (stream == 0)
             lead(t);
+        else if (stream > 0 && t->begun)
+            migrate_target_follow_late(t, (unsigned)stream);
         else if (stream > 0)
             follow(t, (unsigned)stream);
-        if (stream >= 0)
-            return;
-    }
+    } while (stream >= 0 && migrate_target_again(t, (unsigned)stream));
 }
 
 static void ended(void *context)
@@ -497,6 +495,8 @@ static void ended(void *context)
     struct migrate_target *t = context;
     for (unsigned i = 0; i < MIGRATE_STREAMS_MAX; i++)
         migrate_link_close(&t->links[i]);
+    close(t->listener);
+    t->listener = -1; /* who still wants to resume learns that there is nothing more to be had */
     if (!t->begun && !t->rc)
         t->rc = err_set(&t->why, ECANCELED, "the migration was cancelled");
     t->phase = t->begun ? MIGRATE_TARGET_RUN : MIGRATE_TARGET_OVER;
@@ -532,14 +532,34 @@ bool migrate_target_is_over(const struct migrate_target *t)
     return t->over;
 }
 
+bool migrate_target_is_late(struct migrate_target *t)
+{
+    pthread_mutex_lock(&t->lock);
+    bool late = t->phase == MIGRATE_TARGET_LATE;
+    pthread_mutex_unlock(&t->lock);
+    return late;
+}
+
 json_t *migrate_target_report(struct migrate_target *t)
 {
     pthread_mutex_lock(&t->lock);
     const char *phase = phase_names[t->phase];
     unsigned streams = t->streams;
+    unsigned there = 0;
+    for (unsigned i = 0; i < streams; i++)
+        there += t->taken[i] && t->attempts[i] == t->attempt;
+    json_t *late = t->late_on ? json_pack("{s:b, s:I, s:I, s:f, s:s}", "post-copy", 1, "bytes-left",
+                                          (json_int_t)(t->missing.pages * MEMORY_PAGE_BYTES), "faults",
+                                          (json_int_t)t->faults, "longest-wait-ms", (double)t->longest_ns / 1e6, "link",
+                                          there == streams || t->complete ? "up" : "broken")
+                              : NULL;
     pthread_mutex_unlock(&t->lock);
-    return json_pack("{s:s, s:I, s:i}", "phase", phase, "bytes-received", (json_int_t)atomic_load(&t->received_bytes),
-                     "streams", (int)streams);
+    json_t *all = json_pack("{s:s, s:I, s:i}", "phase", phase, "bytes-received",
+                            (json_int_t)atomic_load(&t->received_bytes), "streams", (int)streams);
+    if (all && late)
+        json_object_update(all, late);
+    json_decref(late);
+    return all;
 }
 
 struct migrate_target *migrate_target_start(struct migrate_crew *crew, struct memory *memory,
@@ -570,6 +590,10 @@ struct migrate_target *migrate_target_start(struct migrate_crew *crew, struct me
         migrate_target_free(t);
         return NULL;
     }
+    if (host->late_fd >= 0 && migrate_missing_init(&t->missing, memory, err)) {
+        migrate_target_free(t);
+        return NULL;
+    }
     migrate_crew_start(crew, MIGRATE_STREAMS_MAX, work, ended, t);
     return t;
 }
@@ -586,6 +610,7 @@ void migrate_target_free(struct migrate_target *t)
     migrate_key_wipe(&t->key);
     for (unsigned i = 0; i < MIGRATE_STREAMS_MAX; i++)
         migrate_pack_free(t->receivers[i].pack);
+    migrate_missing_fini(&t->missing);
     free(t->state);
     pthread_mutex_destroy(&t->lock);
     pthread_cond_destroy(&t->turn);

@@ -4,6 +4,9 @@
  *     LISTEN ----------------------> GREET -----------> COPY -----------> OPEN ------------> RUN
  *                                                                          | disks open, READY said
  *            anything wrong: OVER, with words; who listens is not disturbed by peers without the key
+ *     pages that come after the guest (post-copy):    FINAL says so      go          all is there
+ *                                            COPY -----------------> OPEN --> LATE --------------> RUN
+ *                                                                      LATE: a break: LISTEN again, for new connections
  *
  * Each worker takes one connection from the listening socket and learns by its TLS identity which one it is; that of
  * connection 0 leads. In hold mode the guest starts by migrate_target_go() alone, and a connection that breaks after
@@ -29,11 +32,13 @@ enum migrate_target_phase {
     MIGRATE_TARGET_COPY,
     MIGRATE_TARGET_OPEN,
     MIGRATE_TARGET_HELD,
+    MIGRATE_TARGET_LATE,
     MIGRATE_TARGET_RUN,
     MIGRATE_TARGET_OVER,
 };
 
 struct migrate_target_host { /* all on the main loop */
+    int late_fd;             /* of late_pages_open(), lent; -1: pages cannot come after the guest */
     /* facts: of the source, foreign. -ENOTSUP with a text that lists everything that does not fit. */
     int (*judge)(struct migrate_target_host *host, const struct json_t *facts, struct err *err);
     /* Disks are opened and the state is put in place. last: of the source's stop(), foreign. */
@@ -54,6 +59,7 @@ struct migrate_target *migrate_target_start(struct migrate_crew *crew, struct me
 int migrate_target_go(struct migrate_target *target, struct err *err);
 void migrate_target_cancel(struct migrate_target *target); /* ended() comes soon, if it has not been called */
 bool migrate_target_is_over(const struct migrate_target *target);
+bool migrate_target_is_late(struct migrate_target *target); /* the guest runs, and misses pages */
 /* A new object: phase, bytes received. */
 struct json_t *migrate_target_report(struct migrate_target *target);
 void migrate_target_free(struct migrate_target *target); /* it is over; NULL is accepted */

@@ -28,6 +28,12 @@ static const struct rule rules[MIGRATE_TYPE_COUNT] = {
     [MIGRATE_STARTED] = {"STARTED", 2, MIGRATE_JSON_MAX, 1},
     [MIGRATE_FAILED] = {"FAILED", 2, MIGRATE_JSON_MAX, 1},
     [MIGRATE_PACKED] = {"PACKED", MIGRATE_COUNT_BYTES + 1, MIGRATE_COUNT_BYTES + MIGRATE_RUN_BYTES - 1, 1},
+    [MIGRATE_MISSING] = {"MISSING", 8, MIGRATE_MISSING_BYTES, 8},
+    [MIGRATE_LATE] = {"LATE", 0, 0, 1},
+    [MIGRATE_NEED] = {"NEED", 0, 0, 1},
+    [MIGRATE_COMPLETE] = {"COMPLETE", 2, MIGRATE_JSON_MAX, 1},
+    [MIGRATE_RESUME] = {"RESUME", 0, 0, 1},
+    [MIGRATE_RESUMED] = {"RESUMED", 0, 0, 1},
 };
 
 void migrate_frame_pack(const struct migrate_frame *f, uint8_t header[MIGRATE_HEADER_BYTES])

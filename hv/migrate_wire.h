@@ -21,7 +21,20 @@
  *                       <----------------------------------- STARTED
  *     either side, at any time: FAILED {json} with words, and the connection ends
  *
- * A page always goes over connection (gpa >> 21) mod n, so that no older content of it can arrive after a newer one.
+ * Post-copy (from version 3 on, where HELLO and WELCOME have "post-copy": true): the guest goes before its last pages.
+ *
+ *     connection 0      MISSING ..., STATE ..., FINAL {"post-copy": true, ...} >
+ *     the others        LATE -------------------------->                       (what follows are pages that were
+ * missing) all connections   <----------------------------------- NEED ...          (somebody waits for that page)
+ *                       PAGES, PACKED, ZEROES ... ------>                      (needed ones first)
+ *     connection 0      <----------------------------------- READY, later STARTED, as above
+ *                       GO ------------------------------>
+ *                       <----------------------------------- COMPLETE {json}
+ *     after a break     RESUME n ------------------------>                     (n connections are open again)
+ *                       <----------------------------------- MISSING ..., RESUMED n
+ *
+ * A page always goes over connection (gpa >> 21) mod n, so that no older content of it can arrive after a newer one;
+ * missing ones, which nobody changes any more, over any.
  *
  * Threads: any; no state. */
 #ifndef HV_MIGRATE_WIRE_H
@@ -33,16 +46,18 @@
 struct err;
 
 enum {
-    MIGRATE_VERSION = 2,        /* of the format, said in HELLO; WELCOME has the lower one of both sides' */
-    MIGRATE_VERSION_OLDEST = 1, /* ... that is still understood: the one before */
-    MIGRATE_VERSION_PACKED = 2, /* the first that knows PACKED */
+    MIGRATE_VERSION = 3,        /* of the format, said in HELLO; WELCOME has the lower one of both sides' */
+    MIGRATE_VERSION_OLDEST = 2, /* ... that is still understood: the one before */
+    MIGRATE_VERSION_PACKED = 2, /* the first that knows PACKED, */
+    MIGRATE_VERSION_LATE = 3,   /* and post-copy */
     MIGRATE_HEADER_BYTES = 16,
     MIGRATE_STREAMS_MAX = 8,
     MIGRATE_RUN_PAGES = 64, /* of one PAGES */
     MIGRATE_RUN_BYTES = MIGRATE_RUN_PAGES * 4096,
     MIGRATE_JSON_MAX = 256 << 10,
-    MIGRATE_COUNT_BYTES = 4,  /* of pages, in ZEROES and PACKED */
-    MIGRATE_CHUNK_SHIFT = 21, /* pages of one chunk stay together on one connection */
+    MIGRATE_MISSING_BYTES = 64 << 10, /* of one MISSING: a bit per page */
+    MIGRATE_COUNT_BYTES = 4,          /* of pages, in ZEROES and PACKED */
+    MIGRATE_CHUNK_SHIFT = 21,         /* pages of one chunk stay together on one connection */
 };
 
 enum migrate_type {
@@ -59,7 +74,13 @@ enum migrate_type {
     MIGRATE_GO,
     MIGRATE_STARTED,
     MIGRATE_FAILED,
-    MIGRATE_PACKED, /* number: GPA; u32 count of pages, which follow in fewer bytes as one zstd frame */
+    MIGRATE_PACKED,  /* number: GPA; u32 count of pages, which follow in fewer bytes as one zstd frame */
+    MIGRATE_MISSING, /* number: GPA of the first of 64 n pages; n u64 of bits, the lowest for the first page */
+    MIGRATE_LATE,
+    MIGRATE_NEED, /* number: GPA of a page */
+    MIGRATE_COMPLETE,
+    MIGRATE_RESUME,  /* number: connections */
+    MIGRATE_RESUMED, /* number: pages that are missing */
     MIGRATE_TYPE_COUNT
 };
 

@@ -47,7 +47,7 @@ enum blk_op {
     BLK_ZERO,    /* the range reads as zeroes; may become a hole unless BLK_NO_HOLE */
     BLK_CACHE,   /* the range will be read soon: a hint, its failure means nothing */
     BLK_EXTENTS, /* which parts are data, zeroes, holes */
-    BLK_RESIZE,  /* offset is the new size; what is new reads as zeroes */
+    BLK_RESIZE,  /* offset is the new size; what is new reads as zeroes, on a device as what it was */
     BLK_OP_COUNT
 };
 

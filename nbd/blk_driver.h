@@ -66,7 +66,7 @@ struct blk_driver {
 
 /* Makes a driver known to blk_open(). Registering a name twice is a bug. Before any thread is started. */
 void blk_driver_register(const struct blk_driver *driver);
-/* The drivers of this folder: raw, mem, fault, throttle, align, fence, luks, nbd. */
+/* The drivers of this folder: raw, mem, fault, throttle, align, fence, luks, nbd, move. */
 void blk_drivers_register(void);
 /* The i-th registered driver, or NULL: for help texts. */
 const struct blk_driver *blk_driver_at(unsigned i);

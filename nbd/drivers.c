@@ -5,6 +5,7 @@
 #include "nbd/fence.h"
 #include "nbd/luks.h"
 #include "nbd/mem.h"
+#include "nbd/move.h"
 #include "nbd/nbd_client.h"
 #include "nbd/raw.h"
 #include "nbd/throttle.h"
@@ -19,4 +20,5 @@ void blk_drivers_register(void)
     blk_driver_register(&fence_driver);
     blk_driver_register(&luks_driver);
     blk_driver_register(&nbd_driver);
+    blk_driver_register(&move_driver);
 }

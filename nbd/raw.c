@@ -253,7 +253,13 @@ static void cache_run(struct worker_task *task)
 static void resize_run(struct worker_task *task)
 {
     struct blk_req *req = CONTAINER_OF(task, struct blk_req, work);
-    req->result = ftruncate(raw_of(req)->file.fd, (off_t)req->offset) < 0 ? -errno : 0;
+    const struct raw *raw = raw_of(req);
+    /* a device is made larger by somebody else: the size it has now is looked at; lseek() may be called in a jail */
+    off_t has = raw->file.block_device ? lseek(raw->file.fd, 0, SEEK_END) : 0;
+    if (raw->file.block_device)
+        req->result = has < 0 ? -errno : (off_t)req->offset > has ? -ENOSPC : 0;
+    else
+        req->result = ftruncate(raw->file.fd, (off_t)req->offset) < 0 ? -errno : 0;
 }
 
 static void completed_by_worker(struct worker_task *task)
@@ -341,7 +347,7 @@ static int raw_open(struct blk *blk, const void *config, struct err *err)
                                              .preferred_bytes = 4096,
                                              .max_transfer_bytes = 64u << 20});
     blk_set_can(blk, BLK_CAN_TRIM | BLK_CAN_ZERO | BLK_CAN_FAST_ZERO | BLK_CAN_CACHE | BLK_CAN_MULTI_CONN |
-                         BLK_CAN_EXTENTS | (raw->file.block_device || c->size_bytes ? 0 : BLK_CAN_RESIZE) |
+                         BLK_CAN_EXTENTS | (c->size_bytes ? 0 : BLK_CAN_RESIZE) |
                          (raw->file.rotational ? BLK_IS_ROTATIONAL : 0));
     return 0;
 }

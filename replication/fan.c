@@ -33,6 +33,7 @@ static void io_done(struct blk_req *req)
     struct fan *fan = io->fan;
     struct volume *v = m->volume;
     TAILQ_REMOVE(&m->outstanding, io, link);
+    m->heard |= !req->result;
     if (req->result) {
         m->counts.errors++;
         fan->failed |= member_bit(m->index);

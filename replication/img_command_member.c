@@ -54,7 +54,8 @@ static const struct argp_option create_options[] = {
     {"region", KEY_REGION, "SIZE", 0, "What is compared after a crash if any of it was being written (4M)", 0},
     {"quorum", KEY_QUORUM, "N", 0, "Members that must have every write; a majority decides then", 0},
     {"witness", KEY_WITNESS, NULL, 0, "The volume has a witness", 0},
-    {"replacement", KEY_FRESH, NULL, 0, "One that takes another's place: it is filled, and never a source", 0},
+    {"replacement", KEY_FRESH, NULL, 0,
+     "One that takes another's place: it is filled, and never a source; a witness: it knows nothing yet", 0},
     {"as-witness", KEY_AS_WITNESS, NULL, 0, "No member, but the volume's witness (128K)", 0},
     {0},
 };
@@ -190,7 +191,8 @@ static int create(struct member_arguments *a, struct blk *blk, struct err *err)
         uuid_make(uuid);
         parse_uuid(a, "--volume", uuid, a->sb.volume);
     }
-    int rc = a->as_witness ? member_create_witness(blk, &a->sb, err) : member_create(blk, &a->sb, a->fresh, err);
+    int rc =
+        a->as_witness ? member_create_witness(blk, &a->sb, a->fresh, err) : member_create(blk, &a->sb, a->fresh, err);
     if (!rc && !a->has_volume)
         printf("volume: %s\n", hex_text(a->sb.volume, UUID_BYTES, bytes));
     return rc;

@@ -4,6 +4,8 @@
  *
  *     open --> larger --> all that are there are in sync --> scrubbed --> closed
  *
+ * It gives up its rights like drover-nbd, before it opens the stack where that can be (tend_jail.h).
+ *
  * How it is it says once a second, a line of JSON (volume_json.h); in a file the last line is the only one. */
 #include "replication/img_command_volume.h"
 
@@ -16,6 +18,8 @@
 
 #include "node/base/container.h"
 #include "node/base/loop.h"
+#include "nbd/img_location.h"
+#include "replication/tend_jail.h"
 #include "replication/volume.h"
 #include "replication/volume_json.h"
 
@@ -171,6 +175,23 @@ static void interrupted(struct img_session *session)
 
 /* ---- all ---- */
 
+static int open_in_jail(struct tend *t, struct err *err)
+{
+    struct img_location location;
+    int rc = img_location_parse(t->common.places[0], &location, err);
+    bool sealed = !rc && tend_jail_may_open(location.stack);
+    if (sealed)
+        rc = tend_jail_keep(location.stack, err);
+    if (!rc && sealed)
+        rc = tend_jail_enter(BLK_NEEDS_SOCKETS, err);
+    if (!rc)
+        rc = blk_open(&t->session.env, location.stack, 0, &t->top, err);
+    if (!rc && !sealed)
+        rc = tend_jail_enter(blk_needs(t->top), err);
+    img_location_fini(&location);
+    return rc;
+}
+
 static int work(struct tend *t, struct err *err)
 {
     t->volume = volume_in(t->top);
@@ -178,15 +199,11 @@ static int work(struct tend *t, struct err *err)
         return err_set(err, EINVAL, "there is no volume over several members in this stack");
     if (t->resync_bps)
         volume_set_resync_rate(t->volume, t->resync_bps);
-    int rc = img_session_guard(&t->session, interrupted, err);
-    if (rc)
-        return rc;
     t->timer.fire = fired;
     loop_timer_set(t->session.env.loop, &t->timer, loop_now_ns(t->session.env.loop));
     img_session_wait(&t->session, &t->over);
     loop_timer_clear(t->session.env.loop, &t->timer);
     say(t);
-    img_session_unguard(&t->session);
     return t->result;
 }
 
@@ -198,14 +215,20 @@ static int run_tend(int argc, char **argv)
         return img_command_fail("volume tend", err, IMG_EXIT_USAGE);
     if (img_session_init(&t.session, 0, err))
         return img_command_fail("volume tend", err, IMG_EXIT_FAILED);
-    int rc = img_command_open(&t.session, t.common.places[0], 0, &t.top, err);
+    int rc = img_session_guard(&t.session, interrupted, err);
+    if (!rc)
+        rc = open_in_jail(&t, err);
     if (!rc)
         rc = work(&t, err);
     struct err why = *err;
     t.volume = NULL;
+    if (t.session.signal_fd >= 0)
+        img_session_unguard(&t.session);
     img_session_close(&t.session, t.top);
     img_session_fini(&t.session);
-    return rc ? img_command_fail("volume tend", &why, IMG_EXIT_FAILED) : IMG_EXIT_OK;
+    rc = rc ? img_command_fail("volume tend", &why, IMG_EXIT_FAILED) : IMG_EXIT_OK;
+    fflush(NULL);
+    _exit(rc); /* Rule Zero: what a debug build does at its exit needs calls that the jail refuses */
 }
 
 static const struct img_command command_tend = {"tend", "fills, scrubs and grows a volume that nobody uses", &tend_argp,

@@ -60,7 +60,7 @@ int member_create(struct blk *disk, const struct superblock *what, bool fresh, s
     return rc ? err_set(err, -rc, "writing a member: %s", strerror(-rc)) : 0;
 }
 
-int member_create_witness(struct blk *disk, const struct superblock *what, struct err *err)
+int member_create_witness(struct blk *disk, const struct superblock *what, bool fresh, struct err *err)
 {
     struct superblock sb = *what, old;
     enum superblock_verdict verdict;
@@ -78,7 +78,8 @@ int member_create_witness(struct blk *disk, const struct superblock *what, struc
     superblock_write(&sb, slot);
     rc = blk_now(disk, BLK_ZERO, 0, 0, NULL, SUPERBLOCK_SLOTS * SUPERBLOCK_SLOT_STRIDE);
     if (!rc)
-        rc = blk_now(disk, BLK_WRITE, BLK_FUA, superblock_slot_offset(sb.sequence), slot, SUPERBLOCK_BYTES);
+        rc = fresh ? blk_now(disk, BLK_FLUSH, 0, 0, NULL, 0)
+                   : blk_now(disk, BLK_WRITE, BLK_FUA, superblock_slot_offset(sb.sequence), slot, SUPERBLOCK_BYTES);
     free(slot);
     return rc ? err_set(err, -rc, "writing a witness: %s", strerror(-rc)) : 0;
 }

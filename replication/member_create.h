@@ -17,8 +17,9 @@ uint64_t member_create_bytes(const struct geometry *g, uint64_t journal_bytes);
 int member_create(struct blk *disk, const struct superblock *sb, bool fresh, struct err *err);
 
 /* The witness of a new volume: the same superblock goes there. It must be all zeroes so far where the slots are, or
- * hold a superblock; -EEXIST: something else is there. */
-int member_create_witness(struct blk *disk, const struct superblock *sb, struct err *err);
+ * hold a superblock; -EEXIST: something else is there. fresh: one that takes another's place: it knows nothing, so
+ * zeroes go there, and it is no proof of anything until an owner has told it something. */
+int member_create_witness(struct blk *disk, const struct superblock *sb, bool fresh, struct err *err);
 
 /* Reads a member's superblock. */
 int member_read(struct blk *disk, enum superblock_verdict *verdict, struct superblock *sb, struct err *err);

@@ -57,9 +57,10 @@ struct volume_status {
     struct geometry geometry;
     struct stamp stamp;
     uint64_t epoch;
-    bool suspended;   /* requests wait */
-    bool has_witness; /* one is there, or was when it was asked last */
-    int dead;         /* -errno: everything fails, the volume has to be opened anew */
+    bool suspended;    /* requests wait */
+    bool has_witness;  /* one is there and knows how the volume is, or did when it was asked last */
+    bool witness_lost; /* one does not answer */
+    int dead;          /* -errno: everything fails, the volume has to be opened anew */
     uint64_t hot_regions;
     uint64_t left_bytes, left_ns; /* to copy until all that are there are in sync; how long that may take, 0: unknown */
     struct volume_counts counts;
@@ -76,6 +77,8 @@ struct volume_events {
 struct blk *volume_in(struct blk *stack);
 void volume_status(const struct blk *volume, struct volume_status *status);
 void volume_listen(struct blk *volume, const struct volume_events *events);
+/* The stack of a member; NULL: it is not there. */
+struct blk *volume_member(const struct blk *volume, unsigned index);
 /* 0: as fast as the foreground allows. */
 void volume_set_resync_rate(struct blk *volume, uint64_t bytes_per_second);
 /* Compares all copies and checksums of the whole volume, repairs and counts; -EALREADY: it is doing so. */

@@ -170,9 +170,9 @@ static void count_slots(struct volume *v)
 static void witness_told(void *context, int result)
 {
     struct volume *v = context;
-    v->change.told_witness = !result;
-    if (result)
-        volume_log(v, "the witness did not take a record: %s", strerror(-result));
+    v->change.told_witness = v->witness_knows = !result;
+    if (result && !v->closing)
+        ask_witness_is(v, false);
     fan_leave(&v->change.fan);
 }
 
@@ -183,6 +183,7 @@ static void tell_witness(struct volume *v, const struct superblock *what)
         return;
     struct superblock sb = *what;
     sb.index = 0;
+    sb.clean = false; /* only members know whether something was being written */
     fan_enter(&v->change.fan);
     v->witness->record(v->witness, &sb, witness_told, v);
 }
@@ -285,7 +286,24 @@ void change_note(struct volume *v)
     for (unsigned m = 0; m < v->geometry.members; m++)
         if (v->settled & member_bit(m))
             tell(v, &v->change.fan, m, &v->sb, v->change.slots + m * SUPERBLOCK_BYTES);
+    if (v->witness && !v->change.told_witness)
+        tell_witness(v, &v->sb);
     fan_end(&v->change.fan);
+}
+
+void change_witness(struct volume *v, struct witness *witness)
+{
+    struct witness *before = v->witness;
+    v->witness = NULL; /* that one may still be asked something */
+    if (before)
+        before->free(before);
+    v->witness = witness;
+    v->witness_lost = v->witness_knows = false;
+    v->change.told_witness = false;
+    if (change_settled(v))
+        change_note(v);
+    else if (!v->change.running)
+        change_kick(v);
 }
 
 /* ---- beginning ---- */

@@ -8,6 +8,7 @@
  *     volume_stripe    parity: read, write                      volume_image     parity: rows of blocks, heal
  *     volume_journal   parity: recorded before it is done       volume_replay    ... and done again after a crash
  *     volume_recount   parity: checksums after a crash          volume_grow      it becomes larger
+ *     volume_ask       members that have nothing to do
  *
  * Invariants
  *   1. No write is sent to a region before its bit in the hot map is durable on every member in sync.
@@ -57,8 +58,10 @@ struct volume {
     struct member members[MEMBERS_MAX];
     struct witness *witness; /* NULL: there is none, or it is not there */
     bool witness_given;
+    bool witness_lost, witness_asked, witness_knows; /* did not answer last; is being asked; took the last record */
+    uint64_t witness_again_ns;                       /* it failed a record: not told anew before */
     struct volume_events events;
-    uint64_t eject_ns, suspend_ns, cool_ns, tick_ns;
+    uint64_t eject_ns, suspend_ns, cool_ns, tick_ns, ask_ns, ask_at_ns;
     unsigned hot_max, region_max;
 
     struct bit_map hot, stored; /* wanted; on every member in sync */
@@ -166,8 +169,10 @@ bool change_settled(const struct volume *v);
 /* Of a volume that begins: turns the loop. */
 int change_claim(struct volume *v, const struct assembly *a, const struct assembly_seen *seen,
                  const struct assembly_witness *witness, struct err *err);
-/* Writes the superblock once more as it is, but for `clean`. */
+/* Writes the superblock once more as it is, but for `clean`; also to a witness that did not take the last record. */
 void change_note(struct volume *v);
+/* Another witness, or none, from now on; the one before was told nothing that is not over. */
+void change_witness(struct volume *v, struct witness *witness);
 /* Everything fails from now on. */
 void volume_die(struct volume *v, int error, const char *why);
 /* Who was down may be so no longer. */
@@ -176,6 +181,10 @@ void volume_changed(struct volume *v);
 
 /* ---- volume_return.c ---- */
 void return_probe(struct volume *v);
+
+/* ---- volume_ask.c ---- */
+void ask_idle(struct volume *v);
+void ask_witness_is(struct volume *v, bool there); /* it answered, or failed */
 
 /* ---- volume_resync.c ---- */
 void resync_init(struct volume *v);

@@ -25,7 +25,7 @@ enum { REGIONS_PRESET = 1024, HOT_PRESET = 256, MAX_TRANSFER_BYTES = 32 << 20 };
 struct volume_config {
     int layout;
     const struct json_t *members, *witness;
-    uint64_t epoch, eject_ns, suspend_ns, cool_ns, resync_bps, regions, hot_regions, tick_ns;
+    uint64_t epoch, eject_ns, suspend_ns, cool_ns, resync_bps, regions, hot_regions, tick_ns, ask_ns;
     bool force;
 };
 
@@ -86,12 +86,15 @@ void volume_tick(struct volume *v)
 {
     if (v->dead || v->closing)
         return;
+    if (v->suspended_ns && !v->pieces && !v->grow.req)
+        v->suspended_ns = loop_now_ns(v->loop); /* it is requests that wait for so long, and there are none */
     if (suspended_too_long(v) && !change_settled(v)) {
         volume_die(v, -EIO, "too few members for too long");
         return;
     }
     eject_slow(v);
     return_probe(v);
+    ask_idle(v);
     volume_recover(v);
     cool_some(v, false);
     region_forget_ahead(v);
@@ -196,9 +199,7 @@ int volume_attach_witness(struct blk *volume, const char *stack, struct err *err
         fresh->free(fresh);
         return err_set(err, EBUSY, "the witness is being told something: try again");
     }
-    if (v->witness)
-        v->witness->free(v->witness);
-    v->witness = fresh;
+    change_witness(v, fresh);
     return 0;
 }
 
@@ -212,6 +213,7 @@ static int volume_init(struct volume *v, struct blk *blk, const struct volume_co
         v->suspend_ns = blk_is_patient(blk) ? SUSPEND_EVER : SUSPEND_PRESET;
     v->cool_ns = c->cool_ns;
     v->tick_ns = c->tick_ns;
+    v->ask_ns = c->ask_ns;
     v->resync.bps = c->resync_bps;
     v->hot_max = (unsigned)c->hot_regions;
     v->region_max = (unsigned)c->regions;
@@ -313,7 +315,7 @@ static bool busy(const struct volume *v)
     for (unsigned m = 0; m < v->geometry.members; m++)
         probing |= v->members[m].probing || !TAILQ_EMPTY(&v->members[m].outstanding);
     return probing || v->pieces || v->round.running || v->cool.running || v->change.running || v->resync.running ||
-           v->journal.flushing || v->grow.running;
+           v->journal.flushing || v->grow.running || v->witness_asked;
 }
 
 void volume_settle_io(struct volume *v)
@@ -400,6 +402,11 @@ static const struct blk_option volume_options[] = {
      .field = offsetof(struct volume_config, cool_ns),
      .preset = 5 * SECOND_NS,
      .help = "a region that was not written for that long needs no comparing after a crash"},
+    {.name = "ask",
+     .type = BLK_OPTION_DURATION,
+     .field = offsetof(struct volume_config, ask_ns),
+     .preset = 2 * SECOND_NS,
+     .help = "a member that had nothing to answer for that long is asked whether it is there; 0: never"},
     {.name = "resync-rate",
      .type = BLK_OPTION_SIZE,
      .field = offsetof(struct volume_config, resync_bps),

@@ -48,9 +48,9 @@ json_t *volume_json(const struct blk *volume, const struct blk *top, const struc
     json_t *scrub =
         json_pack("{s:b, s:I, s:I, s:I, s:i}", "running", scrubs->running, "runs", (json_int_t)scrubs->runs, "repaired",
                   (json_int_t)scrubs->repaired, "unreadable", (json_int_t)scrubs->unreadable, "result", scrubs->result);
-    return json_pack("{s:I, s:I, s:b, s:i, s:b, s:I, s:I, s:I, s:I, s:o, s:o}", "epoch", (json_int_t)s.epoch,
+    return json_pack("{s:I, s:I, s:b, s:i, s:b, s:b, s:I, s:I, s:I, s:I, s:o, s:o}", "epoch", (json_int_t)s.epoch,
                      "disk_bytes", (json_int_t)blk_size(top), "suspended", s.suspended, "dead", s.dead, "witness",
-                     s.has_witness, "left_bytes", (json_int_t)s.left_bytes, "left_ns", (json_int_t)s.left_ns,
-                     "unreadable", (json_int_t)s.counts.unreadable, "resync_rate", (json_int_t)resync_bps, "scrub",
-                     scrub, "members", members);
+                     s.has_witness, "witness_lost", s.witness_lost, "left_bytes", (json_int_t)s.left_bytes, "left_ns",
+                     (json_int_t)s.left_ns, "unreadable", (json_int_t)s.counts.unreadable, "resync_rate",
+                     (json_int_t)resync_bps, "scrub", scrub, "members", members);
 }

@@ -27,6 +27,7 @@ struct member {
     bool absent;  /* lost, and not seen since */
     bool down;    /* in sync and needed, but does not answer */
     bool shunned; /* foreign: not looked at again */
+    bool heard;   /* has answered since it was thought of last (volume_ask.c) */
     uint64_t abandoned_ns;
     uint64_t sequence;             /* of its superblock */
     uint64_t retry_ns, backoff_ns; /* when to look at it again */
@@ -35,7 +36,7 @@ struct member {
     uint64_t read_ns;              /* a moving average; 0: never read */
     struct member_io_list outstanding;
     struct member_counts counts;
-    /* being looked at again */
+    /* being looked at again, or asked whether it is there */
     bool probing;
     struct fan probe;
     uint8_t *slots;

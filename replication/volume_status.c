@@ -42,7 +42,8 @@ void volume_status(const struct blk *volume, struct volume_status *status)
         .stamp = v->sb.stamp,
         .epoch = v->sb.epoch,
         .suspended = v->suspended_ns,
-        .has_witness = v->witness,
+        .has_witness = v->witness && v->witness_knows && !v->witness_lost,
+        .witness_lost = v->witness && v->witness_lost,
         .dead = v->dead,
         .hot_regions = v->hot_count,
         .counts = v->counts,
@@ -61,6 +62,12 @@ void volume_status(const struct blk *volume, struct volume_status *status)
     if (s.left_bytes && v->resync.done_bytes)
         s.left_ns = (uint64_t)((double)took_ns / (double)v->resync.done_bytes * (double)s.left_bytes);
     *status = s;
+}
+
+struct blk *volume_member(const struct blk *volume, unsigned index)
+{
+    const struct volume *v = blk_state(volume);
+    return v->members[index].blk;
 }
 
 void volume_listen(struct blk *volume, const struct volume_events *events)

@@ -11,6 +11,10 @@ struct witness {
     /* Makes sb durable; told() later, once, from the loop, with 0 or -errno. One at a time. */
     void (*record)(struct witness *w, const struct superblock *sb, void (*told)(void *context, int result),
                    void *context);
+    /* Is it there? asked() later, once, from the loop. One at a time; a record may be made meanwhile. */
+    void (*ask)(struct witness *w, void (*asked)(void *context, int result), void *context);
+    /* What it has been at for longer than that has failed. */
+    void (*hurry)(struct witness *w, uint64_t patience_ns);
     void (*free)(struct witness *w); /* nothing may be on its way */
 };
 

@@ -18,25 +18,51 @@ struct witness_disk {
     struct iovec iov;
     struct blk_req req;
     bool busy;
-    void (*told)(void *context, int result);
+    uint64_t begin_ns;
+    void (*told)(void *context, int result); /* it is to be made durable; in its turn: of `next` */
     void *context;
+    struct superblock next;
+    bool recording;
+    void (*asked)(void *context, int result);
+    void *asker;
 };
+
+static void begin_record(struct witness_disk *w);
+static void submit(struct witness_disk *w, enum blk_op op, uint64_t offset);
+
+/* What is asked for waits for what is under way; a record comes first. */
+static void go_on(struct witness_disk *w)
+{
+    if (w->busy)
+        return;
+    if (w->told)
+        begin_record(w);
+    else if (w->asked)
+        submit(w, BLK_READ, superblock_slot_offset(w->sequence));
+}
 
 static void done(struct blk_req *req)
 {
     struct witness_disk *w = CONTAINER_OF(req, struct witness_disk, req);
-    void (*told)(void *, int) = w->told;
-    w->busy = false;
-    w->told = NULL;
-    if (told && !req->result) /* a slot that may be torn is the one that is written next */
-        w->sequence++;
-    if (told)
-        told(w->context, req->result);
+    void (*then)(void *, int) = w->recording ? w->told : w->asked;
+    void *context = w->recording ? w->context : w->asker;
+    int result = req->result;
+    if (w->recording) {
+        w->told = NULL;
+        w->sequence += !result; /* a slot that may be torn is the one that is written next */
+    } else {
+        w->asked = NULL;
+    }
+    w->busy = w->recording = false;
+    if (then)
+        then(context, result);
+    go_on(w);
 }
 
 static void submit(struct witness_disk *w, enum blk_op op, uint64_t offset)
 {
     w->busy = true;
+    w->begin_ns = loop_now_ns(w->loop);
     w->iov = (struct iovec){w->slot, SUPERBLOCK_BYTES};
     w->req.op = op;
     w->req.flags = op == BLK_WRITE ? BLK_FUA : 0;
@@ -67,16 +93,40 @@ static int recall(struct witness *witness, enum superblock_verdict *verdict, str
     return 0;
 }
 
+static void begin_record(struct witness_disk *w)
+{
+    w->next.sequence = w->sequence + 1;
+    superblock_write(&w->next, w->slot);
+    w->recording = true;
+    submit(w, BLK_WRITE, superblock_slot_offset(w->next.sequence));
+}
+
 static void record(struct witness *witness, const struct superblock *sb, void (*told)(void *context, int result),
                    void *context)
 {
     struct witness_disk *w = CONTAINER_OF(witness, struct witness_disk, witness);
-    struct superblock copy = *sb;
-    copy.sequence = w->sequence + 1;
-    superblock_write(&copy, w->slot);
+    w->next = *sb;
     w->told = told;
     w->context = context;
-    submit(w, BLK_WRITE, superblock_slot_offset(copy.sequence));
+    go_on(w);
+}
+
+static void ask(struct witness *witness, void (*asked)(void *context, int result), void *context)
+{
+    struct witness_disk *w = CONTAINER_OF(witness, struct witness_disk, witness);
+    w->asked = asked;
+    w->asker = context;
+    go_on(w);
+}
+
+static void hurry(struct witness *witness, uint64_t patience_ns)
+{
+    struct witness_disk *w = CONTAINER_OF(witness, struct witness_disk, witness);
+    uint64_t now_ns = loop_now_ns(w->loop);
+    if (!w->busy || now_ns - w->begin_ns < patience_ns)
+        return;
+    w->begin_ns = now_ns;
+    blk_abandon(w->blk);
 }
 
 static void release(struct witness *witness)
@@ -107,7 +157,7 @@ int witness_disk_open(const struct blk_env *env, const char *stack, struct witne
         return rc;
     }
     w->loop = env->loop;
-    w->witness = (struct witness){recall, record, release};
+    w->witness = (struct witness){recall, record, ask, hurry, release};
     *witness = &w->witness;
     return 0;
 }

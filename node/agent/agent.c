@@ -31,7 +31,6 @@
 #include "node/agent/failover_routes.h"
 #include "node/agent/failovers.h"
 #include "node/agent/failsafe.h"
-#include "node/agent/fault_hold.h"
 #include "node/agent/forecasts.h"
 #include "node/agent/guest_network.h"
 #include "node/agent/guest_seed.h"
@@ -39,6 +38,7 @@
 #include "node/agent/guests.h"
 #include "node/agent/give_aways.h"
 #include "node/agent/homes.h"
+#include "node/agent/identity.h"
 #include "node/agent/http_server.h"
 #include "node/agent/image_unit.h"
 #include "node/agent/images.h"
@@ -61,6 +61,8 @@
 #include "node/agent/token.h"
 #include "node/agent/tokens.h"
 #include "node/agent/volume_unit.h"
+#include "node/agent/volume_move_request.h"
+#include "node/agent/volume_moves.h"
 #include "node/agent/volumes.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
@@ -87,6 +89,7 @@ struct agent {
     struct worker *worker;
     struct store *store;
     struct cluster *cluster;
+    struct identity identity;
     struct cluster_handler cluster_handler;
     struct cgroups cgroups;
 
@@ -107,6 +110,7 @@ struct agent {
     struct guests *guests;
     struct volumes *volumes;
     struct homes *homes;
+    struct volume_moves *volume_moves;
     struct pool_room *pool_room;
     struct images *images;
     struct networks *networks;
@@ -353,7 +357,8 @@ static int open_api(struct agent *a, struct err *err)
     a->migration_requests =
         a->forecasts ? migration_requests_new(a->cluster, a->forecasts, a->config->state, a->api, err) : NULL;
     a->balance_routes = a->migration_requests ? balance_routes_new(a->cluster, &a->balance_place, a->api, err) : NULL;
-    if (!a->balance_routes || tasks_add_routes(a->api, a->cluster, err))
+    if (!a->balance_routes || tasks_add_routes(a->api, a->cluster, err) ||
+        volume_move_request_add(a->cluster, a->api, err))
         return -EIO;
     a->http = http_server_new(a->loop, NULL, requested, a, err);
     if (!a->http)
@@ -452,6 +457,7 @@ static int begin(struct agent *a, struct err *err)
                                        .address = a->node.address,
                                        .api = a->api_address,
                                        .version = a->config->version,
+                                       .instance = a->identity.instance,
                                        .shared = is_shared(a),
                                        .renewal = a->renewal};
     a->report = report_new(a->loop, a->cluster);
@@ -472,7 +478,8 @@ static int begin(struct agent *a, struct err *err)
     a->volumes = a->guests ? volumes_new(a->cluster, a->report, &a->volume_place, err) : NULL;
     const struct volume_watch_place watch_place = {a->cluster, a->guests, &a->plan_place, a->audit};
     a->homes = a->volumes ? homes_new(a->loop, a->report, &watch_place, &a->volume_place, err) : NULL;
-    a->pool_room = a->homes ? pool_room_new(a->loop, a->cluster, a->report, err) : NULL;
+    a->volume_moves = a->homes ? volume_moves_new(a->loop, a->report, &watch_place, &a->volume_place, err) : NULL;
+    a->pool_room = a->volume_moves ? pool_room_new(a->loop, a->cluster, a->report, err) : NULL;
     a->images = a->pool_room ? images_new(a->cluster, a->report, &a->image_place, err) : NULL;
     a->networks = a->images ? networks_new(a->loop, a->worker, a->cluster, &a->plan_place, a->guests, err) : NULL;
     a->tasks = a->networks ? tasks_new(a->loop, a->cluster, a->report, err) : NULL;
@@ -486,9 +493,9 @@ static int begin(struct agent *a, struct err *err)
     return a->drills && !begin_balancing(a, err) ? begin_failover(a, err) : -ENOMEM;
 }
 
-static void current(struct cluster_handler *handler)
+static void entered(void *context)
 {
-    struct agent *a = CONTAINER_OF(handler, struct agent, cluster_handler);
+    struct agent *a = context;
     if (begin(a, &a->err)) {
         a->failed = true;
         loop_stop(a->loop);
@@ -498,6 +505,15 @@ static void current(struct cluster_handler *handler)
              a->api_address);
     service_say("READY=1");
     service_watch_begin(&a->service_watch, a->loop);
+}
+
+static void current(struct cluster_handler *handler)
+{
+    struct agent *a = CONTAINER_OF(handler, struct agent, cluster_handler);
+    if (is_shared(a))
+        identity_wait(&a->identity, a->loop, a->cluster, a->node.id, entered, a);
+    else
+        entered(a);
 }
 
 static void signalled(struct loop_op *op, int result, uint32_t flags)
@@ -534,23 +550,13 @@ static struct store *open_store(struct agent *a, struct err *err)
     return store_open(a->node.store, a->loop, a->has_tls ? &options : NULL, err);
 }
 
-/* A drill has switched this node off for a while. */
-static void wait_for_drill(const struct agent *a)
-{
-    char hold[FAULT_HOLD_PATH_MAX];
-    fault_hold_path(a->config->run, hold);
-    if (!access(hold, F_OK))
-        service_say("EXTEND_TIMEOUT_USEC=660000000");
-    if (fault_hold_wait(hold))
-        log_warn("a drill kept this node switched off until now");
-}
-
 static int open_agent(struct agent *a, struct err *err)
 {
-    wait_for_drill(a);
     int rc = node_config_read(a->config->state, &a->node, err);
     if (!rc)
         rc = make_places(a, err);
+    if (!rc)
+        rc = identity_open(&a->identity, a->config->run, err);
     if (rc)
         return rc;
     a->loop = loop_new(err);
@@ -679,6 +685,7 @@ static bool is_idle(const struct agent *a)
 static void close_parts(struct agent *a)
 {
     service_watch_end(&a->service_watch);
+    identity_close(&a->identity);
     if (a->http)
         http_server_close(a->http, http_was_closed, a);
     turn_until(a, api_is_quiet);
@@ -705,6 +712,7 @@ static void close_parts(struct agent *a)
     boot_copies_free(a->boot_copies);
     networks_free(a->networks);
     guests_free(a->guests);
+    volume_moves_free(a->volume_moves);
     homes_free(a->homes);
     pool_room_free(a->pool_room);
     volumes_free(a->volumes);

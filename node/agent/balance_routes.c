@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "node/agent/api.h"
+#include "node/agent/balance_modes.h"
 #include "node/agent/balance_question.h"
 #include "node/agent/change.h"
 #include "node/agent/cluster.h"
@@ -109,12 +110,16 @@ static void show(void *context, struct api_call *call)
     for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++)
         if (json_object_get(status, keys[i]))
             json_object_set(answer, keys[i], json_object_get(status, keys[i]));
+    const struct object *policy = policy_object(m);
+    json_t *groups = policy ? balance_modes_show(m, object_spec(policy, "groups")) : NULL;
+    if (groups)
+        json_object_set_new(answer, "groups", groups);
     api_reply(call, 200, answer);
 }
 
 static const struct schema_field sentence = {.type = SCHEMA_STRING};
 static const char *const modes[] = {"off", "advise", "automatic", NULL};
-static const struct schema_field status_fields[] = {
+static struct schema_field status_fields[] = {
     {.name = "mode", .type = SCHEMA_ENUM, .flags = SCHEMA_REQUIRED, .values = modes, .description = "of the policy"},
     {.name = "elected", .type = SCHEMA_STRING, .flags = SCHEMA_NULLABLE, .description = "whose balancer acts"},
     {.name = "since", .type = SCHEMA_STRING, .flags = SCHEMA_NULLABLE, .description = "when it was elected"},
@@ -131,6 +136,7 @@ static const struct schema_field status_fields[] = {
     {.name = "trouble", .type = SCHEMA_STRING, .description = "why it cannot plan"},
     {.name = "shadow", .type = SCHEMA_OBJECT, .description = "what the shadow policy would have done"},
     {.name = "left_out", .type = SCHEMA_ARRAY, .item = &sentence, .description = "whom nothing happens to, and why"},
+    {.name = NULL}, /* balance_modes_answer */
     {.name = NULL},
 };
 static const struct schema status_answer = {"Balance", "What the balancer sees and does.", status_fields};
@@ -230,7 +236,13 @@ static void change_policy(void *context, struct api_call *call)
     const char *key;
     json_object_del(w->value, "revision");
     json_object_foreach ((json_t *)(uintptr_t)wanted, key, member)
-        json_object_set(spec, key, member);
+        if (strcmp(key, "groups") != 0)
+            json_object_set(spec, key, member);
+    if (balance_modes_change(spec, json_object_get(wanted, "groups"), &err)) {
+        api_error(call, 422, "no-group", "spec.groups", "%s", err.text);
+        forget(w);
+        return;
+    }
     json_object_set_new(spec, "by", json_string(call->who.name));
     json_object_set_new(spec, "at", json_string(timestamp(at)));
     if (!text && !shadow) {
@@ -248,7 +260,7 @@ static void change_policy(void *context, struct api_call *call)
     forget(w);
 }
 
-static const struct schema_field policy_spec[] = {
+static struct schema_field policy_spec[] = {
     {.name = "mode",
      .type = SCHEMA_ENUM,
      .values = modes,
@@ -264,6 +276,7 @@ static const struct schema_field policy_spec[] = {
      .description = "another policy: what it would have done is kept beside each plan; empty: none"},
     {.name = "by", .type = SCHEMA_STRING, .flags = SCHEMA_READ_ONLY, .description = "who wanted it last"},
     {.name = "at", .type = SCHEMA_TIME, .flags = SCHEMA_READ_ONLY, .description = "when"},
+    {.name = NULL}, /* balance_modes_field */
     {.name = NULL},
 };
 static const struct schema_field policy_change_fields[] = {
@@ -524,6 +537,8 @@ struct balance_routes *balance_routes_new(struct cluster *cluster, struct balanc
         return NULL;
     }
     *r = (struct balance_routes){cluster, place};
+    status_fields[sizeof status_fields / sizeof *status_fields - 2] = balance_modes_answer;
+    policy_spec[sizeof policy_spec / sizeof *policy_spec - 2] = balance_modes_field;
     routes[ROUTE_COUNT - 1].response = kind_of(OBJECT_PLAN)->answer;
     if (api_add_routes(api, routes, ROUTE_COUNT, r, err)) {
         free(r);

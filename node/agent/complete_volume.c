@@ -327,16 +327,37 @@ int complete_volume(const struct mirror *m, json_t *spec, struct complete_error 
     return rc ? rc : check_image(m, spec, e);
 }
 
-/* Its members are files that its owner makes larger, and their maps must have room. */
+/* What member `index` lies on can become so large: files and logical volumes while their pools have room, a device if
+ * it is so large already. */
+static int check_member_grows(const struct mirror *m, const struct object *o, int index, uint64_t bytes, uint64_t more,
+                              struct complete_error *e)
+{
+    const char *name = json_string_value(json_array_get(object_spec(o, "pools"), (size_t)index));
+    const struct object *pool = mirror_named(m, OBJECT_POOL, name);
+    const struct object *member = volume_member_at(m, o->id, index);
+    json_int_t is = member ? json_integer_value(json_object_get(member->state, "bytes")) : 0;
+    if (!pool || !strcmp(object_spec_text(pool, "driver"), "block"))
+        return !pool || (uint64_t)is >= bytes
+                   ? 0
+                   : complete_refuse(e, 409, "cannot-grow", "spec.size",
+                                     "member %d is the device of pool %s, which has %lld bytes, and %llu are needed: "
+                                     "replace it by one in a larger pool first (drover volume replace %s %d --pool)",
+                                     index, pool->name, (long long)is, (unsigned long long)bytes, o->name, index);
+    return pool_room_fits(pool, more) ? 0 : no_room(pool, more, e);
+}
+
+/* What its members lie on must be able to become larger, and their maps must have room. */
 static int check_growing(const struct mirror *m, const struct object *o, json_int_t wanted, struct complete_error *e)
 {
     struct layout l;
     json_int_t room = json_integer_value(object_spec(o, "room")), is = json_integer_value(object_spec(o, "size"));
     const json_t *pools = object_spec(o, "pools");
     if (!room)
-        return complete_refuse(e, 409, "cannot-grow", "spec.size",
-                               "volume %s was made before volumes with a layout could grow: make a new one and copy it",
-                               o->name);
+        return complete_refuse(
+            e, 409, "cannot-grow", "spec.size",
+            "volume %s was made before volumes with a layout could grow: make a new one, give both to a "
+            "guest, copy there, and delete this one",
+            o->name);
     if (wanted > room)
         return complete_refuse(e, 422, "too-large", "spec.size",
                                "volume %s was made with room for %lld bytes: make a new one and copy it", o->name,
@@ -345,17 +366,11 @@ static int check_growing(const struct mirror *m, const struct object *o, json_in
         return complete_refuse(e, 409, "not-made", "spec.size", "volume %s is not made yet", o->name);
     if (!volume_layout(o, &l))
         return 0;
-    uint64_t more = layout_member_bytes(&l, (uint64_t)wanted, (uint64_t)room) -
-                    layout_member_bytes(&l, (uint64_t)is, (uint64_t)room);
-    for (size_t i = 0; i < json_array_size(pools); i++) {
-        const struct object *pool = mirror_named(m, OBJECT_POOL, json_string_value(json_array_get(pools, i)));
-        if (pool && strcmp(object_spec_text(pool, "driver"), "directory") != 0)
-            return complete_refuse(e, 409, "cannot-grow", "spec.size",
-                                   "member %zu is a device, of pool %s, and does not grow: make a new volume", i,
-                                   pool->name);
-        if (pool && !pool_room_fits(pool, more))
-            return no_room(pool, more, e);
-    }
+    uint64_t bytes = layout_member_bytes(&l, (uint64_t)wanted, (uint64_t)room);
+    uint64_t more = bytes - layout_member_bytes(&l, (uint64_t)is, (uint64_t)room);
+    for (size_t i = 0; i < json_array_size(pools); i++)
+        if (check_member_grows(m, o, (int)i, bytes, more, e))
+            return -EINVAL;
     return 0;
 }
 
@@ -366,6 +381,9 @@ int complete_volume_change(const struct mirror *m, const struct object *o, const
     if (wanted < is)
         return complete_refuse(e, 422, "too-small", "spec.size", "a volume only grows: it has %lld bytes",
                                (long long)is);
+    if (wanted > is && *member_text(o->value, "move"))
+        return complete_refuse(e, 409, "moves", "spec.size",
+                               "volume %s is on its way to another pool: wait until it is there", o->name);
     if (wanted > is && *object_spec_text(o, "layout"))
         if (check_growing(m, o, wanted, e))
             return -EINVAL;
@@ -374,24 +392,25 @@ int complete_volume_change(const struct mirror *m, const struct object *o, const
     return check_size(spec, e);
 }
 
-int complete_replacement(const struct mirror *m, const struct object *o, unsigned index, const char *name, json_t *spec,
+int complete_replacement(const struct mirror *m, const struct object *o, int index, const char *name, json_t *spec,
                          struct complete_error *e)
 {
     struct layout l;
     char why[160];
     struct places taken = {.count = 0};
     json_t *pools = json_object_get(spec, "pools");
-    if (layout_parse(object_spec_text(o, "layout"), &l, why, sizeof why) || index >= json_array_size(pools))
-        return complete_refuse(e, 422, "invalid", "index", "volume %s has no member %u", o->name, index);
-    uint64_t bytes = layout_member_bytes(&l, (uint64_t)json_integer_value(object_spec(o, "size")),
-                                         (uint64_t)json_integer_value(object_spec(o, "room")));
+    if (layout_parse(object_spec_text(o, "layout"), &l, why, sizeof why) || index >= (int)json_array_size(pools))
+        return complete_refuse(e, 422, "invalid", "index", "volume %s has no member %d", o->name, index);
+    uint64_t bytes = index == WITNESS ? layout_witness_bytes()
+                                      : layout_member_bytes(&l, (uint64_t)json_integer_value(object_spec(o, "size")),
+                                                            (uint64_t)json_integer_value(object_spec(o, "room")));
     for (size_t i = 0; i < json_array_size(pools); i++) {
         const struct object *p = mirror_named(m, OBJECT_POOL, json_string_value(json_array_get(pools, i)));
-        if (i != index && p && node_of(m, p))
+        if ((int)i != index && p && node_of(m, p))
             take(m, &taken, p, spread_of(spec));
     }
     const struct object *witness = mirror_named(m, OBJECT_POOL, object_spec_text(o, "witness"));
-    if (witness && node_of(m, witness))
+    if (witness && index != WITNESS && node_of(m, witness))
         take(m, &taken, witness, spread_of(spec));
     json_t *holder = json_pack("{s:s}", "pool", name);
     const struct object *pool =
@@ -407,5 +426,7 @@ int complete_replacement(const struct mirror *m, const struct object *o, unsigne
     if (!node_of(m, pool) || is_taken(&taken, domain_of(node_of(m, pool), spread_of(spec))))
         return complete_refuse(e, 422, "invalid", "pool", "pool %s is where another member or the witness is",
                                pool->name);
-    return json_array_set_new(pools, index, json_string(pool->name));
+    if (index == WITNESS)
+        return json_object_set_new(spec, "witness", json_string(pool->name));
+    return json_array_set_new(pools, (size_t)index, json_string(pool->name));
 }

@@ -11,8 +11,9 @@ int complete_volume(const struct mirror *mirror, struct json_t *spec, struct com
 /* spec: the volume's with the changes in it. */
 int complete_volume_change(const struct mirror *mirror, const struct object *volume, const struct json_t *spec,
                            struct complete_error *error);
-/* Puts a pool in the place of member `index` (spec.pools): that one, or with name "" one that is chosen. */
-int complete_replacement(const struct mirror *mirror, const struct object *volume, unsigned index, const char *name,
+/* Puts a pool in the place of member `index` (spec.pools), or of the witness (WITNESS; spec.witness): that one, or with
+ * name "" one that is chosen. */
+int complete_replacement(const struct mirror *mirror, const struct object *volume, int index, const char *name,
                          struct json_t *spec, struct complete_error *error);
 
 /* The object of that name, which may be given as an id; the name takes its place. NULL: refused. */

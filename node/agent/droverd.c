@@ -10,8 +10,10 @@
 
 #include "node/agent/agent.h"
 #include "node/agent/audit.h"
+#include "node/agent/fault_hold.h"
 #include "node/agent/node_setup.h"
 #include "node/agent/node_store.h"
+#include "node/agent/service.h"
 #include "node/base/err.h"
 #include "node/base/log.h"
 
@@ -132,6 +134,18 @@ static int verify_audit(const char *path, struct err *err)
     return rc;
 }
 
+/* A drill may have switched this node off for a while. */
+static int run(const struct agent_config *config, struct err *err)
+{
+    char hold[FAULT_HOLD_PATH_MAX];
+    fault_hold_path(config->run, hold);
+    if (!access(hold, F_OK))
+        service_say("EXTEND_TIMEOUT_USEC=660000000");
+    if (fault_hold_wait(hold))
+        log_warn("a drill kept this node switched off until now");
+    return agent_run(config, err);
+}
+
 int main(int argc, char **argv)
 {
     static const struct argp argp = {options,
@@ -155,7 +169,7 @@ int main(int argc, char **argv)
              : l.join       ? node_setup_join(&l.setup, l.join, &err)
              : l.move_store ? node_store_move(l.agent.state, l.move_store, &err)
              : l.audit      ? verify_audit(l.audit, &err)
-                            : agent_run(&l.agent, &err);
+                            : run(&l.agent, &err);
     if (rc)
         log_error("%s", err.text);
     return rc ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -57,11 +57,16 @@ int guest_handed_keys(struct guest_handed *h, json_t *config, const char *state,
     return 0;
 }
 
+/* Also to where it moves. */
 static void add_epoch(json_t *stack, json_int_t epoch)
 {
-    json_t *layer = json_array_get(stack, 0);
-    if (layer)
-        json_object_set_new(layer, "uri", json_sprintf("%s@%lld", member_text(layer, "uri"), (long long)epoch));
+    json_t *layer;
+    size_t i;
+    json_array_foreach (stack, i, layer) {
+        if (json_object_get(layer, "uri"))
+            json_object_set_new(layer, "uri", json_sprintf("%s@%lld", member_text(layer, "uri"), (long long)epoch));
+        add_epoch(json_object_get(layer, "to"), epoch);
+    }
 }
 
 int guest_handed_epochs(json_t *config, const json_t *epochs, struct err *err)

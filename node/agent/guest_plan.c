@@ -13,13 +13,14 @@
 #include "node/agent/migration.h"
 #include "node/agent/tap.h"
 #include "node/agent/volume_member.h"
+#include "node/agent/volume_move.h"
 #include "node/base/err.h"
 
 enum { SERIAL_MAX = 20 };
 
 /* ---- disks ---- */
 
-static json_t *nbd_stack(const char *uri, const struct guest_plan_place *place)
+json_t *guest_plan_server(const char *uri, const struct guest_plan_place *place)
 {
     json_t *layer = json_pack("{s:s, s:s}", "driver", "nbd", "uri", uri);
     if (place->tls)
@@ -33,6 +34,11 @@ static json_t *stack_of(const struct object *o, const char *what, bool by_networ
                         struct err *err)
 {
     const char *phase = member_text(o->state, "phase"), *reason = member_text(o->state, "reason");
+    if (o->kind == OBJECT_VOLUME && !volume_state_is_current(o)) {
+        err_set(err, EAGAIN, "waits for what the node of pool %s says of %s %s", object_spec_text(o, "pool"), what,
+                o->name);
+        return NULL;
+    }
     if (strcmp(phase, "ready")) {
         err_set(err, EAGAIN, "waits for %s %s, which is %s%s%s", what, o->name, *phase ? phase : "not made yet",
                 *reason ? ": " : "", reason);
@@ -45,7 +51,7 @@ static json_t *stack_of(const struct object *o, const char *what, bool by_networ
         err_set(err, EAGAIN, "waits for node %s to serve %s %s", member_text(o->state, "node"), what, o->name);
         return NULL;
     }
-    return nbd_stack(uri, place);
+    return guest_plan_server(uri, place);
 }
 
 /* ---- volumes with a layout ---- */
@@ -66,7 +72,7 @@ static int member_stack(const struct mirror *m, const struct object *volume, int
     if (!*uri)
         return err_set(err, EAGAIN, "waits for node %s to serve member %d of volume %s", volume_member_node(m, member),
                        index, volume->name);
-    *stack = nbd_stack(uri, place);
+    *stack = guest_plan_server(uri, place);
     return 0;
 }
 
@@ -143,6 +149,10 @@ static int add_disks(const struct mirror *m, const struct object *guest, const s
         const struct object *volume = mirror_named(m, OBJECT_VOLUME, name);
         if (!volume)
             return err_set(err, ENOENT, "volume %s is not there any more", name);
+        const struct object *move = volume_move_of(m, volume);
+        if (move && json_is_true(json_object_get(move->value, "offline")))
+            return err_set(err, EAGAIN, "waits for volume %s, which is being copied to pool %s", name,
+                           object_spec_text(move, "to"));
         bool has_layout = volume_has_layout(volume);
         json_t *stack =
             has_layout ? layout_stack(m, volume, place, err) : stack_of(volume, "volume", by_network, place, err);
@@ -318,6 +328,9 @@ json_t *guest_plan(const struct mirror *m, const struct object *guest, const str
     for (unsigned i = 0; i < sizeof policy / sizeof *policy; i++)
         copy_member(plan, policy[i], guest, policy[i]);
     json_object_set_new(plan, "started", json_string(member_text(guest->value, "started")));
+    if (place->tls) /* its disks may move to other nodes */
+        json_object_set_new(config, "tls-certificates", json_string(place->tls));
+    json_object_set_new(config, "connects", json_boolean(place->tls != NULL));
     json_object_set_new(config, "on-hang", json_string("tell")); /* restart.h says what is done about it */
     if (json_is_true(object_spec(guest, "ha")))
         json_object_set_new(plan, "protected", json_true());

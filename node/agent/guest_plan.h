@@ -36,6 +36,9 @@ struct json_t *guest_plan(const struct mirror *mirror, const struct object *gues
 struct json_t *guest_plan_network(const struct mirror *mirror, const struct object *network,
                                   const struct guest_plan_place *place);
 
+/* A stack that is a server's export. */
+struct json_t *guest_plan_server(const char *uri, const struct guest_plan_place *place);
+
 /* How this node reaches a member of a volume with a layout (WITNESS: its witness), as a stack; the epoch is still to be
  * put to the URI. NULL: not at the moment. */
 struct json_t *guest_plan_member(const struct mirror *mirror, const struct object *volume, int index,

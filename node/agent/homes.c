@@ -74,6 +74,10 @@ static void log_changes(const struct object *volume, const json_t *state)
             log_info("volume %s: member %zu on node %s was %s and is %s", volume->name, i, member_text(line, "node"),
                      was, is);
     }
+    const char *was = member_text(json_object_get(volume->state, "witness"), "condition");
+    const char *is = member_text(json_object_get(state, "witness"), "condition");
+    if (*was && strcmp(was, is))
+        log_info("volume %s: the witness was %s and is %s", volume->name, was, is);
     const json_t *scrub = json_object_get(state, "scrub"), *last = json_object_get(volume->state, "scrub");
     if (json_integer_value(json_object_get(scrub, "done")) > json_integer_value(json_object_get(last, "done")))
         log_info("volume %s: scrubbed: %lld blocks repaired, %lld unreadable", volume->name,
@@ -98,6 +102,10 @@ static void tell(struct homes *h, const struct home *home, const struct object *
         .formed = home->formed,
         .reason = reason_of(home),
     };
+    owner.away = spare_away(home->spare, &owner.away_index, &owner.away_since_s);
+    const struct object *witness = volume_member_at(mirror_of(h), volume->id, WITNESS);
+    owner.witness_stranger =
+        witness && !(t ? tending_means_witness(t, witness->id) : volume_watch_means_witness(home->watch, witness->id));
     for (unsigned i = 0; i < json_array_size(object_spec(volume, "pools")); i++) {
         const struct object *member = volume_member_at(mirror_of(h), volume->id, (int)i);
         if (member && !(t ? tending_means(t, i, member->id) : volume_watch_means(home->watch, i, member->id)))

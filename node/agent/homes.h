@@ -5,10 +5,13 @@
  *     state: {"node", "phase":"making"|"ready"|"failed"|"deleting", "made", "reason", "bytes", "health", "epoch",
  *             "left_bytes", "scrub":{"done", "running", "repaired", "unreadable"},
  *             "members":[{"index", "id", "pool", "node", "phase", "reason", "condition", "missed_bytes",
- *                         "resynced_bytes", "repaired", "lost"}], "witness":{"pool", "node", "phase", "reason"}}
+ *                         "resynced_bytes", "repaired", "lost"}], "witness":{"id", "pool", "node", "phase", "reason",
+ * "condition"}, "away":{"index", "id", "since"}}
  *
  * condition: in-sync, resyncing, missing, outdated (missing or behind when the volume was used last), foreign, down (in
- * sync, does not answer, and there is no doing without it), new. health: one word, and how many are in sync.
+ * sync, does not answer, and there is no doing without it), new. health: one word, and how many are in sync. away: the
+ * member (-1: the witness) that may be replaced once it was away for spec.replace_after_s; since: seconds of the Unix
+ * clock.
  *
  * Thread: the loop's. */
 #ifndef NODE_AGENT_HOMES_H

@@ -403,8 +403,8 @@ static const struct schema_field guest_change_spec[] = {
 
 /* ---- tasks ---- */
 
-static const char *const task_verbs[] = {"create",  "resize", "start",    "stop",  "delete", "migrate",
-                                         "replace", "scrub",  "failover", "drill", NULL};
+static const char *const task_verbs[] = {"create", "resize",  "start", "stop",     "delete", "migrate",
+                                         "move",   "replace", "scrub", "failover", "drill",  NULL};
 static const struct schema_field task_spec[] = {
     {.name = "verb",
      .type = SCHEMA_ENUM,
@@ -473,6 +473,46 @@ static const struct schema_field migration_answer_fields[] = {
 static const struct schema migration_answer = {"Migration", "A guest on its way to another node.",
                                                migration_answer_fields};
 
+/* ---- moves of volumes ---- */
+
+static const struct schema_field volume_move_spec[] = {
+    {.name = "volume", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "whose bytes move"},
+    {.name = "volume_id", .type = SCHEMA_UUID, .flags = SCHEMA_REQUIRED, .description = "its id"},
+    {.name = "index", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "member; -1: it has no layout"},
+    {.name = "from", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "pool"},
+    {.name = "to", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "pool"},
+    {.name = "node", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "whose pool that is"},
+    {.name = "member", .type = SCHEMA_UUID, .flags = SCHEMA_REQUIRED, .description = "what the new bytes are called"},
+    {.name = "bytes", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "how many"},
+    {.name = "migration", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED, .description = "of its guest, with it"},
+    {.name = "by", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED, .description = "who asked for it"},
+    {.name = "began", .type = SCHEMA_TIME, .flags = SCHEMA_REQUIRED, .description = "when"},
+    {.name = NULL},
+};
+static const struct schema_field volume_move_answer_fields[] = {
+    {.name = "kind", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED, .description = "of object"},
+    {.name = "id", .type = SCHEMA_UUID, .flags = SCHEMA_REQUIRED, .description = "for ever"},
+    {.name = "name", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "begins with the time"},
+    {.name = "revision", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "of the store"},
+    {.name = "cancel", .type = SCHEMA_BOOL, .description = "somebody has cancelled it"},
+    {.name = "failed", .type = SCHEMA_STRING, .description = "why it will not be"},
+    {.name = "offline", .type = SCHEMA_BOOL, .description = "no guest has the volume: its node copies"},
+    {.name = "switched", .type = SCHEMA_BOOL, .description = "the new bytes are the volume"},
+    {.name = "task", .type = SCHEMA_NAME, .description = "which follows it; in the answer to the request"},
+    {.name = "spec",
+     .type = SCHEMA_OBJECT,
+     .flags = SCHEMA_REQUIRED,
+     .fields = volume_move_spec,
+     .description = "what it is"},
+    {.name = "state",
+     .type = SCHEMA_OBJECT,
+     .flags = SCHEMA_REQUIRED,
+     .description = "phase, reason, progress in bytes"},
+    {.name = NULL},
+};
+static const struct schema volume_move_answer = {"VolumeMove", "The bytes of a volume on their way to another pool.",
+                                                 volume_move_answer_fields};
+
 /* ---- plans ---- */
 
 static const char *const plan_phases[] = {"proposed", "active", "done", "void", NULL};
@@ -531,6 +571,9 @@ static const struct schema_field plan_spec[] = {
      .flags = SCHEMA_REQUIRED,
      .item = &plan_reason,
      .description = "why each guest moves or stays"},
+    {.name = "advice",
+     .type = SCHEMA_OBJECT,
+     .description = "what guests whose mode is advise could do once it is through: summary, moves"},
     {.name = "shadow", .type = SCHEMA_OBJECT, .description = "what the shadow policy would have done: summary, moves"},
     {.name = "reasons_left_out", .type = SCHEMA_INT, .description = "guests whose reason is not kept"},
     {.name = NULL},
@@ -580,6 +623,7 @@ static const struct schema plan_answer = {"Plan", "Who is to move where, wave by
          .type = SCHEMA_OBJECT,                                                                                        \
          .description = "of a guest that was taken over: count, at, from, to, reason"},                                \
         {.name = "migration", .type = SCHEMA_UUID, .description = "a guest's, while it goes on"},                      \
+        {.name = "move", .type = SCHEMA_UUID, .description = "a volume's, while its bytes go to another pool"},        \
         {.name = "moved",                                                                                              \
          .type = SCHEMA_BOOL,                                                                                          \
          .description = "a guest's: it has left the node it was started on; its disks are reached over the network"},  \
@@ -617,6 +661,7 @@ static const struct kind kinds[OBJECT_KIND_COUNT] = {
     [OBJECT_GUEST] = {OBJECT_GUEST, "guests", &guest_create, &guest_change, &guest_answer},
     [OBJECT_TASK] = {OBJECT_TASK, "tasks", NULL, NULL, &task_answer},
     [OBJECT_MIGRATION] = {OBJECT_MIGRATION, "migrations", NULL, NULL, &migration_answer},
+    [OBJECT_VOLUME_MOVE] = {OBJECT_VOLUME_MOVE, "volume-moves", NULL, NULL, &volume_move_answer},
     [OBJECT_DRILL] = {OBJECT_DRILL, "drills", NULL, NULL, &drill_answer},
     [OBJECT_DRILL_SCHEDULE] = {OBJECT_DRILL_SCHEDULE, "drill-schedules", &drill_schedule_create, NULL,
                                &drill_schedule_answer},

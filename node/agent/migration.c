@@ -5,6 +5,7 @@
 
 #include "node/agent/member.h"
 #include "node/agent/record_name.h"
+#include "node/agent/volume_move.h"
 #include "node/base/timestamp.h"
 
 static const char *const phases[MIGRATION_PHASE_COUNT] = {"waiting", "copying", "switching",
@@ -64,7 +65,8 @@ bool migration_may_begin(const struct mirror *mirror, const struct object *guest
 {
     return guest->value && json_is_true(object_spec(guest, "running")) &&
            !strcmp(member_text(guest->state, "phase"), "running") &&
-           !json_is_true(json_object_get(guest->value, "deleting")) && !migration_of(mirror, guest);
+           !json_is_true(json_object_get(guest->value, "deleting")) && !migration_of(mirror, guest) &&
+           !volume_move_of_guest(mirror, guest);
 }
 
 bool migration_concerns(const struct mirror *mirror, const struct object *guest, const char *node)

@@ -15,6 +15,7 @@
 #include "node/agent/objects.h"
 #include "node/agent/placement.h"
 #include "node/agent/presence.h"
+#include "node/agent/volume_move.h"
 #include "node/base/err.h"
 #include "node/base/uuid.h"
 
@@ -58,12 +59,16 @@ static const struct object *find_destination(struct api_call *call, const struct
 
 static bool can_move(struct api_call *call, const struct mirror *m, const struct object *guest)
 {
-    const struct object *going = migration_of(m, guest);
+    const struct object *going = migration_of(m, guest), *move = volume_move_of_guest(m, guest);
     if (json_is_true(json_object_get(guest->value, "deleting")))
         api_error(call, 409, "being-deleted", NULL, "guest %s is being deleted", guest->name);
     else if (going)
         api_error(call, 409, "migrates-already", NULL, "guest %s is on its way to node %s", guest->name,
                   object_spec_text(going, "to"));
+    else if (move)
+        api_error(call, 409, "volume-moves", NULL,
+                  "volume %s of guest %s is on its way to pool %s: wait until it is there, or cancel the task",
+                  object_spec_text(move, "volume"), guest->name, object_spec_text(move, "to"));
     else if (!json_is_true(object_spec(guest, "running")) || strcmp(member_text(guest->state, "phase"), "running"))
         api_error(call, 409, "not-running", NULL, "guest %s does not run: only what runs can migrate", guest->name);
     else

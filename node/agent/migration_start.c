@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "node/agent/change.h"
+#include "node/agent/cluster.h"
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
 #include "node/agent/task.h"
@@ -27,8 +28,19 @@ static void made(void *context, int rc, uint64_t revision, const struct err *err
     free(s);
 }
 
-static void put_all(struct change *change, const struct object *guest, json_t *migration, json_t *task,
-                    const struct migration_origin *origin)
+/* The bytes of none of them have begun to move. */
+static void check_volumes(struct change *change, const struct mirror *mirror, const struct object *guest)
+{
+    const json_t *disks = object_spec(guest, "disks");
+    for (size_t i = 0; i < json_array_size(disks); i++) {
+        const struct object *v = mirror_named(mirror, OBJECT_VOLUME, member_text(json_array_get(disks, i), "volume"));
+        if (v)
+            change_check(change, OBJECT_VOLUME, v->id, v->revision);
+    }
+}
+
+static void put_all(struct change *change, const struct mirror *mirror, const struct object *guest, json_t *migration,
+                    json_t *task, const struct migration_origin *origin)
 {
     json_t *value = json_deep_copy(guest->value), *spec = json_object_get(migration, "spec");
     if (origin) {
@@ -37,6 +49,7 @@ static void put_all(struct change *change, const struct object *guest, json_t *m
         change_check(change, OBJECT_PLAN, origin->plan, origin->revision);
     }
     json_object_set_new(value, "migration", json_string(member_text(migration, "id")));
+    check_volumes(change, mirror, guest);
     change_put(change, OBJECT_TASK, member_text(task, "id"), task, 0);
     change_put(change, OBJECT_MIGRATION, member_text(migration, "id"), migration, 0);
     change_put(change, OBJECT_GUEST, guest->id, value, guest->revision);
@@ -65,7 +78,7 @@ int migration_start(struct cluster *cluster, const char *state, const struct obj
     *s = (struct start){.done = done, .context = context};
     snprintf(s->started.id, sizeof s->started.id, "%s", id);
     snprintf(s->started.task, sizeof s->started.task, "%s", member_text(task, "name"));
-    put_all(change, guest, migration, task, origin);
+    put_all(change, cluster_mirror(cluster), guest, migration, task, origin);
     change_commit(change, made, s);
     return 0;
 }

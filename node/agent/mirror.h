@@ -26,10 +26,11 @@ enum object_kind {
     OBJECT_TOKEN,
     OBJECT_TASK,
     OBJECT_MIGRATION,
-    OBJECT_MEMBER,   /* of a volume with a layout: the part of it that is in one pool */
-    OBJECT_OWNER,    /* of a volume with a layout: whose process has it, and with which epoch */
-    OBJECT_FAILOVER, /* one: whether guests of lost nodes are taken over */
-    OBJECT_DRILL,    /* a fault that is put in on purpose */
+    OBJECT_VOLUME_MOVE, /* the bytes of a volume, or of a member, on their way to another pool */
+    OBJECT_MEMBER,      /* of a volume with a layout: the part of it that is in one pool */
+    OBJECT_OWNER,       /* of a volume with a layout: whose process has it, and with which epoch */
+    OBJECT_FAILOVER,    /* one: whether guests of lost nodes are taken over */
+    OBJECT_DRILL,       /* a fault that is put in on purpose */
     OBJECT_DRILL_SCHEDULE,
     OBJECT_CANARY,       /* the last word of a guest that a drill listens to: a state only */
     OBJECT_POLICY,       /* one: what the balancer is to do, "balance" */

@@ -59,6 +59,7 @@ json_t *objects_view(const struct object *object)
     json_t *view = json_copy(object->value);
     json_object_del(view, "key"); /* wrapped as it is, nobody needs it */
     json_object_del(view, "replaced");
+    json_object_del(view, "data"); /* state.path and state.uri have it */
     json_object_del(view, "started");
     json_object_del(view, "scrub"); /* state.scrub says what came of it */
     json_object_set_new(view, "revision", json_integer((json_int_t)object->revision));
@@ -379,6 +380,15 @@ static bool may_change(struct api_call *call, const struct object *o)
     return false;
 }
 
+/* Its bytes are not on their way to another pool. */
+static bool stays(struct api_call *call, const struct object *o)
+{
+    if (o->kind != OBJECT_VOLUME || !*member_text(o->value, "move"))
+        return true;
+    api_error(call, 409, "moves", NULL, "volume %s is on its way to another pool: wait, or cancel the task", o->name);
+    return false;
+}
+
 static enum task_verb verb_of_change(const struct object *o, const json_t *spec)
 {
     const json_t *running = json_object_get(spec, "running");
@@ -474,7 +484,7 @@ static void delete (void *context, struct api_call *call)
     struct cluster *cluster = cluster_of(context);
     char user[128];
     const struct object *o = objects_wanted(call, cluster_mirror(cluster));
-    if (!o)
+    if (!o || !stays(call, o))
         return;
     if (kind_is_used(cluster_mirror(cluster), o, user, sizeof user)) {
         api_error(call, 409, "in-use", NULL, "%s %s is used by %s: delete that first", object_kind_name(o->kind),
@@ -522,7 +532,7 @@ static void remove_node(void *context, struct api_call *call)
 static const struct object *layout_wanted(struct api_call *call, const struct mirror *mirror)
 {
     const struct object *o = objects_wanted(call, mirror);
-    if (!o || !may_change(call, o))
+    if (!o || !may_change(call, o) || !stays(call, o))
         return NULL;
     if (volume_has_layout(o))
         return o;
@@ -531,24 +541,43 @@ static const struct object *layout_wanted(struct api_call *call, const struct mi
 }
 
 /* Nobody gives a copy away while another one is missing. False: answered. */
-static bool may_be_replaced(struct api_call *call, const struct object *o, unsigned index)
+static bool may_be_replaced(struct api_call *call, const struct object *o, int index)
 {
     struct layout l;
     const json_t *lines = json_object_get(o->state, "members");
-    if (!volume_layout(o, &l) || !l.spare) {
+    if (!volume_layout(o, &l) || (!l.spare && index != WITNESS)) {
         api_error(call, 409, "no-copies", NULL, "a member of %s cannot be replaced: what is on it is nowhere else",
                   object_spec_text(o, "layout"));
         return false;
     }
     for (size_t i = 0; i < l.members; i++) {
         const char *condition = member_text(json_array_get(lines, i), "condition");
-        if (i == index || !strcmp(condition, "in-sync"))
+        if ((int)i == index || !strcmp(condition, "in-sync"))
             continue;
-        api_error(call, 409, "not-in-sync", NULL, "member %zu is %s: all others must be in sync before %u is replaced",
-                  i, *condition ? condition : "not made yet", index);
+        api_error(call, 409, "not-in-sync", NULL, "member %zu is %s: all %s must be in sync before %s is replaced", i,
+                  *condition ? condition : "not made yet", index == WITNESS ? "members" : "others",
+                  index == WITNESS ? "the witness" : api_parameter(call, "index"));
         return false;
     }
     return true;
+}
+
+/* Which one the path names; false: answered. */
+static bool place_wanted(struct api_call *call, const struct object *o, int *index)
+{
+    const char *text = api_parameter(call, "index");
+    size_t members = json_array_size(object_spec(o, "pools"));
+    if (!strcmp(text, "witness") && *object_spec_text(o, "witness")) {
+        *index = WITNESS;
+        return true;
+    }
+    if (*text && strspn(text, "0123456789") == strlen(text) && strlen(text) <= 2 && (size_t)atoi(text) < members) {
+        *index = atoi(text);
+        return true;
+    }
+    api_error(call, 404, "member-not-found", NULL, "volume %s has the members 0 to %zu, %s, and no '%.16s'", o->name,
+              members - 1, *object_spec_text(o, "witness") ? "a witness" : "no witness", text);
+    return false;
 }
 
 static void replace(void *context, struct api_call *call)
@@ -556,18 +585,9 @@ static void replace(void *context, struct api_call *call)
     struct cluster *cluster = cluster_of(context);
     struct mirror *mirror = cluster_mirror(cluster);
     struct complete_error wrong;
-    const char *text = api_parameter(call, "index");
+    int index;
     const struct object *o = layout_wanted(call, mirror);
-    if (!o)
-        return;
-    if (!*text || strspn(text, "0123456789") != strlen(text) || strlen(text) > 2 ||
-        (size_t)atoi(text) >= json_array_size(object_spec(o, "pools"))) {
-        api_error(call, 404, "member-not-found", NULL, "volume %s has the members 0 to %zu, and no '%.16s'", o->name,
-                  json_array_size(object_spec(o, "pools")) - 1, text);
-        return;
-    }
-    unsigned index = (unsigned)atoi(text);
-    if (!may_be_replaced(call, o, index))
+    if (!o || !place_wanted(call, o, &index) || !may_be_replaced(call, o, index))
         return;
     json_t *value = json_deep_copy(o->value);
     if (complete_replacement(mirror, o, index, member_text(call->body, "pool"), json_object_get(value, "spec"),
@@ -578,7 +598,7 @@ static void replace(void *context, struct api_call *call)
     }
     char id[UUID_TEXT_BYTES];
     uuid_make(id);
-    json_object_set_new(value, "replaced", json_pack("{s:i, s:s}", "index", (int)index, "id", id));
+    json_object_set_new(value, "replaced", json_pack("{s:i, s:s}", "index", index, "id", id));
     put(call, cluster, o, value, TASK_REPLACE);
 }
 
@@ -664,7 +684,7 @@ static const struct schema_field stop_query[] = {
     {.name = NULL},
 };
 
-enum { ROUTE_COUNT = 45 };
+enum { ROUTE_COUNT = 47 };
 
 /* The schemas are those of kind.c, so the table is made at run time, once. */
 static struct route routes[ROUTE_COUNT];
@@ -674,7 +694,8 @@ static unsigned fill_routes(void)
     const struct kind *n = kind_of(OBJECT_NODE), *p = kind_of(OBJECT_POOL), *i = kind_of(OBJECT_IMAGE),
                       *v = kind_of(OBJECT_VOLUME), *w = kind_of(OBJECT_NETWORK), *g = kind_of(OBJECT_GUEST),
                       *t = kind_of(OBJECT_TASK), *j = kind_of(OBJECT_MIGRATION), *d = kind_of(OBJECT_DRILL),
-                      *ds = kind_of(OBJECT_DRILL_SCHEDULE), *b = kind_of(OBJECT_PLAN);
+                      *ds = kind_of(OBJECT_DRILL_SCHEDULE), *b = kind_of(OBJECT_PLAN),
+                      *vm = kind_of(OBJECT_VOLUME_MOVE);
     const struct route all[] = {
         LIST("node", "nodes", n->answer),
         SHOW("node", "nodes", n->answer),
@@ -695,7 +716,10 @@ static unsigned fill_routes(void)
         CHANGE("volume", "volumes", v->change, v->answer),
         DELETE("volume", "volumes", ROLE_OPERATOR, 0, v->answer),
         {HTTP_POST, "/v1/volumes/{name}/members/{index}/replace", ROLE_OPERATOR, ROUTE_DRY_RUN, "volume_replace",
-         "volume", "Puts a fresh member in the place of one, which is filled while the volume is in use.",
+         "volume",
+         "Puts a fresh member in the place of one, which is filled while the volume is in use; or a blank witness in "
+         "the "
+         "place of the witness (index \"witness\").",
          &replace_request, v->answer, NULL, NULL, replace},
         {HTTP_POST, "/v1/volumes/{name}/scrub", ROLE_OPERATOR, ROUTE_DRY_RUN, "volume_scrub", "volume",
          "Compares all copies and checksums of a volume that is in use, and repairs what differs.", NULL, v->answer,
@@ -711,6 +735,8 @@ static unsigned fill_routes(void)
         SHOW("task", "tasks", t->answer),
         LIST("migration", "migrations", j->answer),
         SHOW("migration", "migrations", j->answer),
+        LIST("volume-move", "volume-moves", vm->answer),
+        SHOW("volume-move", "volume-moves", vm->answer),
         LIST("drill", "drills", d->answer),
         SHOW("drill", "drills", d->answer),
         LIST("drill-schedule", "drill-schedules", ds->answer),

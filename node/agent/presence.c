@@ -40,7 +40,7 @@ struct keep {
 struct presence {
     struct loop *loop;
     struct cluster *cluster;
-    char id[TEXT_MAX], address[TEXT_MAX], api[TEXT_MAX], version[TEXT_MAX];
+    char id[TEXT_MAX], address[TEXT_MAX], api[TEXT_MAX], version[TEXT_MAX], instance[TEXT_MAX];
     time_t started;
     bool shared;
     const struct renewal *renewal;
@@ -174,9 +174,9 @@ static void write_state(struct presence *p)
     struct sysinfo info;
     struct change *change = change_new(p->cluster);
     sysinfo(&info);
-    json_t *state = json_pack("{s:b, s:s, s:s, s:I, s:i, s:I, s:I, s:f}", "alive", 1, "version", p->version, "api",
-                              p->api, "started_s", (json_int_t)p->started, "cpus", get_nprocs(), "memory_bytes",
-                              (json_int_t)info.totalram * info.mem_unit, "free_bytes",
+    json_t *state = json_pack("{s:b, s:s, s:s, s:s, s:I, s:i, s:I, s:I, s:f}", "alive", 1, "version", p->version,
+                              "instance", p->instance, "api", p->api, "started_s", (json_int_t)p->started, "cpus",
+                              get_nprocs(), "memory_bytes", (json_int_t)info.totalram * info.mem_unit, "free_bytes",
                               (json_int_t)(info.freeram + info.bufferram) * info.mem_unit, "load",
                               (double)(info.loads[0] * 100 / (1 << SI_LOAD_SHIFT)) / 100);
     json_object_set_new(state, "cpu_models", processor_models_here());
@@ -342,6 +342,7 @@ struct presence *presence_new(struct loop *loop, struct cluster *cluster, const 
     snprintf(p->address, sizeof p->address, "%s", config->address);
     snprintf(p->api, sizeof p->api, "%s", config->api);
     snprintf(p->version, sizeof p->version, "%s", config->version);
+    snprintf(p->instance, sizeof p->instance, "%s", config->instance);
     p->shared = config->shared;
     p->renewal = config->renewal;
     p->timer.fire = timer_fired;

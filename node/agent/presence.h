@@ -25,6 +25,7 @@ struct presence_config {
     const char *id, *address; /* of the node */
     const char *api;          /* "https://10.0.0.1:7480": where its API is; "": only on its unix socket */
     const char *version;
+    const char *instance;          /* identity.h */
     bool shared;                   /* the store is one for several nodes */
     const struct renewal *renewal; /* of the certificate, for the state; lent; NULL: there is none */
 };

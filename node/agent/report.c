@@ -85,6 +85,9 @@ static bool is_known(const struct report *r, const struct line *l)
 bool report_is_anothers(const struct mirror *m, const char *node, enum object_kind kind, const char *id)
 {
     const struct object *o = kind == OBJECT_VOLUME ? mirror_find(m, kind, id) : NULL;
+    const struct object *pool = o && o->value ? mirror_named(m, OBJECT_POOL, object_spec_text(o, "pool")) : NULL;
+    if (pool && !volume_has_layout(o)) /* its bytes have moved */
+        return strcmp(object_spec_text(pool, "node"), node) != 0;
     return o && o->value && volume_has_layout(o) && strcmp(volume_home(m, o), node) != 0;
 }
 

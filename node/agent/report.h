@@ -23,8 +23,9 @@ void report_stop(struct report *report);
 
 /* state is taken over. What the mirror shows already is not written again. */
 void report_state(struct report *report, enum object_kind kind, const char *id, struct json_t *state);
-/* A volume with a layout for which another node speaks by now (volume_home()): what this one still wanted to say of it,
- * and could not while it was cut off, must not be written over what is told since. Pure. */
+/* A volume for which another node speaks by now (volume_home(), or without a layout the one that has its bytes): what
+ * this one still wanted to say of it, and could not while it was cut off, must not be written over what is told since.
+ * Pure. */
 bool report_is_anothers(const struct mirror *mirror, const char *node, enum object_kind kind, const char *id);
 /* The object, its state and its name go: what a node does last of all when it deletes something. */
 void report_deleted(struct report *report, const struct object *object);

@@ -9,12 +9,13 @@
 #include "node/agent/drill.h"
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
+#include "node/agent/volume_move.h"
 #include "node/agent/record_name.h"
 #include "node/base/timestamp.h"
 #include "node/base/uuid.h"
 
-static const char *const verbs[TASK_VERB_COUNT] = {"create",  "resize",  "start", "stop",     "delete",
-                                                   "migrate", "replace", "scrub", "failover", "drill"};
+static const char *const verbs[TASK_VERB_COUNT] = {"create", "resize",  "start", "stop",     "delete", "migrate",
+                                                   "move",   "replace", "scrub", "failover", "drill"};
 static const char *const phases[TASK_PHASE_COUNT] = {"running", "done", "failed", "cancelled"};
 
 const char *task_verb_name(enum task_verb verb)
@@ -94,8 +95,9 @@ static const char *overtaken(enum task_verb verb, const struct object *object)
 static bool is_replaced(const struct object *object)
 {
     const json_t *fresh = json_object_get(object->value, "replaced");
-    size_t index = (size_t)json_integer_value(json_object_get(fresh, "index"));
-    const json_t *line = json_array_get(json_object_get(object->state, "members"), index);
+    json_int_t index = json_integer_value(json_object_get(fresh, "index")); /* < 0: the witness */
+    const json_t *line = index < 0 ? json_object_get(object->state, "witness")
+                                   : json_array_get(json_object_get(object->state, "members"), (size_t)index);
     return !strcmp(member_text(line, "id"), member_text(fresh, "id")) &&
            !strcmp(member_text(line, "condition"), "in-sync");
 }
@@ -142,6 +144,20 @@ static struct task_outcome judge_migration(const struct object *migration)
     };
 }
 
+/* So does a move. */
+static struct task_outcome judge_move(const struct object *move)
+{
+    static const enum task_phase of[VOLUME_MOVE_PHASE_COUNT] = {
+        [VOLUME_MOVE_DONE] = TASK_DONE, [VOLUME_MOVE_FAILED] = TASK_FAILED, [VOLUME_MOVE_CANCELLED] = TASK_CANCELLED};
+    return (struct task_outcome){
+        .phase = of[volume_move_phase_of(move)],
+        .reason = member_text(move->state, "reason"),
+        .step = member_text(move->state, "phase"),
+        .done_bytes = (uint64_t)json_integer_value(json_object_get(move->state, "done_bytes")),
+        .total_bytes = (uint64_t)json_integer_value(json_object_get(move->state, "total_bytes")),
+    };
+}
+
 /* And a drill. */
 static struct task_outcome judge_drill(const struct object *drill)
 {
@@ -160,6 +176,8 @@ struct task_outcome task_judge(const struct object *task, const struct object *o
         return judge_gone(verb, cancelled);
     if (verb == TASK_MIGRATE)
         return judge_migration(object);
+    if (verb == TASK_MOVE)
+        return judge_move(object);
     if (verb == TASK_DRILL)
         return judge_drill(object);
     struct task_outcome o = {

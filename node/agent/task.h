@@ -27,6 +27,7 @@ enum task_verb {
     TASK_STOP,
     TASK_DELETE,
     TASK_MIGRATE,
+    TASK_MOVE,
     TASK_REPLACE,
     TASK_SCRUB,
     TASK_FAILOVER,

@@ -16,6 +16,7 @@
 #include "node/agent/objects.h"
 #include "node/agent/report.h"
 #include "node/agent/task.h"
+#include "node/agent/volume_move.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
 #include "node/base/loop.h"
@@ -150,7 +151,8 @@ static void object_changed(struct mirror_listener *listener, const struct object
     struct tasks *t = CONTAINER_OF(listener, struct tasks, listener);
     (void)part;
     if (object->kind == OBJECT_TASK || object->kind == OBJECT_GUEST || object->kind == OBJECT_VOLUME ||
-        object->kind == OBJECT_IMAGE || object->kind == OBJECT_MIGRATION || object->kind == OBJECT_DRILL)
+        object->kind == OBJECT_IMAGE || object->kind == OBJECT_MIGRATION || object->kind == OBJECT_VOLUME_MOVE ||
+        object->kind == OBJECT_DRILL)
         loop_defer(t->loop, &t->job);
 }
 
@@ -167,6 +169,11 @@ static json_t *undone(struct api_call *call, const struct mirror *mirror, const 
                   object_spec_text(object, "to"));
         return NULL;
     }
+    if (verb == TASK_MOVE && volume_move_is_switched(object)) {
+        api_error(call, 409, "cannot-be-cancelled", NULL, "the volume is in pool %s already",
+                  object_spec_text(object, "to"));
+        return NULL;
+    }
     if (verb == TASK_DELETE || verb == TASK_RESIZE || verb == TASK_REPLACE || verb == TASK_SCRUB ||
         verb == TASK_FAILOVER) {
         api_error(call, 409, "cannot-be-cancelled", NULL, "a %s cannot be taken back", task_verb_name(verb));
@@ -180,7 +187,7 @@ static json_t *undone(struct api_call *call, const struct mirror *mirror, const 
     if (verb == TASK_DRILL)
         return drill_aborted(object, call->who.name);
     json_t *value = json_deep_copy(object->value), *spec = json_object_get(value, "spec");
-    if (verb == TASK_MIGRATE)
+    if (verb == TASK_MIGRATE || verb == TASK_MOVE)
         json_object_set_new(value, "cancel", json_true());
     if (verb == TASK_CREATE)
         json_object_set_new(value, "deleting", json_true());

@@ -30,6 +30,7 @@ struct tending {
     char id[ID_MAX];
     struct volume_work work;
     char members[LAYOUT_MEMBERS_MAX][ID_MAX]; /* that it was begun with; "": without that one */
+    char witness[ID_MAX];
     struct owner_claim *claim;
     struct process process;
     int output;
@@ -66,6 +67,8 @@ static char *stack_of(struct tending *t, const struct object *volume, const json
         const struct object *member = volume_member_at(m, t->id, (int)i);
         snprintf(t->members[i], ID_MAX, "%s", is_reached(m, member) ? member->id : "");
     }
+    const struct object *witness = volume_member_at(m, t->id, WITNESS);
+    snprintf(t->witness, ID_MAX, "%s", is_reached(m, witness) ? witness->id : "");
     json_t *config = json_pack("{s:[{s:o}]}", "disks", "stack", stack);
     int rc = guest_handed_keys(handed, config, t->volumes->state, err);
     if (!rc)
@@ -168,6 +171,11 @@ bool tending_means(const struct tending *t, unsigned index, const char *member)
     return index < LAYOUT_MEMBERS_MAX && (!*t->members[index] || !strcmp(t->members[index], member));
 }
 
+bool tending_means_witness(const struct tending *t, const char *member)
+{
+    return !*t->witness || !strcmp(t->witness, member);
+}
+
 int64_t tending_scrubbed(const struct tending *t)
 {
     return json_integer_value(json_object_get(json_object_get(t->status, "scrub"), "runs")) ? t->work.scrub : 0;
@@ -177,6 +185,9 @@ bool tending_does(const struct tending *t, const struct mirror *m, const struct 
                   const struct volume_work *work)
 {
     if (work->grow_bytes > t->work.grow_bytes || work->scrub > t->work.scrub)
+        return false;
+    const struct object *witness = volume_member_at(m, t->id, WITNESS);
+    if (!t->claim && is_reached(m, witness) && strcmp(witness->id, t->witness) != 0)
         return false;
     for (unsigned i = 0; i < json_array_size(object_spec(volume, "pools")) && i < LAYOUT_MEMBERS_MAX && !t->claim;
          i++) {

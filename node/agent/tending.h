@@ -32,6 +32,7 @@ void tending_look(struct tending *tending);
 const struct json_t *tending_status(const struct tending *tending);
 /* As volume_watch_means() and volume_watch_scrubbed(). */
 bool tending_means(const struct tending *tending, unsigned index, const char *member);
+bool tending_means_witness(const struct tending *tending, const char *member);
 int64_t tending_scrubbed(const struct tending *tending);
 /* All that is to be done is what this was begun for, with the members that it was begun with. */
 bool tending_does(const struct tending *tending, const struct mirror *mirror, const struct object *volume,

@@ -19,11 +19,11 @@ struct sum {
 };
 
 /* The driver's word for it, or without a process: what was in sync is so, and the rest is behind. */
-static const char *condition_of(const json_t *told, const json_t *before, bool replacement)
+static const char *condition_of(const char *state, const json_t *before, bool replacement)
 {
     static const char *const words[][2] = {{"in-sync", "in-sync"}, {"syncing", "resyncing"}, {"absent", "missing"},
                                            {"lost", "missing"},    {"foreign", "foreign"},   {"down", "down"}};
-    const char *state = member_text(told, "state"), *last = member_text(before, "condition");
+    const char *last = member_text(before, "condition");
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (!strcmp(state, words[i][0]))
             return words[i][1];
@@ -81,7 +81,7 @@ static json_t *member_line(const struct mirror *m, const struct object *volume, 
     const json_t *before = line_before(volume, member->id);
     char what[32];
     bool replacement = json_is_true(object_spec(member, "replacement"));
-    const char *condition = condition_of(told, before, replacement);
+    const char *condition = condition_of(member_text(told, "state"), before, replacement);
     json_t *line = place_line(m, member);
     json_object_set_new(line, "index", json_integer((json_int_t)index));
     json_object_set_new(line, "condition", json_string(condition));
@@ -131,8 +131,20 @@ static json_t *scrub_of(const struct object *volume, const struct volume_owner *
                      json_integer_value(json_object_get(from, "unreadable")));
 }
 
-static void set_phase(json_t *state, const struct object *volume, const struct sum *s, const struct volume_owner *owner,
-                      unsigned wanted)
+/* A member that is too small for the size that is wanted, and its node's word for why. */
+static json_t *why_not_larger(const struct mirror *m, const struct object *volume, const struct volume_owner *owner)
+{
+    int small;
+    const struct object *member =
+        volume_member_all_large(m, volume, &small) ? NULL : volume_member_at(m, volume->id, small);
+    const char *reason = member ? member_text(member->state, "reason") : "";
+    if (*reason)
+        return json_sprintf("member %d is not large enough: %s", small, reason);
+    return json_string(*owner->reason ? owner->reason : "it is being made larger");
+}
+
+static void set_phase(const struct mirror *m, json_t *state, const struct object *volume, const struct sum *s,
+                      const struct volume_owner *owner, unsigned wanted)
 {
     bool was_made = json_is_true(json_object_get(volume->state, "made"));
     bool made = was_made || (s->made == wanted && owner->formed);
@@ -145,7 +157,26 @@ static void set_phase(json_t *state, const struct object *volume, const struct s
     json_object_set_new(state, "made", json_boolean(made));
     json_object_set_new(state, "reason", json_string(s->failed ? s->reason : owner->reason));
     if (made && json_integer_value(json_object_get(state, "bytes")) < json_integer_value(object_spec(volume, "size")))
-        json_object_set_new(state, "reason", json_string(*owner->reason ? owner->reason : "it is being made larger"));
+        json_object_set_new(state, "reason", why_not_larger(m, volume, owner));
+}
+
+static void witness_line(const struct mirror *m, const struct object *volume, const struct volume_owner *owner,
+                         struct sum *sum, json_t *state)
+{
+    const struct object *witness = volume_member_at(m, volume->id, WITNESS);
+    json_t *line = witness ? place_line(m, witness) : json_object();
+    const json_t *before = json_object_get(volume->state, "witness"), *told = json_object_get(owner->status, "witness");
+    unsigned members = sum->members;
+    json_object_set_new(state, "witness", line);
+    if (!witness)
+        return;
+    if (strcmp(member_text(before, "id"), witness->id) != 0)
+        before = NULL;
+    const char *word = !told || owner->witness_stranger ? "" : json_is_true(told) ? "in-sync" : "lost";
+    json_object_set_new(line, "condition",
+                        json_string(condition_of(word, before, json_is_true(object_spec(witness, "replacement")))));
+    count(sum, witness, line, "the witness");
+    sum->members = members;
 }
 
 json_t *volume_condition(const struct mirror *m, const struct object *volume, const struct volume_owner *owner)
@@ -165,15 +196,13 @@ json_t *volume_condition(const struct mirror *m, const struct object *volume, co
     }
     json_object_set_new(state, "health", health_of(&sum, owner));
     if (*object_spec_text(volume, "witness")) {
-        const struct object *witness = volume_member_at(m, volume->id, WITNESS);
-        json_t *line = witness ? place_line(m, witness) : json_object();
-        unsigned members_before = sum.members;
-        if (witness)
-            count(&sum, witness, line, "the witness");
-        sum.members = members_before;
+        witness_line(m, volume, owner, &sum, state);
         wanted++;
-        json_object_set_new(state, "witness", line);
     }
-    set_phase(state, volume, &sum, owner, wanted);
+    if (owner->away && *owner->away)
+        json_object_set_new(state, "away",
+                            json_pack("{s:i, s:s, s:I}", "index", owner->away_index, "id", owner->away, "since",
+                                      (json_int_t)owner->away_since_s));
+    set_phase(m, state, volume, &sum, owner, wanted);
     return state;
 }

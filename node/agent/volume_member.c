@@ -40,17 +40,31 @@ uint64_t volume_member_volume_bytes(const struct object *volume)
     return (uint64_t)bytes_of(json_object_get(volume->value, "spec"), "size");
 }
 
-/* fresh: the id of one that takes another's place; NULL: it is there from the beginning. */
-static void add(struct change *change, const json_t *value, int index, const char *fresh)
+/* value: the volume's. NULL: it has a layout that is not known here. */
+static json_t *value_of(const json_t *value, int index, const char *id, const char *pool, bool replacement)
 {
     struct layout l;
-    char id[UUID_TEXT_BYTES], why[160];
+    char why[160];
     const json_t *spec = json_object_get(value, "spec");
     if (layout_parse(member_text(spec, "layout"), &l, why, sizeof why))
-        return;
+        return NULL;
     json_int_t volume_bytes = bytes_of(spec, "size"), room_bytes = bytes_of(spec, "room");
     uint64_t bytes = index == WITNESS ? layout_witness_bytes()
                                       : layout_member_bytes(&l, (uint64_t)volume_bytes, (uint64_t)room_bytes);
+    json_t *name = json_sprintf("%s.%s", member_text(value, "id"), id);
+    return json_pack("{s:s, s:s, s:o, s:{s:s, s:i, s:s, s:s, s:i, s:i, s:b, s:I, s:I, s:I, s:b}}", "kind",
+                     object_kind_name(OBJECT_MEMBER), "id", id, "name", name, "spec", "volume",
+                     member_text(value, "id"), "index", index, "pool", pool, "layout", l.name, "members",
+                     (int)l.members, "quorum", (int)l.quorum, "voted", *member_text(spec, "witness") != 0,
+                     "volume_bytes", volume_bytes, "room_bytes", room_bytes, "bytes", (json_int_t)bytes, "replacement",
+                     replacement);
+}
+
+/* fresh: the id of one that takes another's place; NULL: it is there from the beginning. */
+static void add(struct change *change, const json_t *value, int index, const char *fresh)
+{
+    char id[UUID_TEXT_BYTES];
+    const json_t *spec = json_object_get(value, "spec");
     const char *pool = index == WITNESS
                            ? member_text(spec, "witness")
                            : json_string_value(json_array_get(json_object_get(spec, "pools"), (size_t)index));
@@ -58,14 +72,24 @@ static void add(struct change *change, const json_t *value, int index, const cha
         snprintf(id, sizeof id, "%s", fresh);
     else
         uuid_make(id);
-    json_t *name = json_sprintf("%s.%s", member_text(value, "id"), id);
-    json_t *member =
-        json_pack("{s:s, s:s, s:o, s:{s:s, s:i, s:s, s:s, s:i, s:i, s:b, s:I, s:I, s:I, s:b}}", "kind",
-                  object_kind_name(OBJECT_MEMBER), "id", id, "name", name, "spec", "volume", member_text(value, "id"),
-                  "index", index, "pool", pool, "layout", l.name, "members", (int)l.members, "quorum", (int)l.quorum,
-                  "voted", *member_text(spec, "witness") != 0, "volume_bytes", volume_bytes, "room_bytes", room_bytes,
-                  "bytes", (json_int_t)bytes, "replacement", fresh != NULL);
-    change_put(change, OBJECT_MEMBER, id, member, 0);
+    json_t *member = value_of(value, index, id, pool, fresh);
+    if (member)
+        change_put(change, OBJECT_MEMBER, id, member, 0);
+}
+
+json_t *volume_member_value(const struct object *volume, int index, const char *id, const char *pool)
+{
+    json_t *value = value_of(volume->value, index, id, pool, false);
+    if (value)
+        json_object_set_new(json_object_get(value, "spec"), "copied", json_true());
+    return value;
+}
+
+json_t *volume_member_plain(const char *volume, const char *id, const char *pool, int64_t bytes)
+{
+    return json_pack("{s:s, s:s, s:o, s:{s:s, s:i, s:s, s:I}}", "kind", object_kind_name(OBJECT_MEMBER), "id", id,
+                     "name", json_sprintf("%s.%s", volume, id), "spec", "volume", volume, "index", 0, "pool", pool,
+                     "bytes", (json_int_t)bytes);
 }
 
 void volume_member_add_all(struct change *change, const json_t *value)
@@ -117,6 +141,13 @@ void volume_member_resize(const struct mirror *m, struct change *change, const j
     }
 }
 
+void volume_member_drop_retired(const struct mirror *m, struct change *change, const char *volume)
+{
+    for (const struct object *o = next_of(m, volume, NULL); o; o = next_of(m, volume, o))
+        if (!is_leaving(o) && json_is_true(json_object_get(o->value, "retired")))
+            drop(change, o);
+}
+
 void volume_member_drop_all(const struct mirror *m, struct change *change, const char *volume)
 {
     for (const struct object *o = next_of(m, volume, NULL); o; o = next_of(m, volume, o))
@@ -136,10 +167,29 @@ void volume_member_replace(const struct mirror *m, struct change *change, const 
 
 /* ---- looking ---- */
 
+const char *volume_data(const struct object *volume)
+{
+    const char *data = member_text(volume->value, "data");
+    return *data ? data : volume->id;
+}
+
+bool volume_state_is_current(const struct object *volume)
+{
+    const char *data = member_text(volume->state, "data");
+    return !strcmp(*data ? data : volume->id, volume_data(volume));
+}
+
+/* On its way to a place that another one has, or it has left it. */
+static bool is_beside(const struct object *member)
+{
+    return json_is_true(json_object_get(member->value, "arriving")) ||
+           json_is_true(json_object_get(member->value, "retired"));
+}
+
 const struct object *volume_member_at(const struct mirror *m, const char *volume, int index)
 {
     for (const struct object *o = next_of(m, volume, NULL); o; o = next_of(m, volume, o))
-        if (!is_leaving(o) && json_integer_value(object_spec(o, "index")) == index)
+        if (!is_leaving(o) && !is_beside(o) && json_integer_value(object_spec(o, "index")) == index)
             return o;
     return NULL;
 }
@@ -163,6 +213,20 @@ const char *volume_member_node(const struct mirror *m, const struct object *memb
 bool volume_member_is_up(const struct mirror *m, const struct object *member)
 {
     return presence_is_alive(mirror_named(m, OBJECT_NODE, volume_member_node(m, member)));
+}
+
+bool volume_member_all_large(const struct mirror *m, const struct object *volume, int *index)
+{
+    for (int i = 0; i < (int)json_array_size(object_spec(volume, "pools")); i++) {
+        const struct object *member = volume_member_at(m, volume->id, i);
+        if (member && volume_member_is_up(m, member) &&
+            json_integer_value(json_object_get(member->state, "bytes")) <
+                json_integer_value(object_spec(member, "bytes"))) {
+            *index = i;
+            return false;
+        }
+    }
+    return true;
 }
 
 const struct object *volume_guest(const struct mirror *m, const struct object *volume)

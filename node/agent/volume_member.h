@@ -10,6 +10,7 @@
 #define NODE_AGENT_VOLUME_MEMBER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "node/agent/layout.h"
 #include "node/agent/mirror.h"
@@ -32,8 +33,24 @@ void volume_member_add_all(struct change *change, const struct json_t *value);
 void volume_member_replace(const struct mirror *mirror, struct change *change, const struct json_t *value);
 /* value: of a volume whose size has grown. Its members are to be as large as that asks for. */
 void volume_member_resize(const struct mirror *mirror, struct change *change, const struct json_t *value);
+/* Those whose nodes are up have the bytes that they are to have: what they lie on is made larger by their nodes. false:
+ * *index is one that has not. */
+bool volume_member_all_large(const struct mirror *mirror, const struct object *volume, int *index);
+/* The value of a member that takes over the bytes of the one that has this place, in another pool; new reference, NULL:
+ * the volume has no layout that is known here. */
+struct json_t *volume_member_value(const struct object *volume, int index, const char *id, const char *pool);
+/* Of a volume without a layout: its bytes as an object by themselves, while they move. */
+struct json_t *volume_member_plain(const char *volume, const char *id, const char *pool, int64_t bytes);
+/* Those that were left by a move are on their way out. */
+void volume_member_drop_retired(const struct mirror *mirror, struct change *change, const char *volume);
 /* All that are there are on their way out. */
 void volume_member_drop_all(const struct mirror *mirror, struct change *change, const char *volume);
+
+/* Of a volume without a layout: what its file or device is named after, its own id, or that of the member as which it
+ * was brought where it is. */
+const char *volume_data(const struct object *volume);
+/* What is observed of it is of those bytes, and not of others that it was before. */
+bool volume_state_is_current(const struct object *volume);
 
 /* The one that has this place and is not on its way out; NULL: none. */
 const struct object *volume_member_at(const struct mirror *mirror, const char *volume, int index);

@@ -266,7 +266,7 @@ static void add_part(struct volume_unit *u, const char *path)
 {
     const struct volume_part *p = &u->part_of;
     char members[40], size[40], room[40], index[40], quorum[40], layout[40], volume[64];
-    if (!u->is_part)
+    if (!u->is_part || p->copied)
         return;
     json_t *layers = json_pack("[{s:s}, {s:s, s:s}]", "driver", "fence", "driver", "raw", "file", path);
     char *stack = json_dumps(layers, JSON_COMPACT);
@@ -462,6 +462,16 @@ struct volume_unit *volume_unit_new(const struct volume_place *place, const char
     return u;
 }
 
+/* Bytes that came by a move are a volume's from some time on, and of an encrypted one 16 MiB of them are its header. */
+static void take_key(struct volume_unit *u, const char *key)
+{
+    if (!strcmp(u->key, key))
+        return;
+    snprintf(u->key, sizeof u->key, "%s", key);
+    if (u->phase == VOLUME_READY)
+        u->bytes = size_now(u);
+}
+
 void volume_unit_want(struct volume_unit *u, const struct volume_want *want)
 {
     if (!u->pool_path[0]) {
@@ -473,6 +483,7 @@ void volume_unit_want(struct volume_unit *u, const struct volume_want *want)
             u->part_of = *want->part;
         choose_paths(u);
     }
+    take_key(u, want->key);
     snprintf(u->source, sizeof u->source, "%s", want->source);
     u->wanted_bytes = want->bytes;
     u->served = want->served;

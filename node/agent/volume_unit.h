@@ -38,6 +38,7 @@ struct volume_part {
     unsigned members, quorum;
     int index; /* WITNESS: the volume's witness */
     bool voted, replacement;
+    bool copied;                       /* a move brings what is on it: behind the fence nothing is made */
     uint64_t volume_bytes, room_bytes; /* room: what it may grow to, 0: nothing */
 };
 

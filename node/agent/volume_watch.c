@@ -158,14 +158,24 @@ static bool attach(struct volume_watch *w, struct guest_unit *unit, int disk, co
     return true;
 }
 
+/* One that was replaced is another one's now, whether it answers or not. */
+static const char *state_of_witness(const struct volume_watch *w, const char *id)
+{
+    if (!volume_watch_means_witness(w, id))
+        return "foreign";
+    if (json_is_true(json_object_get(w->status, "witness")))
+        return "in-sync";
+    return json_is_true(json_object_get(w->status, "witness_lost")) ? "lost" : "absent";
+}
+
 static bool attach_some(struct volume_watch *w, struct guest_unit *unit, int disk, const struct object *volume)
 {
     const json_t *members = json_object_get(w->status, "members");
     for (size_t i = 0; i < json_array_size(members) && i < LAYOUT_MEMBERS_MAX; i++)
         if (attach(w, unit, disk, volume, (int)i, member_text(json_array_get(members, i), "state")))
             return true;
-    bool misses_witness = *object_spec_text(volume, "witness") && !json_is_true(json_object_get(w->status, "witness"));
-    return misses_witness && attach(w, unit, disk, volume, WITNESS, "absent");
+    const struct object *witness = volume_member_at(mirror_of(w), volume->id, WITNESS);
+    return witness && attach(w, unit, disk, volume, WITNESS, state_of_witness(w, witness->id));
 }
 
 static void scrub_begun(struct guest_call *call, int rc, const json_t *answer, const char *text)
@@ -223,6 +233,13 @@ static bool grow(struct volume_watch *w, struct guest_unit *unit, int disk, cons
     json_int_t is = json_integer_value(json_object_get(w->status, "disk_bytes"));
     if (!is || wanted <= is) {
         w->growing = (struct err){0};
+        return false;
+    }
+    int small;
+    if (!volume_member_all_large(mirror_of(w), volume, &small)) {
+        const struct object *member = volume_member_at(mirror_of(w), volume->id, small);
+        const char *reason = member_text(member->state, "reason");
+        err_set(&w->growing, EAGAIN, "member %d is being made larger%s%s", small, *reason ? ": " : "", reason);
         return false;
     }
     if (clock_ms() < w->grow_again_ms)
@@ -334,8 +351,17 @@ int64_t volume_watch_scrubbed(const struct volume_watch *w)
     return w->scrubbed;
 }
 
+static bool is_at(const struct attached *a, const char *member)
+{
+    return !*a->uri || strstr(a->uri, member);
+}
+
+bool volume_watch_means_witness(const struct volume_watch *w, const char *member)
+{
+    return is_at(&w->attached[LAYOUT_MEMBERS_MAX], member);
+}
+
 bool volume_watch_means(const struct volume_watch *w, unsigned index, const char *member)
 {
-    const char *uri = index < LAYOUT_MEMBERS_MAX ? w->attached[index].uri : "";
-    return !*uri || strstr(uri, member);
+    return index >= LAYOUT_MEMBERS_MAX || is_at(&w->attached[index], member);
 }

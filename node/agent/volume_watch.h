@@ -38,6 +38,7 @@ void volume_watch_look(struct volume_watch *watch);
 const struct json_t *volume_watch_status(const struct volume_watch *watch);
 /* What the process says of that place is about this member, and not about one that was there before. */
 bool volume_watch_means(const struct volume_watch *watch, unsigned index, const char *member);
+bool volume_watch_means_witness(const struct volume_watch *watch, const char *member);
 /* Why it could not be made as large as it is to be; "": it is, or nobody has tried. */
 const char *volume_watch_reason(const struct volume_watch *watch);
 /* The newest scrub that was wanted (the volume's "scrub") and is done; 0: none while it was watched. */

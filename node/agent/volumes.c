@@ -12,14 +12,18 @@
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
 #include "node/agent/report.h"
+#include "node/agent/volume_member.h"
 #include "node/agent/volume_unit.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
 #include "node/base/log.h"
 #include "node/base/loop.h"
 
+enum { ID_MAX = 64 };
+
 struct holding {
     enum object_kind kind; /* a volume, or a member of one */
+    char object[ID_MAX];   /* whose bytes they are; it may be another one after a move */
     struct volume_unit *unit;
     LIST_ENTRY(holding) link;
 };
@@ -38,6 +42,12 @@ struct volumes {
     LIST_HEAD(, holding) holdings;
 };
 
+/* What the file or device is named after. */
+static const char *data_of(const struct object *o)
+{
+    return o->kind == OBJECT_VOLUME ? volume_data(o) : o->id;
+}
+
 static struct holding *find(struct volumes *v, const char *id)
 {
     struct holding *h;
@@ -53,7 +63,7 @@ static void unit_changed(void *context, struct volume_unit *unit)
 {
     struct volumes *v = context;
     const struct holding *h = find(v, volume_unit_id(unit));
-    const struct object *o = h ? mirror_find(cluster_mirror(v->cluster), h->kind, volume_unit_id(unit)) : NULL;
+    const struct object *o = h ? mirror_find(cluster_mirror(v->cluster), h->kind, h->object) : NULL;
     enum volume_phase phase = volume_unit_phase(unit);
     loop_defer(v->place->loop, &v->job);
     if (!o || !o->value || phase == VOLUME_GONE)
@@ -62,7 +72,9 @@ static void unit_changed(void *context, struct volume_unit *unit)
                               volume_phase_name(phase), "made", volume_unit_made(unit), "path", volume_unit_path(unit),
                               "uri", volume_unit_uri(unit), "bytes", (json_int_t)volume_unit_bytes(unit), "reason",
                               volume_unit_reason(unit));
-    report_state(v->report, h->kind, volume_unit_id(unit), state);
+    if (strcmp(h->object, volume_unit_id(unit)) != 0)
+        json_object_set_new(state, "data", json_string(volume_unit_id(unit)));
+    report_state(v->report, h->kind, h->object, state);
 }
 
 /* ---- what is wanted ---- */
@@ -152,11 +164,12 @@ static struct holding *take_in(struct volumes *v, const struct object *o)
 {
     struct holding *h = calloc(1, sizeof *h);
     if (h)
-        h->unit = volume_unit_new(v->place, o->id, is_made(o), member_text(o->state, "uri"), unit_changed, v);
+        h->unit = volume_unit_new(v->place, data_of(o), is_made(o), member_text(o->state, "uri"), unit_changed, v);
     if (!h || !h->unit) {
         free(h);
         return NULL;
     }
+    snprintf(h->object, sizeof h->object, "%s", o->id);
     h->kind = o->kind;
     LIST_INSERT_HEAD(&v->holdings, h, link);
     return h;
@@ -193,6 +206,7 @@ static struct volume_part part_of(const struct object *o)
         .index = (int)json_integer_value(object_spec(o, "index")),
         .voted = json_is_true(object_spec(o, "voted")),
         .replacement = json_is_true(object_spec(o, "replacement")),
+        .copied = json_is_true(object_spec(o, "copied")),
         .volume_bytes = (uint64_t)json_integer_value(object_spec(o, "volume_bytes")),
         .room_bytes = (uint64_t)json_integer_value(object_spec(o, "room_bytes")),
     };
@@ -205,7 +219,7 @@ static void want(struct volumes *v, const struct object *o, const struct object 
 {
     char source[1024];
     bool deleting = json_is_true(json_object_get(o->value, "deleting"));
-    struct holding *h = find(v, o->id);
+    struct holding *h = find(v, data_of(o));
     const struct object *holder = h || deleting ? NULL : holder_of_device(v, o, pool);
     if (holder) {
         report_taken(v, o, holder);
@@ -215,22 +229,27 @@ static void want(struct volumes *v, const struct object *o, const struct object 
         return; /* waits for its image */
     if (!h && !(h = take_in(v, o)))
         return;
-    bool is_member = o->kind == OBJECT_MEMBER;
+    h->kind = o->kind;
+    snprintf(h->object, sizeof h->object, "%s", o->id);
+    bool is_member = o->kind == OBJECT_MEMBER, is_part = is_member && *object_spec_text(o, "layout");
     struct volume_part part = part_of(o);
-    bool moving = is_moving(v, o);
+    /* what a move has left is served as long as somebody may have it, who claims it still */
+    bool moving = json_is_true(json_object_get(o->value, "retired")) || is_moving(v, o);
     struct volume_want w = {
         .driver = driver_of(pool),
         .pool_path = object_spec_text(pool, "path"),
         .bytes = (uint64_t)json_integer_value(object_spec(o, is_member ? "bytes" : "size")),
         .source = source,
         .key = member_text(o->value, "key"),
-        .part = is_member ? &part : NULL,
+        .part = is_part ? &part : NULL,
         /* the owner of a member is fenced, wherever it runs */
         .served = is_member || is_used_elsewhere(v, o) || moving,
-        .moving = !is_member && moving,
+        .moving = !is_part && moving,
         .deleting = deleting,
     };
     volume_unit_want(h->unit, &w);
+    if (o->kind == OBJECT_VOLUME && !volume_state_is_current(o))
+        unit_changed(v, h->unit); /* what others said of the bytes before these */
     if (volume_unit_phase(h->unit) == VOLUME_GONE)
         report_deleted(v->report, o);
 }
@@ -240,8 +259,8 @@ static void drop_strangers(struct volumes *v)
     struct holding *h, *next;
     for (h = LIST_FIRST(&v->holdings); h; h = next) {
         next = LIST_NEXT(h, link);
-        const struct object *o = mirror_find(cluster_mirror(v->cluster), h->kind, volume_unit_id(h->unit));
-        if (o && o->value)
+        const struct object *o = mirror_find(cluster_mirror(v->cluster), h->kind, h->object);
+        if (o && o->value && !strcmp(data_of(o), volume_unit_id(h->unit)))
             continue;
         LIST_REMOVE(h, link);
         volume_unit_free(h->unit);

@@ -27,7 +27,8 @@
  *     NET_REMOVE  {"net": N}                        running, paused    as DISK_REMOVE; "net-removed"
  *     VOLUME      {"disk": N, "verb": ...}          here               of a disk that is a volume over several
  *                                                                      members: "attach", "scrub", "rate", see
- *                                                                      hv/disk_volume.h
+ *                                                                      hv/disk_volume.h; of any disk: "move-begin",
+ *                                                                      "move-settle", "move-end", see hv/guest_move.c
  *     LEASE       {"until_ns": N}                   anything           CLOCK_BOOTTIME: the guest is frozen then, and
  *                                                                      goes on when it is extended (events "frozen",
  *                                                                      "thawed"); 0: it has no deadline any more;
@@ -36,12 +37,17 @@
  * Moving to another process (docs/migration.md); the event "migration" says how far it is:
  *
  *     MIGRATE     {"bandwidth": bytes/s, "downtime-ms": N, "within-s": N, "throttle": true, "hold": false,
- *                  "patience-ms": N}       2 to 8   running, paused    file 0 has the 32 bytes of the key, the others
- *                                                                      are connected stream sockets; answered at once
+ *                  "patience-ms": N, "post-copy": false}
+ *                                          2 to 8   running, paused    file 0 has the 32 bytes of the key, the others
+ *                                                                      are connected stream sockets; answered at once;
+ *                                                                      post-copy: pages may follow the guest, where it
+ *                                                                      would be given up otherwise
  *     MIGRATION   {}                                anything           how far it is; {"phase": "none"}: there is none
  *     MIGRATE_GO  {}                                running, paused    hold, at "ready": the source ends for good
  *     MIGRATE_CANCEL {"epochs": [...]}              running, paused    until then; epochs: by disk, if its volume has
  *                                                                      to be opened by a later one, null: as before
+ *     MIGRATE_RESUME {}                    1 to 7   running, paused    post-copy, of whose connections one broke:
+ *                                                                      connected stream sockets, as many as before
  *     INCOMING_GO {}                                incoming           hold, at "ready": the guest runs here
  *     FORECAST    {"downtime-ms": N, "within-s": N, "throttle": true, "look-ms": N, and as earlier moves have
  *                  shown: "bandwidth": bytes/s, "connect-ms", "round-ms", "fixed-ms"}
@@ -79,6 +85,7 @@ enum control_type {
     CONTROL_VOLUME,
     CONTROL_LEASE,
     CONTROL_FORECAST,
+    CONTROL_MIGRATE_RESUME,
     CONTROL_REQUEST_COUNT,
     CONTROL_OK = 100,
     CONTROL_ERROR,

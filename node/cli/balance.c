@@ -18,6 +18,12 @@ const struct command_option balance_plan_options[] = {
     {.name = NULL},
 };
 
+const struct command_option balance_mode_options[] = {
+    {"group", "GROUP", COMMAND_TEXT, "group", NULL,
+     "only this group of guests, or guest/NAME, node/NAME, rack/NAME, site/NAME; `default` as the mode takes it away"},
+    {.name = NULL},
+};
+
 /* ---- the plan ---- */
 
 /* Every move as a line, with its wave. */
@@ -37,6 +43,21 @@ static json_t *lines_of(const json_t *waves)
             json_array_append_new(lines, line);
         }
     return lines;
+}
+
+/* What it leaves to people. */
+static void print_advice_beside(const json_t *advice, bool header)
+{
+    static const struct command_column columns[] = {
+        {"ADVISED", "guest", COLUMN_TEXT, NULL},
+        {"FROM", "from", COLUMN_TEXT, NULL},
+        {"TO", "to", COLUMN_TEXT, NULL},
+        {.title = NULL},
+    };
+    if (!advice)
+        return;
+    printf("\nonly advised, for afterwards: %s\n\n", json_string_value(json_object_get(advice, "summary")));
+    table_print(json_object_get(advice, "moves"), columns, header);
 }
 
 static void print_plan(const json_t *plan, bool explain, bool header)
@@ -60,6 +81,7 @@ static void print_plan(const json_t *plan, bool explain, bool header)
            json_string_value(json_object_get(spec, "summary")));
     table_print(lines, columns, header);
     json_decref(lines);
+    print_advice_beside(json_object_get(spec, "advice"), header);
     if (!explain)
         return;
     printf("\n");
@@ -166,6 +188,7 @@ static const struct command_option change_options[] = {
     {"file", "FILE", COMMAND_FILE, "spec.text", NULL, "the policy, JSON"},
     {"shadow", "FILE", COMMAND_FILE, "spec.shadow", NULL, "a policy that is only looked at; an empty file: none"},
     {"mode", "off|advise|automatic", COMMAND_TEXT, "spec.mode", NULL, "what is done"},
+    {"group-mode", "GROUP=off|advise|automatic|default", COMMAND_PAIR, "spec.groups", NULL, "what is done with it"},
     {.name = NULL},
 };
 static const struct command get_policy = {
@@ -223,11 +246,32 @@ int balance_policy(const struct command *command, int argc, char **argv)
     return 2;
 }
 
+/* As a pair, GROUP=MODE; the words at `at`, and behind it if `two`, are not passed on. */
+static int change_group(const char *group, int at, int two, int argc, char **argv)
+{
+    char pair[PATH_MAX_BYTES], *words[WORDS_MAX] = {argv[0], (char *)(uintptr_t) "--group-mode", pair};
+    int count = 3;
+    if (snprintf(pair, sizeof pair, "%s=%s", group, argv[1]) >= (int)sizeof pair || !*group || strchr(group, '=')) {
+        fprintf(stderr, "drover: --group: '%.100s' is no group\n", group);
+        return 2;
+    }
+    for (int i = 2; i < argc && count < WORDS_MAX - 1; i++)
+        if (i < at || i > at + two)
+            words[count++] = argv[i];
+    return command_run(&change_policy, count, words);
+}
+
 int balance_mode(const struct command *command, int argc, char **argv)
 {
     struct command_common common;
-    if (argc > 1 && argv[1][0] != '-')
+    if (argc > 1 && argv[1][0] != '-') {
+        for (int i = 2; i < argc; i++)
+            if (!strncmp(argv[i], "--group=", 8))
+                return change_group(argv[i] + 8, i, 0, argc, argv);
+            else if (!strcmp(argv[i], "--group") && i + 1 < argc)
+                return change_group(argv[i + 1], i, 1, argc, argv);
         return change("--mode", 1, argc, argv);
+    }
     command_one_name(command, argc, argv, &common); /* --help, or a complaint */
     return 2;
 }

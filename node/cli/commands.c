@@ -115,6 +115,16 @@ static const struct command_column migration_columns[] = {
     {"SAID-DOWN-MS", "state.predicted_downtime_ms", COLUMN_TEXT, NULL},
     {"REASON", "state.reason", COLUMN_TEXT, NULL},
     COLUMNS_END};
+static const struct command_column volume_move_columns[] = {{"MOVE", "name", COLUMN_TEXT, NULL},
+                                                            {"VOLUME", "spec.volume", COLUMN_TEXT, NULL},
+                                                            {"MEMBER", "spec.index", COLUMN_TEXT, NULL},
+                                                            {"FROM", "spec.from", COLUMN_TEXT, NULL},
+                                                            {"TO", "spec.to", COLUMN_TEXT, NULL},
+                                                            {"PHASE", "state.phase", COLUMN_TEXT, NULL},
+                                                            {"DONE", "state.done_bytes", COLUMN_SIZE, NULL},
+                                                            {"OF", "state.total_bytes", COLUMN_SIZE, NULL},
+                                                            {"REASON", "state.reason", COLUMN_TEXT, NULL},
+                                                            COLUMNS_END};
 static const struct command_column token_columns[] = {{"TOKEN", "name", COLUMN_TEXT, NULL},
                                                       {"ROLE", "role", COLUMN_TEXT, NULL},
                                                       {"USE", "use", COLUMN_TEXT, NULL},
@@ -179,6 +189,7 @@ static const struct command_column balance_columns[] = {{"MODE", "mode", COLUMN_
                                                         {"OF-NETWORK", "spreads.network", COLUMN_TEXT, NULL},
                                                         {"NODES-TO-LOSE", "nodes_to_lose", COLUMN_TEXT, NULL},
                                                         {"MOVES-LAST-HOUR", "moves_last_hour", COLUMN_TEXT, NULL},
+                                                        {"GROUPS", "groups", COLUMN_LIST, "shown"},
                                                         {"SHADOW", "shadow.summary", COLUMN_TEXT, NULL},
                                                         {"LEFT-OUT", "left_out", COLUMN_LIST, NULL},
                                                         {"TROUBLE", "trouble", COLUMN_TEXT, NULL},
@@ -241,6 +252,10 @@ static const struct command_option node_label[] = {
     END};
 static const struct command_option volume_replace[] = {
     {"pool", "POOL", COMMAND_TEXT, "pool", NULL, "where the new member is put (chosen)"}, END};
+static const struct command_option volume_move[] = {
+    {"to", "NODE[:POOL]", COMMAND_TEXT, "to", NULL, "where to (a pool of the node is chosen)"},
+    {"member", "N", COMMAND_INT, "member", NULL, "which member of a volume with a layout"},
+    END};
 static const struct command_option volume_resync[] = {
     {"rate", "SIZE", COMMAND_TEXT, "spec.resync_rate", NULL, "bytes a second, such as 50M"}, END};
 static const struct command_option network_create[] = {
@@ -413,8 +428,9 @@ const struct command commands[] = {
             balance_consolidate),
     SPECIAL("balance", "policy", "get|set", "Print the policy, or set the one in a FILE: weights, limits, patience.",
             balance_policy),
-    SPECIAL("balance", "mode", "off|advise|automatic", "Do nothing, make plans, or carry them out as well.",
-            balance_mode),
+    {"balance", "mode", "off|advise|automatic",
+     "Do nothing, make plans, or carry them out as well: all of the cluster, or one group.", NULL, NULL, NULL,
+     balance_mode_options, NULL, balance_mode, false, NULL, NULL},
     COMMAND("capacity", "", "", "How many nodes may be lost now, and how many guests of a shape fit.", "GET",
             "/v1/balance/capacity", NULL, capacity, capacity_columns),
 
@@ -454,8 +470,11 @@ const struct command commands[] = {
     COMMAND("volume", "set", "VOLUME", "Change how the members of a volume are looked after.", "PATCH",
             "/v1/volumes/%s", NULL, volume_set, volume_columns),
     COMMAND("volume", "replace", "VOLUME INDEX",
-            "Put a fresh member in the place of one, such as of a node that will not come back.", "POST",
-            "/v1/volumes/%s/members/%s/replace", NULL, volume_replace, volume_columns),
+            "Put a fresh member in the place of one, such as of a node that will not come back; INDEX `witness`: a "
+            "witness.",
+            "POST", "/v1/volumes/%s/members/%s/replace", NULL, volume_replace, volume_columns),
+    COMMAND("volume", "move", "VOLUME", "Move its bytes, or one of its members, to another pool, while it is used.",
+            "POST", "/v1/volumes/%s/move", NULL, volume_move, volume_move_columns),
     COMMAND("volume", "scrub", "VOLUME", "Compare all copies and checksums of a volume, and repair.", "POST",
             "/v1/volumes/%s/scrub", NULL, NULL, volume_columns),
     COMMAND("volume", "resync", "VOLUME", "How fast members that come back are filled.", "PATCH", "/v1/volumes/%s",
@@ -498,6 +517,11 @@ const struct command commands[] = {
             migration_columns),
     COMMAND("migration", "show", "MIGRATION", "One migration, and how it went.", "GET", "/v1/migrations/%s", NULL, NULL,
             migration_columns),
+
+    COMMAND("volume-move", "list", "", "All moves of volumes, the oldest first.", "GET", "/v1/volume-moves", NULL, NULL,
+            volume_move_columns),
+    COMMAND("volume-move", "show", "MOVE", "One move of a volume, and how it went.", "GET", "/v1/volume-moves/%s", NULL,
+            NULL, volume_move_columns),
 
     COMMAND(
         "drill", "run", "KIND",

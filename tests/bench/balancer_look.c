@@ -1,7 +1,8 @@
 /* How long the loop of drover-balancer stands for a look at a cluster of this size, and how long its other thread
  * plans. The worst of five; objects as the store has them, every guest with windows of thirty samples.
  *
- * usage: balancer_look [NODES [GUESTS]]; prints milliseconds of processor time as JSON */
+ * usage: balancer_look [NODES [GUESTS [MIGRATIONS]]], as many past ones as guests; prints milliseconds of processor
+ * time as JSON */
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -98,6 +99,22 @@ static void make_guest(json_t *objects, unsigned guest, unsigned node)
     take(objects, key, text);
 }
 
+/* One that has ended. */
+static void make_migration(json_t *objects, unsigned number, unsigned guest)
+{
+    char key[64], text[512];
+    snprintf(key, sizeof key, "/drover/migration/m%u-id", number);
+    snprintf(text, sizeof text,
+             "{\"kind\":\"migration\",\"id\":\"m%u-id\",\"name\":\"m%u\",\"spec\":{\"guest\":\"g%u\","
+             "\"guest_id\":\"g%u-id\",\"from\":\"n0\",\"to\":\"n1\",\"began\":\"2026-11-20T12:00:00.000Z\"}}",
+             number, number, guest, guest);
+    take(objects, key, text);
+    snprintf(key, sizeof key, "/drover/state/migration/m%u-id", number);
+    take(objects, key,
+         "{\"phase\":\"done\",\"ended\":\"2026-11-20T12:01:00.000Z\",\"done_bytes\":4000000000,\"total_ms\":8000,"
+         "\"dirty_rate\":5000000}");
+}
+
 /* One sample later on every tenth node: what ten seconds bring, told in as many parts. */
 static void make_news(json_t *objects, unsigned nodes, unsigned guests, unsigned part)
 {
@@ -113,6 +130,7 @@ static void keep(void *data, struct conductor_job *job)
 int main(int argc, char **argv)
 {
     unsigned nodes = argc > 1 ? (unsigned)atoi(argv[1]) : 1000, guests = argc > 2 ? (unsigned)atoi(argv[2]) : 10000;
+    unsigned migrations = argc > 3 ? (unsigned)atoi(argv[3]) : guests;
     json_t *objects = json_object();
     struct snapshot_time now = {.clock_s = 100, .wall_s = 1795694400};
     struct conductor_job *job = NULL;
@@ -123,6 +141,8 @@ int main(int argc, char **argv)
     }
     for (unsigned g = 0; g < guests; g++)
         make_guest(objects, g, g % nodes);
+    for (unsigned i = 0; i < migrations; i++)
+        make_migration(objects, i, i % guests);
     take(objects, "/drover/policy/balance",
          "{\"kind\":\"policy\",\"id\":\"balance\",\"name\":\"balance\",\"spec\":{\"mode\":\"advise\"}}");
     double look = 0, thread = 0, take_over = 0, model = 0;
@@ -141,6 +161,11 @@ int main(int argc, char **argv)
         began = cpu_ms();
         conductor_look(&conductor, objects, &now, wall, &step); /* takes it */
         take_over = larger(take_over, cpu_ms() - began);
+        for (int k = 0; k < step.count; k++) {
+            char *text = step.puts[k].value ? json_dumps(step.puts[k].value, 0) : NULL;
+            follow_take(objects, step.puts[k].key, text, text ? strlen(text) : 0, 1000000 + i, 100);
+            free(text);
+        }
         conductor_step_fini(&step);
         now.clock_s += CONDUCTOR_PLAN_EVERY_S;
         make_news(objects, nodes, guests, (unsigned)i);
@@ -153,9 +178,29 @@ int main(int argc, char **argv)
         model = larger(model, cpu_ms() - began);
         model_free(cluster.model);
     }
-    printf("{\"nodes\": %u, \"guests\": %u, \"look_ms\": %.0f, \"of_it_model_ms\": %.0f, \"take_over_ms\": %.0f, "
-           "\"on_the_thread_ms\": %.0f}\n",
-           nodes, guests, look, model, take_over, thread);
+    double check = 0, check_thread = 0;
+    for (int i = 0; i < LOOKS; i++) { /* a plan is active, and no node has begun its moves yet */
+        json_t *plan = json_object_iter_value(json_object_iter(json_object_get(objects, "plan")));
+        struct conductor_step step;
+        json_object_set_new(json_object_get(json_object_get(plan, "value"), "spec"), "phase", json_string("active"));
+        json_object_set_new(json_object_get(plan, "value"), "apply", json_object());
+        now.clock_s += CONDUCTOR_CHECK_EVERY_S;
+        for (int part = 0; part < 3; part++) {
+            double began = cpu_ms();
+            conductor_look(&conductor, objects, &now, wall, &step); /* begins a check; waits for it; takes it */
+            check = larger(check, cpu_ms() - began);
+            conductor_step_fini(&step);
+            if (part != 1)
+                continue;
+            began = cpu_ms();
+            conductor_job_run(job);
+            check_thread = larger(check_thread, cpu_ms() - began);
+            conductor_job_done(&conductor);
+        }
+    }
+    printf("{\"nodes\": %u, \"guests\": %u, \"look_ms\": %.1f, \"of_it_model_ms\": %.0f, \"take_over_ms\": %.1f, "
+           "\"on_the_thread_ms\": %.0f, \"check_ms\": %.1f, \"check_on_the_thread_ms\": %.0f}\n",
+           nodes, guests, look, model, take_over, thread, check, check_thread);
     conductor_fini(&conductor);
     json_decref(objects);
     return 0;

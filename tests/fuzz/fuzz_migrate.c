@@ -8,6 +8,7 @@
 #include "hv/memory.h"
 #include "hv/migrate_facts.h"
 #include "hv/migrate_link.h"
+#include "hv/migrate_missing.h"
 #include "hv/migrate_pack.h"
 #include "hv/migrate_pages.h"
 #include "hv/migrate_words.h"
@@ -46,10 +47,13 @@ static int words(struct migrate_link *link, const struct migrate_frame *f, struc
     return rc;
 }
 
+static struct migrate_missing missing;
+
 static int obey(struct migrate_receiver *receiver, struct migrate_link *link, struct err *err)
 {
     uint8_t header[MIGRATE_HEADER_BYTES];
     struct migrate_frame f;
+    struct migrate_run run;
     int rc = __wrap_migrate_link_get(link, header, sizeof header, err);
     rc = rc ? rc : migrate_frame_unpack(&f, header, err);
     if (rc)
@@ -62,8 +66,17 @@ static int obey(struct migrate_receiver *receiver, struct migrate_link *link, st
         return migrate_pages_receive(receiver, &f, err);
     case MIGRATE_HELLO:
     case MIGRATE_FINAL:
+    case MIGRATE_READY:
+    case MIGRATE_STARTED:
+    case MIGRATE_COMPLETE:
     case MIGRATE_FAILED:
         return words(link, &f, err);
+    case MIGRATE_MISSING:
+        return migrate_missing_receive(&missing, link, &f, err);
+    case MIGRATE_NEED:
+        if (migrate_missing_near(&missing, f.number, 8, &run) && run.page + run.count > RAM / 4096)
+            abort();
+        return 0;
     default:
         return 0;
     }
@@ -76,6 +89,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err err = {0};
     if (!receiver.memory)
         receiver.memory = memory_new(RAM, &err);
+    if (!missing.memory && migrate_missing_init(&missing, receiver.memory, &err))
+        abort();
+    migrate_missing_clear(&missing);
     if (!receiver.pack)
         receiver.pack = migrate_pack_new(&err);
     receiver.link = &link;

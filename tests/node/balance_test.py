@@ -122,6 +122,18 @@ class Balance(ThreeNodes):
             self.assertIn(words, done.stderr)
         self.assertEqual(self.n1.cli('balance', 'mode', 'sometimes').returncode, 1)
         self.assertEqual(self.n1.cli('balance', 'apply', 'nothing').returncode, 4)
+        for group in ('a:b', 'nodes/n1', 'node/', 'a b'):
+            self.assertIn('group', self.refuses('balance', 'mode', 'off', '--group', group))
+        self.assertEqual(self.n1.cli('balance', 'mode', 'sometimes', '--group', 'db').returncode, 1)
+        self.n1.do('balance', 'mode', 'off', '--group', 'db')
+        self.n1.do('balance', 'mode', 'advise', '--group', 'node/' + self.n1.name)
+        self.assertEqual([(g['group'], g['mode'], g['guests'], g['nodes']) for g in self.status()['groups']],
+                         [('db', 'off', 0, 0), ('node/' + self.n1.name, 'advise', 0, 1)])
+        self.assertIn('db: off (0 guests, 0 nodes)', self.n1.cli('balance', 'status').stdout)
+        for group in ('db', 'node/' + self.n1.name):
+            self.n1.do('balance', 'mode', 'default', '--group', group)
+        self.assertNotIn('groups', self.status())
+        self.assertEqual(self.status()['mode'], 'off')
         self.assertEqual(self.policy(EAGER).returncode, 0)
         with tempfile.NamedTemporaryFile('w', suffix='.json') as f:
             f.write('{"cost": {"move": -1}}')
@@ -278,6 +290,33 @@ class Balance(ThreeNodes):
         status = self.n1.do('balance', 'status')
         self.assertEqual(set(status['spreads']), {'cpu', 'memory', 'disk', 'network'})
         self.n1.console('writer', 'touch /tmp/rest')
+
+    def test_6_modes_of_groups(self):
+        """Of three busy guests on one node one may be moved, one is advised to, and one stays whatever its load."""
+        until('all have settled', self.settled)
+        self.policy(dict(EAGER, patience=dict(EAGER['patience'], **{'return': '1s'})))
+        here = self.n3.name
+        for name in GUESTS:
+            if self.where()[name] != here:
+                self.n1.do('guest', 'migrate', name, '--to', here, '--wait')
+        until('they are together', lambda: set(self.where().values()) == {here} and self.settled())
+        self.n1.do('guest', 'set', 'busy1', '--anti-affinity', 'calm:soft')
+        self.n1.do('balance', 'mode', 'off', '--group', 'calm')
+        self.n1.do('balance', 'mode', 'advise', '--group', 'guest/busy2')
+        self.assertIn(('calm', 1), [(g['group'], g['guests']) for g in self.status()['groups']])
+        before = len(self.moves())
+        self.n1.do('balance', 'mode', 'automatic')
+        until('the one that may goes', lambda: self.where()['busy3'] != here and self.settled(), 120)
+        proposal = until('the other one is proposed', lambda: [p for p in self.plans('proposed') if 'busy2' in json.dumps(p['spec']['waves'])],
+                         120)[0]
+        self.assertNotIn('"busy1"', json.dumps(proposal['spec']['waves']))
+        self.assertEqual({m['spec']['guest'] for m in self.moves()[before:] if m['spec'].get('plan')} & {'busy1', 'busy2'}, set())
+        self.assertEqual([self.where()[n] for n in ('busy1', 'busy2')], [here, here])
+        self.n1.do('balance', 'apply', proposal['name'])
+        until('it goes when it is applied', lambda: self.where()['busy2'] != here and self.settled(), 120)
+        self.assertEqual(self.where()['busy1'], here)
+        self.n1.do('balance', 'mode', 'off')
+        self.check_alive()
 
 
 if __name__ == '__main__':

@@ -39,6 +39,7 @@ class Node:
         self.pool = os.path.join(self.folder, 'pool')
         os.mkdir(self.pool)
         self.store, self.listen, self.log_form, self.process = store, listen, log_form, None
+        self.environment = {}  # more of droverd's
         self.log = os.path.join(self.folder, 'log')
 
     def inside(self, argv):
@@ -60,7 +61,7 @@ class Node:
     def start(self):
         with open(self.log, 'a') as log:
             self.process = subprocess.Popen(self.inside([DROVERD, '--state', self.state, '--run', self.run, '-v']),
-                                            stdin=subprocess.DEVNULL, stderr=log, env=dict(os.environ, DROVER_LOG=self.log_form))
+                                            stdin=subprocess.DEVNULL, stderr=log, env=dict(os.environ, DROVER_LOG=self.log_form, **self.environment))
         until('droverd answers', lambda: self.process.poll() is not None or self.cli('cluster', 'status').returncode == 0)
         assert self.process.poll() is None, self.log_text()
 
@@ -217,8 +218,8 @@ class Namespace:
 
 class Etcd:
     """A store of its own, on the first node and with its certificate: it takes nodes of the cluster only."""
-    def __init__(self, node):
-        self.node, self.process = node, None
+    def __init__(self, node, *options):
+        self.node, self.process, self.options = node, None, options
         self.folder = tempfile.mkdtemp(prefix='drover-etcd-')
 
     def start(self):
@@ -228,7 +229,7 @@ class Etcd:
                               '--listen-peer-urls', 'http://127.0.0.1:2380', '--client-cert-auth',
                               '--trusted-ca-file', os.path.join(tls, 'ca-cert.pem'),
                               '--cert-file', os.path.join(tls, 'server-cert.pem'),
-                              '--key-file', os.path.join(tls, 'server-key.pem')]),
+                              '--key-file', os.path.join(tls, 'server-key.pem'), *self.options]),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def end(self):
@@ -236,6 +237,14 @@ class Etcd:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def ctl(self, *words, **more):
+        tls = os.path.join(self.node.state, 'tls')
+        return subprocess.run(
+            self.node.inside(['etcdctl', '--endpoints', 'https://%s:2379' % self.node.address, '--cacert',
+                              os.path.join(tls, 'ca-cert.pem'), '--cert', os.path.join(tls, 'server-cert.pem'),
+                              '--key', os.path.join(tls, 'server-key.pem'), *words]),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, env=dict(os.environ, ETCDCTL_API='3'), **more)
 
     def destroy(self):
         self.end()

@@ -77,6 +77,16 @@ drover volume create three --size 1G --pool group --wait >/dev/null 2>/tmp/why &
 grep -q "insufficient free space" /tmp/why || fail "the reason: $(cat /tmp/why)"
 drover volume delete three --wait >/dev/null || fail "delete three"
 
+drover volume create rows --size 8M --room 64M --layout replica:1 --pools group --wait >/dev/null 2>/tmp/why || fail "volume rows: $(cat /tmp/why)"
+member=/dev/group/drover-$(drover volume show rows --json | sed -n '/"members"/,/]/s/.*"id": "\(.*\)".*/\1/p')
+before=$(blockdev --getsize64 $member)
+drover volume resize rows --size 16M --wait >/dev/null 2>/tmp/why || fail "resize rows: $(cat /tmp/why)"
+drover volume show rows --json | grep -q '"bytes": 16777216' || fail "a volume over a logical volume has not grown"
+[ $(blockdev --getsize64 $member) -ge $((before + 8388608)) ] || fail "the member has not grown: $before, $(blockdev --getsize64 $member)"
+drover volume resize rows --size 60M >/dev/null 2>/tmp/why || fail "resize rows again: $(cat /tmp/why)"
+n=0; until drover volume show rows --json | grep -q '"reason": "member 0 .*nsufficient free space'; do n=$((n+1)); [ $n -lt 120 ] || fail "no reason: $(drover volume show rows --json)"; sleep 1; done
+drover volume delete rows --wait >/dev/null || fail "delete rows"
+
 drover volume create whole --size 16M --pool disk --image image --wait >/dev/null || fail "volume whole"
 is "a whole device from an image" $(first /dev/vdb) $image
 drover volume resize whole --size 1G --wait >/dev/null 2>&1 && fail "a device that grows"

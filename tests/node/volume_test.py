@@ -288,11 +288,23 @@ class Volumes(ThreeNodes):
         until('the old one is gone', lambda: members[1]['id'] + '.volume' not in self.files())
         self.down(self.n2)
         self.assertEqual(self.read(self.n1, 'mend'), wrote)
-        self.write(self.n1, 'mend')  # a member that nobody asks for anything is not missed
         until('the loss is seen', lambda: self.conditions('mend')[0] == 'missing')
         self.assertIn('must be in sync', self.refuses('volume', 'replace', 'mend', '1'))
         self.n2.start()
         self.good('mend')
+
+    def test_idle(self):
+        """A volume that a guest has, but neither reads nor writes, misses a member whose server is gone, and its node."""
+        self.volume('quiet', 'raid1:2', '--pools', 'p2', '--pools', 'p3', '--witness', 'p4')
+        self.guest('quiet', self.n1)
+        wrote = self.write(self.n1, 'quiet')
+        self.good('quiet')
+        self.down(self.n3)
+        until('the loss is seen', lambda: self.conditions('quiet') == ['in-sync', 'missing'])
+        self.assertIn('degraded', self.state('quiet')['health'])
+        self.n3.start()
+        self.good('quiet')
+        self.assertEqual(self.read(self.n1, 'quiet'), wrote)
 
     def test_grows(self):
         """Encrypted copies and stripes become larger under a guest, one of them while a node is away."""
@@ -365,6 +377,9 @@ class Volumes(ThreeNodes):
         n1.do('volume', 'resync', 'idle', '--rate', '1M')
         n1.do('volume', 'replace', 'idle', '1', '--pool', 'p3')
         until('it is being filled', lambda: self.conditions('idle')[1] == 'resyncing')
+        status = self.status_of_tending()
+        self.assertEqual((status['NoNewPrivs'], status['Seccomp']), ('1', '2'))
+        self.assertNotIn('0', status['Uid'].split())
         self.assertEqual(n1.cli('guest', 'start', 'idle', '--wait').returncode, 0)
         self.listens(n1.do('guest', 'show', 'idle'))
         self.assertEqual(self.read(n1, 'idle'), wrote)
@@ -376,6 +391,20 @@ class Volumes(ThreeNodes):
         self.assertEqual(self.sums(new), [hashlib.md5(bytes(8 << 20)).hexdigest()])
         self.n2.start()
         self.good('idle')
+
+    def status_of_tending(self):
+        """Of the program that looks after a volume without a guest, wherever that is."""
+        for pid in (p for n in self.nodes for p in n.pids()):
+            try:
+                with open('/proc/%d/cmdline' % pid, 'rb') as f:
+                    words = f.read().split(b'\0')
+                with open('/proc/%d/status' % pid) as f:
+                    status = dict((key, value.strip()) for key, _, value in (line.partition(':') for line in f))
+            except OSError:
+                continue
+            if words[1:3] == [b'volume', b'tend']:
+                return status
+        raise AssertionError('nobody looks after a volume')
 
     def test_spare(self):
         """A node stays away: its member is made anew elsewhere by itself, in use and not, and nobody asks for it again."""
@@ -400,6 +429,43 @@ class Volumes(ThreeNodes):
         self.assertEqual(self.read(self.n1, 'used'), wrote)
         self.n3.start()
         until('what the node had is deleted', lambda: not {i + '.volume' for i in old} & set(self.files()))
+
+    def test_witness(self):
+        """A witness that stays away is replaced by itself, then one by hand; and a vote it is. Since when a member is
+        away outlives the agent."""
+        self.volume('eye', 'raid1:2', '--pools', 'p2', '--pools', 'p3', '--witness', 'p4', '--replace-after-s', '5')
+        self.guest('eye', self.n1)
+        wrote = self.write(self.n1, 'eye')
+        until('the witness is in sync', lambda: self.state('eye')['witness']['condition'] == 'in-sync')
+        old = self.state('eye')['witness']['id']
+        self.down(self.n4)
+        until('another one is in its place', lambda: (lambda w: w['pool'] == 'p1' and w['condition'] == 'in-sync')(
+            self.state('eye')['witness']))
+        self.assertEqual(self.conditions('eye'), ['in-sync', 'in-sync'])
+        self.n4.start()
+        until('the old one is deleted', lambda: old + '.volume' not in self.files())
+        self.n1.do('volume', 'replace', 'eye', 'witness', '--pool', 'p4', '--wait')
+        self.assertEqual(self.state('eye')['witness']['pool'], 'p4')
+        self.assertIn('a witness, and no', self.n1.cli('volume', 'replace', 'eye', 'eyes').stderr)
+        self.n1.do('volume', 'set', 'eye', '--replace-after-s', '3600')
+        self.down(self.n3)
+        until('the loss is seen', lambda: self.conditions('eye') == ['in-sync', 'missing'])
+        self.assertIn('must be in sync', self.refuses('volume', 'replace', 'eye', 'witness'))
+        away = until('it is said since when', lambda: self.state('eye').get('away'))
+        self.assertEqual(away['index'], 1)
+        self.assertEqual(self.read(self.n1, 'eye'), wrote)
+        self.n1.restart(signal.SIGKILL)
+        until('it is adopted', lambda: self.n1.do('guest', 'show', 'eye')['state']['phase'] == 'running')
+        self.assertEqual(self.state('eye')['away'], away)
+        wrote = self.write(self.n1, 'eye')
+        # one of two begins alone: the new witness knows that the other one did not go on
+        self.assertEqual(self.n1.cli('guest', 'stop', 'eye', '--force', '--wait').returncode, 0)
+        self.assertEqual(self.n1.cli('guest', 'start', 'eye', '--wait').returncode, 0)
+        self.listens(self.n1.do('guest', 'show', 'eye'))
+        self.assertEqual(self.read(self.n1, 'eye'), wrote)
+        self.n3.start()
+        self.good('eye')
+        self.assertNotIn('away', self.state('eye'))
 
     def sizes(self, guest):
         text = self.n1.console(guest, 'for d in vda vdb; do echo size $(cat /sys/block/$d/size); done')

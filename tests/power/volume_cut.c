@@ -252,7 +252,7 @@ static void make_disk(unsigned disk, uint64_t size_bytes, bool witness)
     sim_disk_make(disk, size_bytes, size_bytes);
     snprintf(stack, sizeof stack, "sim:%u", disk);
     fixture_open(lab.f, stack, 0);
-    if (witness ? member_create_witness(lab.f->blk, &sb, &err) : member_create(lab.f->blk, &sb, false, &err))
+    if (witness ? member_create_witness(lab.f->blk, &sb, false, &err) : member_create(lab.f->blk, &sb, false, &err))
         fail_msg("%s", err.text);
     fixture_close(lab.f);
 }

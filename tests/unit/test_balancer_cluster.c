@@ -19,135 +19,7 @@
 #include "balancer/plan_record.h"
 #include "balancer/rules.h"
 #include "node/base/err.h"
-
-static const char wall[] = "2026-11-26T12:00:00.000Z";
-enum { WALL_S = 1795694400 };
-
-/* A cluster as the store has it, with its own clock; every step is taken into it as the store would. */
-struct world {
-    json_t *objects;
-    struct conductor conductor;
-    struct snapshot_time now;
-    int64_t revision;
-};
-
-__attribute__((format(printf, 3, 4))) static void put(struct world *w, const char *key, const char *format, ...)
-{
-    char text[4096];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
-    va_end(list);
-    for (char *c = text; *c; c++)
-        *c = *c == '\'' ? '"' : *c;
-    assert_true(follow_take(w->objects, key, text, strlen(text), ++w->revision, w->now.clock_s));
-}
-
-static void drop(struct world *w, const char *key)
-{
-    assert_true(follow_take(w->objects, key, NULL, 0, ++w->revision, w->now.clock_s));
-}
-
-static void put_node(struct world *w, int n, const char *more)
-{
-    char key[64];
-    snprintf(key, sizeof key, "/drover/node/N%d", n);
-    put(w, key, "{'kind':'node','id':'N%d','name':'n%d','spec':{'drained':false%s}}", n, n, more);
-    snprintf(key, sizeof key, "/drover/state/node/N%d", n);
-    put(w, key, "{'alive':true,'cpus':4,'memory_bytes':17179869184}");
-}
-
-static void put_guest(struct world *w, int g, int node, const char *more)
-{
-    char key[64];
-    snprintf(key, sizeof key, "/drover/guest/G%d", g);
-    put(w, key,
-        "{'kind':'guest','id':'G%d','name':'g%d'%s,'spec':{'node':'n%d','running':true,'memory':1073741824,'vcpus':2}}",
-        g, g, more, node);
-    snprintf(key, sizeof key, "/drover/state/guest/G%d", g);
-    put(w, key, "{'phase':'running','node':'n%d'}", node);
-}
-
-/* Guests 1 to count of that node use so many hundredths. */
-static void put_load(struct world *w, int node, const char *guests)
-{
-    char key[64];
-    snprintf(key, sizeof key, "/drover/state/load/N%d", node);
-    put(w, key, "{'node':'n%d','pressure':{'cpu':0,'memory':0,'io':0},'guests':{%s}}", node, guests);
-}
-
-static void put_policy(struct world *w, const char *mode, const char *text)
-{
-    json_t *spec = json_pack("{s:s, s:s}", "mode", mode, "text", text);
-    json_t *value =
-        json_pack("{s:s, s:s, s:s, s:o}", "kind", "policy", "id", "balance", "name", "balance", "spec", spec);
-    char *dumped = json_dumps(value, 0);
-    assert_true(follow_take(w->objects, "/drover/policy/balance", dumped, strlen(dumped), ++w->revision, 0));
-    free(dumped);
-    json_decref(value);
-}
-
-static const char eager[] = "{\"cost\": {\"move\": 1}, \"moves\": {\"parallel\": 1, \"per_node\": 1},"
-                            " \"patience\": {\"cool_down\": 0}}";
-
-/* Four busy guests on one node of three. */
-static int setup(void **state)
-{
-    struct world *w = calloc(1, sizeof *w);
-    w->objects = json_object();
-    w->now = (struct snapshot_time){.clock_s = 100, .wall_s = WALL_S};
-    w->conductor.node = "n1";
-    for (int n = 1; n <= 3; n++)
-        put_node(w, n, "");
-    for (int g = 1; g <= 4; g++)
-        put_guest(w, g, 1, "");
-    put_load(w, 1, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
-    put_load(w, 2, "");
-    put_load(w, 3, "");
-    put_policy(w, "automatic", eager);
-    *state = w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct world *w = *state;
-    conductor_fini(&w->conductor);
-    json_decref(w->objects);
-    free(w);
-    return 0;
-}
-
-/* One look, and the store takes what it says. Returns how many changes there were. */
-static int look(struct world *w)
-{
-    struct conductor_step step;
-    conductor_look(&w->conductor, w->objects, &w->now, wall, &step);
-    int count = step.count;
-    for (int i = 0; i < count; i++) {
-        char *text = step.puts[i].value ? json_dumps(step.puts[i].value, 0) : NULL;
-        assert_true(follow_take(w->objects, step.puts[i].key, text, text ? strlen(text) : 0, ++w->revision, 0));
-        free(text);
-    }
-    conductor_step_fini(&step);
-    return count;
-}
-
-static json_t *plan_in(struct world *w, const char *phase)
-{
-    json_t *entry;
-    const char *id;
-    json_object_foreach (json_object_get(w->objects, "plan"), id, entry)
-        if (!strcmp(plan_record_phase(json_object_get(entry, "value")), phase))
-            return json_object_get(entry, "value");
-    return NULL;
-}
-
-static const char *status_text(struct world *w, const char *key)
-{
-    return snapshot_text(json_object_get(json_object_get(json_object_get(w->objects, "balancer"), "status"), "state"),
-                         key);
-}
+#include "tests/unit/balancer_world.h"
 
 /* The nodes begin the moves of the wave. */
 static void begin_moves(struct world *w, const json_t *plan)
@@ -181,16 +53,6 @@ static void end_moves(struct world *w, const json_t *plan, const char *phase)
         if (done)
             put_guest(w, snapshot_text(move, "guest_id")[1] - '0', snapshot_text(move, "to")[1] - '0', "");
     }
-}
-
-static json_t *named(json_t *list, const char *name)
-{
-    size_t i;
-    json_t *entry;
-    json_array_foreach (list, i, entry)
-        if (!strcmp(snapshot_text(entry, "name"), name))
-            return entry;
-    return NULL;
 }
 
 static void test_snapshot(void **state)
@@ -285,15 +147,6 @@ static void test_a_move_says_what_for(void **state)
     json_t *status = json_object_get(json_object_get(json_object_get(w->objects, "balancer"), "status"), "state");
     assert_true(of(status, "spreads", "network") > of(status, "spreads", "cpu"));
     assert_true(of(status, "spreads", "disk") == 0);
-}
-
-static void put_rules(struct world *w, int g, int node, const char *rules)
-{
-    char key[64];
-    snprintf(key, sizeof key, "/drover/guest/G%d", g);
-    put(w, key,
-        "{'kind':'guest','id':'G%d','name':'g%d','spec':{'node':'n%d','running':true,'memory':1073741824,'vcpus':2%s}}",
-        g, g, node, rules);
 }
 
 /* What guests say of where they may be comes into the model, and the plan obeys it. */
@@ -475,11 +328,6 @@ static void test_void_when_the_mode_changes(void **state)
     assert_non_null(strstr(void_reason(w), "mode"));
 }
 
-static void apply(struct world *w)
-{
-    json_object_set_new(plan_in(w, "proposed"), "apply", json_pack("{s:s}", "by", "token:alice"));
-}
-
 static void test_advise(void **state)
 {
     struct world *w = *state;
@@ -528,11 +376,6 @@ static void test_shadow(void **state)
     assert_int_equal(conductor_shadow(w->objects, &policy, &err), -EINVAL);
     json_object_set_new(spec, "shadow", json_string(""));
     assert_int_equal(conductor_shadow(w->objects, &policy, &err), 0);
-}
-
-static void keep(void *data, struct conductor_job *job)
-{
-    *(struct conductor_job **)data = job;
 }
 
 /* Planning is handed over: nothing comes of it before it was run, nor if the election or the mode changed meanwhile. */
@@ -674,26 +517,26 @@ static void test_history_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_snapshot, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_all_loads, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_move_says_what_for, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_rules_of_guests, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_images, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_pin_is_a_reason, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_waves_one_by_one, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_void_when_a_move_fails, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_void_when_the_cluster_has_changed, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_void_when_nobody_begins, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_void_when_the_mode_changes, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_advise, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_shadow, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_planned_elsewhere, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_applied_too_late, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_nothing_on_old_measurements, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_policy_that_is_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_snapshot, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_all_loads, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_move_says_what_for, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_rules_of_guests, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_images, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_pin_is_a_reason, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_waves_one_by_one, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_void_when_a_move_fails, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_void_when_the_cluster_has_changed, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_void_when_nobody_begins, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_void_when_the_mode_changes, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_advise, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_shadow, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_planned_elsewhere, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_applied_too_late, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_limits, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_nothing_on_old_measurements, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_policy_that_is_none, world_setup, world_teardown),
         cmocka_unit_test(test_quiet_hours),
-        cmocka_unit_test_setup_teardown(test_history_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_history_is_bounded, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

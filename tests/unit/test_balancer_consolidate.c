@@ -320,14 +320,42 @@ static void waking_has_a_reason_that_it_removes(void **state)
     model_free(m);
 }
 
+static int room_of(const struct model *m, const struct policy *policy, int lose)
+{
+    struct consolidate_losses losses;
+    struct err err;
+    assert_int_equal(consolidate_losses_init(&losses, m, policy, &err), 0);
+    int room = consolidate_room(&losses, m, policy, lose);
+    consolidate_losses_fini(&losses);
+    return room;
+}
+
 /* ---- random clusters ---- */
+
+/* What is said of many waves at once is never more than what each state between them has. */
+static bool chunks_promise_too_little(const struct model *m, const struct policy *policy, const struct plan *plan)
+{
+    struct consolidate_losses losses;
+    struct err err;
+    assert_int_equal(consolidate_losses_init(&losses, m, policy, &err), 0);
+    int promised = consolidate_room_during(&losses, m, policy, plan, 0, plan->count, 2);
+    struct model *now = model_copy(m);
+    assert_true(consolidate_room(&losses, now, policy, 2) >= promised);
+    for (int i = 0; i < plan->count; i++) { /* after each move, which is more than the planner asks for */
+        model_place(now, plan->moves[i].guest, plan->moves[i].to, -1);
+        assert_true(consolidate_room(&losses, now, policy, 2) >= promised);
+    }
+    model_free(now);
+    consolidate_losses_fini(&losses);
+    return promised > 0;
+}
 
 static void judge(uint64_t seed, struct model *m, const struct policy *policy, const struct consolidation *c)
 {
     int wrong = waves_check(m, policy, &c->plan), lose = consolidate_lose(policy), kept = 0;
     if (wrong)
         fail_msg("seed %lu: move %d of %d breaks a hard rule", (unsigned long)seed, wrong, c->plan.count);
-    int broken = rules_broken(m, policy), room = consolidate_room(m, policy, lose);
+    int broken = rules_broken(m, policy), room = room_of(m, policy, lose);
     struct model *now = model_copy(m);
     assert_non_null(now);
     for (int i = 0; i < c->plan.count; i++) {
@@ -338,7 +366,7 @@ static void judge(uint64_t seed, struct model *m, const struct policy *policy, c
         model_place(now, v->guest, v->to, -1);
         assert_true(rules_broken(now, policy) <= broken);
         if (i + 1 == c->plan.count || c->plan.moves[i + 1].wave != v->wave)
-            assert_true(consolidate_room(now, policy, lose) >= room);
+            assert_true(room_of(now, policy, lose) >= room);
     }
     model_free(now);
     carry_out(m, c);
@@ -351,13 +379,13 @@ static void judge(uint64_t seed, struct model *m, const struct policy *policy, c
             assert_true(consolidate_load(m, n, (enum model_resource)r) <= policy->consolidate.limit[r] + 1e-9);
     }
     assert_true(!c->sleeps || kept >= policy->consolidate.keep);
-    assert_true(!c->sleeps || consolidate_room(m, policy, lose) >= lose);
+    assert_true(!c->sleeps || room_of(m, policy, lose) >= lose);
 }
 
 static void every_state_is_safe_and_the_end_at_rest(void **state)
 {
     (void)state;
-    int slept = 0, moves = 0;
+    int slept = 0, moves = 0, promised = 0;
     for (uint64_t seed = 1; seed <= (uint64_t)clusters_wanted; seed++) {
         struct policy policy = policy_default();
         policy.parallel = 1 + (int)(seed % 6);
@@ -377,6 +405,7 @@ static void every_state_is_safe_and_the_end_at_rest(void **state)
         }
         model_recount(m);
         struct consolidation c = advice(m, &policy);
+        promised += chunks_promise_too_little(m, &policy, &c.plan);
         judge(seed, m, &policy, &c);
         bool some = c.sleeps > 0;
         slept += c.sleeps;
@@ -389,8 +418,40 @@ static void every_state_is_safe_and_the_end_at_rest(void **state)
         consolidate_fini(&c);
         model_free(m);
     }
+    assert_true(promised > clusters_wanted / 20);
     assert_true(slept > clusters_wanted / 2 && moves > clusters_wanted); /* otherwise nothing was tried */
     print_message("%d clusters, %d nodes asleep after %d moves\n", clusters_wanted, slept, moves);
+}
+
+static bool after_some(void *data)
+{
+    return --*(int *)data < 0;
+}
+
+/* Whenever the time is over there is an answer, it can be carried out, and it says that there may be more. */
+static void a_budget_ends_it_anywhere(void **state)
+{
+    (void)state;
+    struct policy policy = policy_default();
+    int some = 0, all = 0;
+    for (int looks = 0, rests = 0; !rests; looks = looks * 5 / 4 + 1)
+        for (int late = 0; late < 2; late++) {
+            int left = looks;
+            struct model *m = even(24, 3, 0.05);
+            struct consolidation c;
+            struct err err;
+            const struct consolidate_options options = {
+                .seed = 1, .stop = late ? NULL : after_some, .late = late ? after_some : NULL, .stop_data = &left};
+            assert_int_equal(consolidate(m, &policy, &options, &c, &err), 0);
+            assert_true(c.rests || !late || c.sleeps < 22);
+            rests = c.rests;
+            some += c.sleeps > 0 && !c.rests;
+            all = c.sleeps;
+            judge((uint64_t)looks, m, &policy, &c);
+            consolidate_fini(&c);
+            model_free(m);
+        }
+    assert_true(some > 2 && all > 10);
 }
 
 static bool at_once(void *data)
@@ -435,6 +496,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(who_waits_comes_first),
         cmocka_unit_test(a_hot_cluster_wakes_nodes),
         cmocka_unit_test(waking_has_a_reason_that_it_removes),
+        cmocka_unit_test(a_budget_ends_it_anywhere),
         cmocka_unit_test(every_state_is_safe_and_the_end_at_rest),
         cmocka_unit_test(limits_of_the_question),
     };

@@ -48,7 +48,7 @@ static void test_idle(void **state)
     (void)state;
     struct migrate_outlook o = guest_that_writes(100000, 1 << 30, 100 * MIB);
     struct migrate_forecast f;
-    migrate_forecast(&(struct migrate_goal){100 * MS, 60 * S, true}, &o, &f);
+    migrate_forecast(&(struct migrate_goal){100 * MS, 60 * S, true, false}, &o, &f);
     assert_true(f.holds && f.ends);
     assert_string_equal(f.text, "");
     assert_in_range(f.bytes, 100ull * MIB, 101ull * MIB);
@@ -62,7 +62,7 @@ static void test_idle(void **state)
 static void test_compressed(void **state)
 {
     (void)state;
-    struct migrate_goal goal = {100 * MS, 60 * S, true};
+    struct migrate_goal goal = {100 * MS, 60 * S, true, false};
     struct migrate_outlook o = guest_that_writes(100000, 1 << 30, 100 * MIB);
     struct migrate_forecast plain, packed;
     o.bandwidth = 100000000;
@@ -89,12 +89,12 @@ static void test_throttled(void **state)
     (void)state;
     struct migrate_outlook o = guest_that_writes(3000000000, 128 * MIB, 200 * MIB);
     struct migrate_forecast f;
-    migrate_forecast(&(struct migrate_goal){50 * MS, 0, true}, &o, &f);
+    migrate_forecast(&(struct migrate_goal){50 * MS, 0, true, false}, &o, &f);
     assert_true(f.holds);
     assert_true(f.throttle >= 50);
     assert_true(f.downtime_ns <= 50 * MS);
     assert_true(f.bytes > 200ull * MIB && f.bytes < 700ull * MIB);
-    migrate_forecast(&(struct migrate_goal){200 * MS, 0, true}, &o, &f); /* its working set fits */
+    migrate_forecast(&(struct migrate_goal){200 * MS, 0, true, false}, &o, &f); /* its working set fits */
     assert_true(f.holds);
     assert_int_equal(f.throttle, 0);
 }
@@ -104,17 +104,17 @@ static void test_does_not_hold(void **state)
     (void)state;
     struct migrate_outlook o = guest_that_writes(3000000000, 128 * MIB, 200 * MIB);
     struct migrate_forecast f;
-    migrate_forecast(&(struct migrate_goal){50 * MS, 0, false}, &o, &f); /* it must not be held */
+    migrate_forecast(&(struct migrate_goal){50 * MS, 0, false, false}, &o, &f); /* it must not be held */
     assert_false(f.holds || f.ends);
     assert_non_null(strstr(f.text, "the guest dirties"));
     o = guest_that_writes(100000, 1 << 30, 500 * MIB);
     o.bandwidth = 10 * MIB;
-    migrate_forecast(&(struct migrate_goal){100 * MS, 10 * S, true}, &o, &f);
+    migrate_forecast(&(struct migrate_goal){100 * MS, 10 * S, true, false}, &o, &f);
     assert_false(f.holds);
     assert_true(*f.text);
     o.bandwidth = 1000000000;
     o.fixed_ns = 80 * MS;
-    migrate_forecast(&(struct migrate_goal){50 * MS, 0, true}, &o, &f); /* the switch-over alone takes longer */
+    migrate_forecast(&(struct migrate_goal){50 * MS, 0, true, false}, &o, &f); /* the switch-over alone takes longer */
     assert_false(f.holds);
     assert_true(*f.text);
 }
@@ -129,7 +129,7 @@ static void test_always_ends(void **state)
             struct migrate_outlook o = guest_that_writes(rates[i], 400ull * MIB, 512ull * MIB);
             struct migrate_forecast f;
             o.bandwidth = bandwidth;
-            migrate_forecast(&(struct migrate_goal){20 * MS, i % 2 ? 30 * S : 0, i % 3 != 0}, &o, &f);
+            migrate_forecast(&(struct migrate_goal){20 * MS, i % 2 ? 30 * S : 0, i % 3 != 0, false}, &o, &f);
             assert_true(f.rounds && f.throttle <= MIGRATE_THROTTLE_MAX);
             assert_true(f.holds == !*f.text);
             assert_true(f.ends || *f.text);

@@ -51,7 +51,7 @@ static struct outcome play(const struct played *guest, const struct migrate_goal
         o.rounds = s.round + 1;
         o.throttle = plan.throttle;
         strcpy(o.text, plan.text);
-        if (plan.step == MIGRATE_STEP_STOP || plan.step == MIGRATE_STEP_GIVE_UP)
+        if (plan.step == MIGRATE_STEP_STOP || plan.step == MIGRATE_STEP_LATE || plan.step == MIGRATE_STEP_GIVE_UP)
             break;
     }
     o.downtime_ns = (uint64_t)((double)left / guest->bandwidth * 1e9) + s.fixed_ns;
@@ -62,7 +62,8 @@ static struct outcome play(const struct played *guest, const struct migrate_goal
 static void test_idle(void **state)
 {
     (void)state;
-    struct outcome o = play(&(struct played){512 * MIB, MIB, 1e5, 1e9}, &(struct migrate_goal){100 * MS, 0, true});
+    struct outcome o =
+        play(&(struct played){512 * MIB, MIB, 1e5, 1e9}, &(struct migrate_goal){100 * MS, 0, true, false});
     assert_int_equal(o.step, MIGRATE_STEP_STOP);
     assert_true(o.rounds <= 2);
     assert_int_equal(o.throttle, 0);
@@ -73,7 +74,8 @@ static void test_idle(void **state)
 static void test_converges(void **state)
 {
     (void)state;
-    struct outcome o = play(&(struct played){512 * MIB, 512 * MIB, 4e8, 1e9}, &(struct migrate_goal){20 * MS, 0, true});
+    struct outcome o =
+        play(&(struct played){512 * MIB, 512 * MIB, 4e8, 1e9}, &(struct migrate_goal){20 * MS, 0, true, false});
     assert_int_equal(o.step, MIGRATE_STEP_STOP);
     assert_int_equal(o.throttle, 0);
     assert_true(o.rounds > 2 && o.rounds < 10);
@@ -86,13 +88,13 @@ static void test_throttles(void **state)
 {
     (void)state;
     struct played busy = {512 * MIB, 128 * MIB, 3e9, 1e9};
-    struct outcome o = play(&busy, &(struct migrate_goal){20 * MS, 0, true});
+    struct outcome o = play(&busy, &(struct migrate_goal){20 * MS, 0, true, false});
     assert_int_equal(o.step, MIGRATE_STEP_STOP);
     assert_true(o.throttle >= 50);
     assert_true(o.downtime_ns <= 20 * MS);
     assert_true(o.rounds < 10);
     assert_true(o.total_ns < 2 * S);
-    o = play(&busy, &(struct migrate_goal){200 * MS, 0, true}); /* which its working set fits into */
+    o = play(&busy, &(struct migrate_goal){200 * MS, 0, true, false}); /* which its working set fits into */
     assert_int_equal(o.step, MIGRATE_STEP_STOP);
     assert_int_equal(o.throttle, 0);
 }
@@ -101,15 +103,16 @@ static void test_gives_up(void **state)
 {
     (void)state;
     struct played busy = {512 * MIB, 128 * MIB, 3e9, 2.5e8};
-    struct outcome o = play(&busy, &(struct migrate_goal){20 * MS, 0, false});
+    struct outcome o = play(&busy, &(struct migrate_goal){20 * MS, 0, false, false});
     assert_int_equal(o.step, MIGRATE_STEP_GIVE_UP);
     assert_true(o.rounds < 20);
     assert_non_null(strstr(o.text, "the link takes 250 MB/s"));
-    o = play(&busy, &(struct migrate_goal){20 * MS, 3 * S, false});
+    o = play(&busy, &(struct migrate_goal){20 * MS, 3 * S, false, false});
     assert_int_equal(o.step, MIGRATE_STEP_GIVE_UP);
     assert_non_null(strstr(o.text, "within 3 s"));
     /* what cannot be in that time is not tried for ever either, however hard it is throttled */
-    o = play(&(struct played){8192ull * MIB, 4096ull * MIB, 3e9, 1e6}, &(struct migrate_goal){20 * MS, 10 * S, true});
+    o = play(&(struct played){8192ull * MIB, 4096ull * MIB, 3e9, 1e6},
+             &(struct migrate_goal){20 * MS, 10 * S, true, false});
     assert_int_equal(o.step, MIGRATE_STEP_GIVE_UP);
 }
 
@@ -121,7 +124,7 @@ static void test_always_ends(void **state)
     for (unsigned i = 0; i < sizeof rates / sizeof *rates; i++)
         for (unsigned k = 0; k < sizeof links / sizeof *links; k++)
             for (unsigned throttles = 0; throttles < 2; throttles++) {
-                struct migrate_goal goal = {50 * MS, 0, throttles};
+                struct migrate_goal goal = {50 * MS, 0, throttles, false};
                 struct outcome o = play(&(struct played){64 * MIB, 32 * MIB, rates[i], links[k]}, &goal);
                 assert_true(o.step == MIGRATE_STEP_STOP || o.step == MIGRATE_STEP_GIVE_UP);
                 assert_true(o.step == MIGRATE_STEP_GIVE_UP || o.downtime_ns <= goal.downtime_ns);
@@ -130,11 +133,35 @@ static void test_always_ends(void **state)
             }
 }
 
+/* Post-copy is for what would be given up, and for nothing else: with it each guest goes, the others as without. */
+static void test_late_only_where_given_up(void **state)
+{
+    (void)state;
+    static const double rates[] = {0, 1e3, 1e7, 3e8, 1e9, 2e10}, links[] = {1e5, 1e7, 1e8, 1e9, 1e10};
+    unsigned late = 0;
+    for (unsigned i = 0; i < sizeof rates / sizeof *rates; i++)
+        for (unsigned k = 0; k < sizeof links / sizeof *links; k++)
+            for (unsigned how = 0; how < 4; how++) {
+                struct migrate_goal goal = {50 * MS, how & 2 ? 5 * S : 0, how & 1, false};
+                const struct played guest = {64 * MIB, 32 * MIB, rates[i], links[k]};
+                struct outcome without = play(&guest, &goal);
+                goal.late = true;
+                struct outcome with = play(&guest, &goal);
+                assert_int_equal(with.step == MIGRATE_STEP_LATE, without.step == MIGRATE_STEP_GIVE_UP);
+                assert_true(with.step == MIGRATE_STEP_LATE || with.step == without.step);
+                assert_int_equal(with.rounds, without.rounds);
+                assert_string_equal(with.text, without.text);
+                late += with.step == MIGRATE_STEP_LATE;
+            }
+    assert_true(late > 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_idle),     cmocka_unit_test(test_converges),   cmocka_unit_test(test_throttles),
-        cmocka_unit_test(test_gives_up), cmocka_unit_test(test_always_ends),
+        cmocka_unit_test(test_idle),        cmocka_unit_test(test_converges),
+        cmocka_unit_test(test_throttles),   cmocka_unit_test(test_gives_up),
+        cmocka_unit_test(test_always_ends), cmocka_unit_test(test_late_only_where_given_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

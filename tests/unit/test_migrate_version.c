@@ -43,6 +43,7 @@ struct other {
     uint64_t version;  /* that it speaks, */
     uint64_t welcomed; /* and what the other side says */
     unsigned pages, packed;
+    int late;       /* WELCOME: 1: with post-copy, -1: without, and why; 0: nothing of it */
     char text[600]; /* of a FAILED or REFUSED */
     struct err err;
     pthread_t thread;
@@ -54,6 +55,10 @@ static void words_of(struct other *o, const struct migrate_frame *f)
     int rc = migrate_words_get(&o->link, f->bytes, &words, &o->err);
     const char *text = rc ? NULL : json_string_value(json_object_get(words, "text"));
     snprintf(o->text, sizeof o->text, "%s", text ? text : "");
+    if (json_object_get(words, "post-copy"))
+        o->late = json_is_true(json_object_get(words, "post-copy"))            ? 1
+                  : json_is_string(json_object_get(words, "post-copy-reason")) ? -1
+                                                                               : 2;
     json_decref(words);
 }
 
@@ -71,7 +76,7 @@ static void *source(void *context)
     struct migrate_frame f;
     uint8_t packed[64] = {1};
     const struct migrate_frame pages = {MIGRATE_PACKED, sizeof packed, 0};
-    json_t *hello = json_pack("{s:i, s:i}", "streams", 1, "oldest", 1);
+    json_t *hello = json_pack("{s:i, s:b, s:i}", "streams", 1, "post-copy", 1, "oldest", (int)MIGRATE_VERSION_OLDEST);
     int rc = migrate_link_open(&o->link, o->fd, o->wake, PATIENCE_NS, o->context, &o->err);
     rc = rc ? rc : migrate_words_put(&o->link, MIGRATE_HELLO, o->version, hello, &o->err);
     json_decref(hello);
@@ -140,7 +145,7 @@ static struct other to_destination(uint64_t version)
     struct loop *loop = loop_new(&err);
     struct migrate_crew *crew = migrate_crew_new(loop, MIGRATE_STREAMS_MAX, &err);
     struct memory *memory = memory_new(SIZE, &err);
-    struct migrate_target_host host = {.judge = fits, .changed = comes_so_far, .ended = does_not_come};
+    struct migrate_target_host host = {.late_fd = -1, .judge = fits, .changed = comes_so_far, .ended = does_not_come};
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     socklen_t bytes = sizeof at;
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -168,15 +173,16 @@ static struct other to_destination(uint64_t version)
 static void test_destination(void **state)
 {
     (void)state;
-    struct other o = to_destination(1);
-    assert_int_equal(o.welcomed, 1);
-    assert_non_null(strstr(o.text, "compressed pages in a version that has none"));
-    o = to_destination(2);
+    struct other o = to_destination(2);
     assert_int_equal(o.welcomed, 2);
+    assert_int_equal(o.late, 0); /* an older one is not even told of it */
     assert_non_null(strstr(o.text, "that are not the 4096 they should be"));
-    o = to_destination(3); /* which speaks 2, too */
-    assert_int_equal(o.welcomed, 2);
-    o = to_destination(0);
+    o = to_destination(3);
+    assert_int_equal(o.welcomed, 3);
+    assert_int_equal(o.late, -1); /* this destination has no userfaultfd, and says so */
+    o = to_destination(4);        /* which speaks 3, too */
+    assert_int_equal(o.welcomed, 3);
+    o = to_destination(1);
     assert_int_equal(o.welcomed, 0);
 }
 
@@ -254,13 +260,13 @@ static struct other from_source(uint64_t version)
 static void test_source(void **state)
 {
     (void)state;
-    struct other o = from_source(1);
-    assert_int_equal(o.packed, 0);
-    assert_int_equal(o.pages, SIZE / MIGRATE_RUN_BYTES);
-    o = from_source(2); /* on such a link they are compressed soon */
-    assert_true(o.packed > 0);
-    assert_int_equal(o.pages + o.packed, SIZE / MIGRATE_RUN_BYTES);
-    for (uint64_t version = 0; version <= 3; version += 3) {
+    struct other o = {0};
+    for (uint64_t version = 2; version <= 3; version++) {
+        o = from_source(version); /* on such a link they are compressed soon */
+        assert_true(o.packed > 0);
+        assert_int_equal(o.pages + o.packed, SIZE / MIGRATE_RUN_BYTES);
+    }
+    for (uint64_t version = 1; version <= 4; version += 3) {
         o = from_source(version);
         assert_int_equal(o.pages + o.packed, 0);
         assert_non_null(strstr(failure, "which it was not offered"));

@@ -22,6 +22,9 @@ static void test_there_and_back(void **state)
                                                   {MIGRATE_ZEROES, 4, 4096},
                                                   {MIGRATE_MARK, 0, 7},
                                                   {MIGRATE_STATE, 256 << 10, 1 << 20},
+                                                  {MIGRATE_MISSING, MIGRATE_MISSING_BYTES, 1 << 30},
+                                                  {MIGRATE_NEED, 0, 0x123456789000},
+                                                  {MIGRATE_RESUMED, 0, 12},
                                                   {MIGRATE_FAILED, MIGRATE_JSON_MAX, 0}};
     for (unsigned i = 0; i < sizeof frames / sizeof *frames; i++) {
         uint8_t header[MIGRATE_HEADER_BYTES];
@@ -47,6 +50,10 @@ static void test_refused(void **state)
                                                   {MIGRATE_HELLO, 1 << 30, 1},
                                                   {MIGRATE_GO, 4, 0},
                                                   {MIGRATE_STATE, (256 << 10) + 1, 0},
+                                                  {MIGRATE_MISSING, 12, 0},
+                                                  {MIGRATE_MISSING, MIGRATE_MISSING_BYTES + 8, 0},
+                                                  {MIGRATE_NEED, 1, 0},
+                                                  {MIGRATE_COMPLETE, 0, 0},
                                                   {MIGRATE_PACKED, 4, 0},
                                                   {MIGRATE_PACKED, MIGRATE_RUN_BYTES + 4, 0}};
     struct migrate_frame f = {MIGRATE_MARK, 1, 2};

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "node/base/err.h"
+#include "replication/member_create.h"
 
 /* ---- tests ---- */
 
@@ -186,6 +187,110 @@ static void test_attach(void **state)
     assert_true(lab_same_data(&lab, 0, 1));
 }
 
+/* Nobody writes or reads. The witness falls silent, and a member; both are missed, and taken back when they answer
+ * again. */
+static void test_idle(void **state)
+{
+    struct lab lab;
+    char stack[1024];
+    lab_make(&lab, *state, LAYOUT_RAID1, 2, true);
+    snprintf(stack, sizeof stack,
+             "{\"driver\":\"volume\",\"layout\":\"raid1\",\"tick\":\"0.01\",\"ask\":\"0.02\",\"members\":[\"raw:%s\","
+             "[{\"driver\":\"fault\",\"rules\":[{\"op\":\"read\",\"after\":60,\"count\":3,\"error\":\"EIO\"}]},"
+             "{\"driver\":\"raw\",\"file\":\"%s\"}]],\"witness\":[{\"driver\":\"fault\",\"rules\":["
+             "{\"op\":\"read\",\"after\":20,\"count\":3,\"error\":\"EIO\"}]},{\"driver\":\"raw\",\"file\":\"%s\"}]}",
+             lab.files[0], lab.files[1], lab.witness);
+    fixture_open(lab.f, stack, 0);
+    assert_int_equal(lab_status(&lab).members[1].state, MEMBER_IN_SYNC);
+    assert_true(lab_status(&lab).has_witness);
+    while (!lab_status(&lab).witness_lost)
+        loop_step(lab.f->env.loop);
+    assert_false(lab_status(&lab).has_witness);
+    while (!lab_status(&lab).has_witness)
+        loop_step(lab.f->env.loop);
+    while (lab_status(&lab).members[1].state != MEMBER_LOST)
+        loop_step(lab.f->env.loop);
+    assert_int_equal(lab_status(&lab).members[1].counts.lost, 1);
+    lab_until_in_sync(&lab, 1);
+    assert_int_equal(lab_status(&lab).members[0].counts.lost, 0);
+    fixture_close(lab.f);
+}
+
+/* All members fall silent for longer than a request would wait. Nobody asked for anything, so nothing failed. */
+static void test_idle_alone(void **state)
+{
+    struct lab lab;
+    char stack[1024];
+    lab_make(&lab, *state, LAYOUT_RAID1, 2, false);
+    snprintf(stack, sizeof stack,
+             "{\"driver\":\"volume\",\"layout\":\"raid1\",\"tick\":\"0.01\",\"ask\":\"0.02\",\"suspend\":\"0.2\","
+             "\"members\":["
+             "[{\"driver\":\"fault\",\"rules\":[{\"op\":\"read\",\"after\":30,\"count\":200,\"error\":\"EIO\"}]},"
+             "{\"driver\":\"raw\",\"file\":\"%s\"}],"
+             "[{\"driver\":\"fault\",\"rules\":[{\"op\":\"read\",\"after\":30,\"count\":200,\"error\":\"EIO\"}]},"
+             "{\"driver\":\"raw\",\"file\":\"%s\"}]]}",
+             lab.files[0], lab.files[1]);
+    fixture_open(lab.f, stack, 0);
+    while (!lab_status(&lab).suspended)
+        loop_step(lab.f->env.loop);
+    while (lab_status(&lab).suspended && !lab_status(&lab).dead)
+        loop_step(lab.f->env.loop);
+    assert_int_equal(lab_status(&lab).dead, 0);
+    lab_write(&lab, 0, 65536, 3);
+    lab_expect(&lab, 0, 65536, 3);
+    fixture_close(lab.f);
+}
+
+static const char *blank_witness(struct lab *lab)
+{
+    struct err err = {0};
+    char stack[256];
+    const char *file = fixture_file(lab->f, 192 << 10);
+    struct superblock sb = {.geometry = lab->g, .has_witness = true, .journal_bytes = lab->journal_bytes};
+    memcpy(sb.volume, "a volume of test", UUID_BYTES);
+    snprintf(stack, sizeof stack, "raw:%s", file);
+    fixture_open(lab->f, stack, 0);
+    assert_int_equal(member_create_witness(lab->f->blk, &sb, true, &err), 0);
+    fixture_close(lab->f);
+    return file;
+}
+
+/* One that is lost is replaced by a blank one: nobody's word until it was told, and then a vote as any. */
+static void test_another_witness(void **state)
+{
+    struct lab lab;
+    struct err err = {0};
+    struct blk *blk;
+    char stack[256];
+    lab_make(&lab, *state, LAYOUT_RAID1, 2, true);
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    fixture_close(lab.f);
+    fixture_open(lab.f, lab_stack(&lab, 1, NULL), 0); /* it goes on without member 0, and the old witness knows */
+    lab_write(&lab, 0, 65536, 1);
+    fixture_close(lab.f);
+
+    lab.witness = blank_witness(&lab);
+    assert_int_equal(blk_open(&lab.f->env, lab_stack(&lab, 2, NULL), 0, &blk, &err), -ENOMEDIUM);
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    lab_until_in_sync(&lab, 0);
+    fixture_close(lab.f);
+
+    /* an owner that runs without one is given another, and tells it at once */
+    const char *blank = blank_witness(&lab);
+    lab.witness = "/nowhere";
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    assert_false(lab_status(&lab).has_witness);
+    snprintf(stack, sizeof stack, "raw:%s", blank);
+    assert_int_equal(volume_attach_witness(volume_in(lab.f->blk), stack, &err), 0);
+    while (!lab_status(&lab).has_witness)
+        loop_step(lab.f->env.loop);
+    fixture_close(lab.f);
+    lab.witness = blank;
+    fixture_open(lab.f, lab_stack(&lab, 2, NULL), 0);
+    lab_expect(&lab, 0, 65536, 1);
+    fixture_close(lab.f);
+}
+
 static void test_refusals(void **state)
 {
     struct lab lab;
@@ -216,6 +321,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rot, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_scrub, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_attach, lab_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_idle, lab_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_idle_alone, lab_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_another_witness, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, lab_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -197,7 +197,8 @@ static void is_told_by_its_home_only(void **state)
     assert_true(report_is_anothers(m, "n1", OBJECT_VOLUME, "v"));
     assert_false(report_is_anothers(m, "n3", OBJECT_VOLUME, "v"));
     assert_false(report_is_anothers(m, "n1", OBJECT_MEMBER, "a")); /* its own bytes */
-    assert_false(report_is_anothers(m, "n2", OBJECT_VOLUME, "plain"));
+    assert_false(report_is_anothers(m, "n1", OBJECT_VOLUME, "plain"));
+    assert_true(report_is_anothers(m, "n2", OBJECT_VOLUME, "plain")); /* its bytes have moved */
     assert_false(report_is_anothers(m, "n2", OBJECT_VOLUME, "gone"));
 }
 
@@ -255,25 +256,150 @@ static void replaces_who_is_away(void **state)
     (void)state;
     all_made();
     judge(STATUS("in-sync", "in-sync"), true, 0);
-    assert_int_equal(spare(ASKED), -1);
+    assert_int_equal(spare(ASKED), SPARE_NONE);
     put("state/node/n2", "{\"alive\":false}");
     assert_int_equal(spare(ASKED), 1);
-    assert_int_equal(spare("\"deleting\":true," ASKED), -1);
-    assert_int_equal(spare("\"spec\":{\"layout\":\"raid1:2\",\"size\":4096,\"pools\":[\"p1\",\"p2\"]}"), -1);
+    assert_int_equal(spare("\"deleting\":true," ASKED), SPARE_NONE);
+    assert_int_equal(spare("\"spec\":{\"layout\":\"raid1:2\",\"size\":4096,\"pools\":[\"p1\",\"p2\"]}"), SPARE_NONE);
     assert_int_equal(spare("\"spec\":{\"layout\":\"raid0:2\",\"size\":4096,\"pools\":[\"p1\",\"p2\"],"
                            "\"replace_after_s\":600}"),
-                     -1);
+                     SPARE_NONE);
     put("state/node/n1", "{\"alive\":false}");
-    assert_int_equal(spare(ASKED), -1); /* both: nobody knows */
+    assert_int_equal(spare(ASKED), SPARE_NONE); /* both: nobody knows */
     put("state/node/n1", "{\"alive\":true}");
     put("state/node/n2", "{\"alive\":true}");
     spare(ASKED);
     judge(STATUS("in-sync", "lost"), true, 0); /* its node is there, what serves it is not */
     assert_int_equal(spare(ASKED), 1);
     judge(STATUS("in-sync", "syncing"), true, 0);
-    assert_int_equal(spare(ASKED), -1);
+    assert_int_equal(spare(ASKED), SPARE_NONE);
     put("state/node/n1", "{\"alive\":false}");
-    assert_int_equal(spare(ASKED), -1); /* the other one has not everything yet */
+    assert_int_equal(spare(ASKED), SPARE_NONE); /* the other one has not everything yet */
+}
+
+#define WITNESSED(a, b, w) "{\"witness\":" w ",\"members\":[{\"state\":\"" a "\"},{\"state\":\"" b "\"}]}"
+#define ASKED_WITH_WITNESS                                                                                             \
+    "\"spec\":{\"layout\":\"raid1:2\",\"size\":4096,\"pools\":[\"p1\",\"p2\"],\"witness\":\"p3\","                     \
+    "\"replace_after_s\":600}"
+
+static const char *witness_condition(const json_t *state)
+{
+    return text(json_object_get(state, "witness"), "condition");
+}
+
+/* A witness is lost and replaced as members are, but after them; a blank one has to be told by an owner. */
+static void replaces_a_witness(void **state)
+{
+    (void)state;
+    struct volume_work w;
+    struct complete_error e;
+    all_made();
+    assert_string_equal(witness_condition(judge(WITNESSED("in-sync", "in-sync", "true"), true, 0)), "in-sync");
+    assert_int_equal(spare(ASKED_WITH_WITNESS), SPARE_NONE);
+    put("state/node/n3", "{\"alive\":false}");
+    assert_int_equal(spare(ASKED_WITH_WITNESS), WITNESS);
+    put("state/node/n3", "{\"alive\":true}");
+    assert_string_equal(witness_condition(judge(WITNESSED("in-sync", "in-sync", "false"), true, 0)), "missing");
+    assert_int_equal(spare(ASKED_WITH_WITNESS), WITNESS);
+    put("state/node/n2", "{\"alive\":false}");
+    assert_int_equal(spare(ASKED_WITH_WITNESS), 1); /* data first */
+    put("state/node/n2", "{\"alive\":true}");
+
+    put("node/n4", "{\"name\":\"n4\",\"spec\":{}}");
+    put("state/node/n4", "{\"alive\":true}");
+    put("pool/p4", "{\"name\":\"p4\",\"spec\":{\"node\":\"n4\",\"driver\":\"directory\"}}");
+    put("state/node/n3", "{\"alive\":false}");
+    const struct object *v = mirror_find(m, OBJECT_VOLUME, "v");
+    json_t *spec = json_deep_copy(json_object_get(v->value, "spec"));
+    assert_int_equal(complete_replacement(m, v, WITNESS, "p1", spec, &e), -EINVAL); /* where a member is */
+    assert_int_equal(complete_replacement(m, v, WITNESS, "", spec, &e), 0);
+    assert_string_equal(text(spec, "witness"), "p4");
+    json_decref(spec);
+
+    put("member/w", "{\"name\":\"v.w\",\"deleting\":true,\"spec\":{\"volume\":\"v\",\"index\":-1,\"pool\":\"p3\"}}");
+    put("member/x", "{\"name\":\"v.x\",\"spec\":{\"volume\":\"v\",\"index\":-1,\"pool\":\"p4\",\"replacement\":true}}");
+    put("state/member/x", "{\"phase\":\"ready\",\"made\":true,\"uri\":\"nbd://n4/x\"}");
+    put("state/volume/v",
+        "{\"made\":true,\"members\":[{\"id\":\"a\",\"condition\":\"in-sync\"},"
+        "{\"id\":\"b\",\"condition\":\"in-sync\"}],\"witness\":{\"id\":\"w\",\"condition\":\"missing\"}}");
+    assert_string_equal(witness_condition(judge(NULL, true, 0)), "new");
+    assert_true(volume_work_of(m, mirror_find(m, OBJECT_VOLUME, "v"), &w));
+    assert_true(w.fill);
+    judge(WITNESSED("in-sync", "in-sync", "true"), true, 0);
+    assert_false(volume_work_of(m, mirror_find(m, OBJECT_VOLUME, "v"), &w));
+}
+
+/* Whoever looks after the volume next goes on counting; a time that is yet to come is none. */
+static void remembers_since_when(void **state)
+{
+    (void)state;
+    all_made();
+    struct volume_owner owner = {.formed = true, .reason = "", .away = "b", .away_index = 1, .away_since_s = 1000};
+    json_t *s = volume_condition(m, mirror_find(m, OBJECT_VOLUME, "v"), &owner);
+    char *json = json_dumps(s, 0);
+    put("state/volume/v", json);
+    free(json);
+    json_decref(s);
+    const struct object *v = mirror_find(m, OBJECT_VOLUME, "v");
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(v->state, "away"), "index")), 1);
+    assert_int_equal(spare_since(v, "b", 1700), 1000);
+    assert_int_equal(spare_since(v, "a", 1700), 1700);
+    assert_int_equal(spare_since(v, "b", 900), 900);
+    assert_null(json_object_get(judge(NULL, true, 0), "away"));
+    assert_int_equal(spare_since(mirror_find(m, OBJECT_VOLUME, "v"), "b", 1700), 1700);
+}
+
+#define GROWING(pools)                                                                                                 \
+    "{\"name\":\"v\",\"spec\":{\"layout\":\"raid1:2\",\"size\":33554432,\"room\":268435456,\"pools\":" pools "}}"
+
+static int grow_to(json_int_t size, struct complete_error *e)
+{
+    const struct object *v = mirror_find(m, OBJECT_VOLUME, "v");
+    json_t *spec = json_deep_copy(json_object_get(v->value, "spec"));
+    json_object_set_new(spec, "size", json_integer(size));
+    int rc = complete_volume_change(m, v, spec, e);
+    json_decref(spec);
+    return rc;
+}
+
+/* Logical volumes are made larger by their nodes, devices are as large as they are; the owner is asked after that. */
+static void grows_on_devices(void **state)
+{
+    (void)state;
+    struct complete_error e;
+    struct volume_work w;
+    int small = -1;
+    put("pool/p1", "{\"name\":\"p1\",\"spec\":{\"node\":\"n1\",\"driver\":\"lvm\"}}");
+    put("pool/p2", "{\"name\":\"p2\",\"spec\":{\"node\":\"n2\",\"driver\":\"block\"}}");
+    put("state/pool/p1", "{\"free_bytes\":1073741824}");
+    put("volume/v", GROWING("[\"p1\",\"p2\"]"));
+    put("state/member/a", "{\"phase\":\"ready\",\"made\":true,\"bytes\":34000000}");
+    put("state/member/b", "{\"phase\":\"ready\",\"made\":true,\"bytes\":34000000}");
+    judge(STATUS("in-sync", "in-sync"), true, 0);
+    assert_int_equal(grow_to(134217728, &e), -EINVAL);
+    assert_string_equal(e.code, "cannot-grow");
+    assert_non_null(strstr(e.text, "volume replace v 1 --pool"));
+    put("state/member/b", "{\"phase\":\"ready\",\"made\":true,\"bytes\":1073741824}");
+    assert_int_equal(grow_to(134217728, &e), 0);
+
+    put("member/a", "{\"name\":\"v.a\",\"spec\":{\"volume\":\"v\",\"index\":0,\"pool\":\"p1\",\"bytes\":135000000}}");
+    put("member/b", "{\"name\":\"v.b\",\"spec\":{\"volume\":\"v\",\"index\":1,\"pool\":\"p2\",\"bytes\":135000000}}");
+    const struct object *v = mirror_find(m, OBJECT_VOLUME, "v");
+    assert_false(volume_member_all_large(m, v, &small));
+    assert_int_equal(small, 0);
+    put("state/volume/v", "{\"made\":true,\"bytes\":33550336,\"members\":[{\"id\":\"a\",\"condition\":\"in-sync\"},"
+                          "{\"id\":\"b\",\"condition\":\"in-sync\"}]}");
+    assert_false(volume_work_of(m, v, &w));
+    put("state/member/a", "{\"phase\":\"failed\",\"made\":true,\"bytes\":34000000,\"reason\":\"the group is full\"}");
+    assert_string_equal(text(judge(NULL, true, 0), "reason"), "member 0 is not large enough: the group is full");
+    put("state/member/a", "{\"phase\":\"ready\",\"made\":true,\"bytes\":138412032}");
+    assert_true(volume_member_all_large(m, v, &small));
+    assert_string_equal(text(judge(NULL, true, 0), "reason"), "it is being made larger");
+    assert_true(volume_work_of(m, v, &w));
+    assert_int_equal(w.grow_bytes, 33554432);
+    put("state/member/a", "{\"phase\":\"ready\",\"made\":true,\"bytes\":34000000}");
+    put("state/node/n1", "{\"alive\":false}"); /* it is not waited for: it misses what is new */
+    assert_true(volume_member_all_large(m, v, &small));
 }
 
 static void spreads_members(void **state)
@@ -308,6 +434,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(is_told_by_its_home_only, setup, teardown),
         cmocka_unit_test_setup_teardown(is_looked_after, setup, teardown),
         cmocka_unit_test_setup_teardown(replaces_who_is_away, setup, teardown),
+        cmocka_unit_test_setup_teardown(replaces_a_witness, setup, teardown),
+        cmocka_unit_test_setup_teardown(remembers_since_when, setup, teardown),
+        cmocka_unit_test_setup_teardown(grows_on_devices, setup, teardown),
         cmocka_unit_test_setup_teardown(spreads_members, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -568,7 +568,7 @@ static void make_world(uint64_t seed)
         sim_disk_make(WITNESS, 128 << 10, 128 << 10);
         snprintf(stack, sizeof stack, "sim:%d", WITNESS);
         fixture_open(sim.f, stack, 0);
-        assert_int_equal(member_create_witness(sim.f->blk, &sb, NULL), 0);
+        assert_int_equal(member_create_witness(sim.f->blk, &sb, false, NULL), 0);
         fixture_close(sim.f);
     }
 }

@@ -1,0 +1,125 @@
+/* How many nodes may be lost, asked again and again of states that differ by a few moves: one scratch model follows
+ * them, and who could run nowhere else is found once. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "balancer/capacity.h"
+#include "balancer/consolidate.h"
+#include "node/base/err.h"
+
+enum { NOBODY = -1, SEVERAL = -2 };
+
+/* The only node it could run on, were all of them empty and open. */
+static int only_node(const struct model *empty, const struct policy *p, int guest)
+{
+    int only = NOBODY;
+    for (int n = 0; n < empty->node_count; n++)
+        if (rules_check(empty, p, guest, n, -1) == RULE_NONE) {
+            if (only != NOBODY)
+                return SEVERAL;
+            only = n;
+        }
+    return only;
+}
+
+int consolidate_losses_init(struct consolidate_losses *l, const struct model *model, const struct policy *p,
+                            struct err *err)
+{
+    struct model *empty = model_copy(model);
+    *l = (struct consolidate_losses){.m = model_copy(model),
+                                     .only = malloc(((size_t)model->guest_count + 1) * sizeof *l->only)};
+    if (!empty || !l->m || !l->only) {
+        model_free(empty);
+        consolidate_losses_fini(l);
+        return err_set(err, ENOMEM, "no memory for a plan");
+    }
+    for (int g = 0; g < empty->guest_count; g++)
+        model_place(empty, g, -1, -1);
+    for (int n = 0; n < empty->node_count; n++)
+        if (empty->nodes[n].drained)
+            consolidate_open(empty, n);
+        else
+            empty->nodes[n].offline = empty->nodes[n].stale = false;
+    model_hold(empty, MODE_AUTOMATIC, MODE_OFF + 1);
+    for (int g = 0; g < empty->guest_count; g++)
+        l->only[g] = only_node(empty, p, g);
+    model_free(empty);
+    return 0;
+}
+
+void consolidate_losses_fini(struct consolidate_losses *l)
+{
+    model_free(l->m);
+    free(l->only);
+    *l = (struct consolidate_losses){0};
+}
+
+/* The scratch model as `model` stands. */
+static void follow(struct consolidate_losses *l, const struct model *model)
+{
+    struct model *m = l->m;
+    for (int n = 0; n < m->node_count; n++) {
+        m->nodes[n] = model->nodes[n];
+        m->nodes[n].held = false;
+    }
+    for (int g = 0; g < m->guest_count; g++) {
+        int at = model->at[g], only = l->only[g];
+        if (m->at[g] != at)
+            model_place(m, g, at, -1);
+        m->guests[g].state = at >= 0 && (only == NOBODY || only == at) ? GUEST_DOWN : model->guests[g].state;
+    }
+}
+
+int consolidate_room(struct consolidate_losses *l, const struct model *model, const struct policy *p, int wanted)
+{
+    if (wanted <= 0)
+        return 0;
+    follow(l, model);
+    return capacity_tolerates_in(l->m, p, wanted, NULL, 0);
+}
+
+static bool is_in_hard_group(const struct model *m, int guest)
+{
+    for (int i = m->group_start[guest]; i < m->group_start[guest + 1]; i++)
+        if (m->groups[m->group_of[i]].hard)
+            return true;
+    return false;
+}
+
+static void hold(struct model *m, int node, const double *row, double sign)
+{
+    for (int k = 0; node >= 0 && k < SUM_COUNT; k++)
+        m->held[node][k] += sign * row[k];
+}
+
+/* Whoever moves is taken to be nowhere and to take room on both nodes: no state in between has less room anywhere, and
+ * who would have to be placed in one is among those that are placed here. */
+int consolidate_room_during(struct consolidate_losses *l, const struct model *model, const struct policy *p,
+                            const struct plan *plan, int first, int end, int wanted)
+{
+    struct model *m = l->m;
+    const struct plan_move *moves = &plan->moves[first];
+    int count = end - first, tolerated = 0;
+    for (int i = 0; i < count; i++)
+        if (is_in_hard_group(m, moves[i].guest))
+            return 0;
+    follow(l, model);
+    struct capacity_moving *moving = calloc((size_t)count + 1, sizeof *moving);
+    for (int i = 0; moving && i < count; i++) {
+        int guest = moves[i].guest, only = l->only[guest];
+        moving[i] = (struct capacity_moving){.guest = guest, .from = moves[i].from, .to = moves[i].to};
+        model_place(m, guest, -1, -1);
+        if (only == moves[i].from || only == moves[i].to || only == NOBODY)
+            m->guests[guest].state = GUEST_DOWN;
+        hold(m, moves[i].from, m->use[guest], 1);
+        hold(m, moves[i].to, m->use[guest], 1);
+    }
+    if (moving)
+        tolerated = capacity_tolerates_in(m, p, wanted, moving, count);
+    for (int i = 0; moving && i < count; i++) {
+        hold(m, moves[i].from, m->use[moves[i].guest], -1);
+        hold(m, moves[i].to, m->use[moves[i].guest], -1);
+    }
+    free(moving);
+    return tolerated;
+}

@@ -1,0 +1,236 @@
+#!/usr/bin/python3
+"""The bytes of volumes move to other nodes while guests write them, and with guests that move; whoever is killed on the
+way, one place has everything and is the volume; and nothing stays behind.
+
+    n1, n2, n3, n4 --- bridge of the test       each a network namespace with a droverd of its own; n1 has the etcd"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+from cluster import ThreeNodes, until  # noqa: E402
+
+# A load that checks itself: part of the disk is written, read back and compared, and a beat is counted.
+LOAD = ('(n=0; rm -f /tmp/end /tmp/over /tmp/bad; while [ ! -e /tmp/end ]; do dd if=/dev/urandom of=/tmp/r bs=64k count=16 2>/tmp/e; '
+        's=$(md5sum </tmp/r); dd if=/tmp/r of=/dev/vda bs=64k seek=$((n % 8 * 32)) conv=fsync 2>/tmp/e || echo write >>/tmp/bad; '
+        'echo 3 >/proc/sys/vm/drop_caches; [ "$(dd if=/dev/vda bs=64k skip=$((n % 8 * 32)) count=16 2>/tmp/e | md5sum)" = "$s" ] || '
+        'echo disk >>/tmp/bad; n=$((n + 1)); echo $n >/tmp/beat; done; echo over >/tmp/over) &')
+# Where the load does not write: each MiB that begins with an odd one.
+STILL = 'for i in 1 3 5 7 9 11 13 15; do dd if=/dev/vda bs=1M skip=$i count=1 2>/dev/null; done | md5sum'
+
+
+class Moves(ThreeNodes):
+    count = 4
+
+    @classmethod
+    def prepare(cls):
+        super().prepare()
+        cls.n1, cls.n2, cls.n3, cls.n4 = cls.nodes
+
+    # ---- objects ----
+
+    def volume(self, name, size, *where):
+        self.addCleanup(self.remove, name)
+        self.n1.do('volume', 'create', name, '--size', size, *where, '--wait')
+
+    def guest(self, name, on, *more):
+        guest = self.n1.do('guest', 'create', name, '--memory', '192M', '--disk', name, '--network', 'net', '--node', on.name,
+                           '--kernel', 'kernel1', '--initrd', 'ramdisk1', '--cmdline', 'console=ttyS0 quiet panic=-1', '--start',
+                           '--wait', *more)
+        address = guest['spec']['networks'][0]['address']
+        until('it answers', lambda: self.ping(on, address))
+        return address
+
+    def remove(self, name):
+        self.n1.cli('guest', 'stop', name, '--force', '--wait')
+        self.n1.cli('guest', 'delete', name, '--wait')
+        until('no move of it is under way', lambda: 'move' not in self.show('volume', name))
+        self.n1.cli('volume', 'delete', name, '--wait')
+
+    def show(self, kind, name):
+        done = self.n1.cli(kind, 'show', name, '--json')
+        return json.loads(done.stdout) if done.returncode == 0 else {}
+
+    def ping(self, node, address):
+        space = self.spaces[self.nodes.index(node)]
+        return space.run('ping', '-c1', '-W1', address, stdout=subprocess.DEVNULL).returncode == 0
+
+    def refuses(self, *words):
+        done = self.n1.cli(*words)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        return done.stderr
+
+    def starts(self, name, node, address):
+        self.n1.do('guest', 'start', name, '--wait')
+        until('it answers', lambda: self.ping(node, address))
+
+    def files(self, node):
+        return sorted(f for f in os.listdir(node.pool) if f.endswith('.volume') or f.endswith('.part'))
+
+    def last(self, volume):
+        return [m for m in self.n1.do('volume-move', 'list') if m['spec']['volume'] == volume][-1]
+
+    def logs(self):
+        return '\n'.join(n.log_text() for n in self.nodes)
+
+    # ---- the guest's load ----
+
+    def begin_load(self, name, node):
+        text = node.console(name, 'dd if=/dev/urandom of=/dev/vda bs=1M count=16 conv=fsync 2>/dev/null; echo 3 '
+                            '>/proc/sys/vm/drop_caches', STILL)
+        node.console(name, LOAD)
+        self.beats(name, node)
+        return self.sum(text)
+
+    def sum(self, text):
+        return [line.split()[0] for line in text.splitlines() if line.endswith('  -')][-1]
+
+    def beats(self, name, node):
+        """It goes on writing."""
+        def beat():
+            text = node.console(name, 'echo beat=$(cat /tmp/beat 2>/dev/null || echo 0)=')
+            return int(text.rsplit('beat=', 1)[1].split('=')[0])
+        first = beat()
+        until('the load goes on', lambda: beat() > first)
+
+    def end_load(self, name, node, still):
+        text = node.console(name, 'touch /tmp/end; while [ ! -e /tmp/over ]; do sleep 0.2; done; cat /tmp/bad 2>/dev/null; '
+                            'echo beats $(cat /tmp/beat)', 'echo 3 >/proc/sys/vm/drop_caches', STILL)
+        self.assertRegex(text, r'beats [1-9]')
+        for word in ('write', 'disk'):
+            self.assertNotIn('\n' + word, text)
+        self.assertEqual(self.sum(text), still)
+
+    def move(self, volume, to, *more):
+        done = self.n1.cli('volume', 'move', volume, '--to', to, '--wait', *more)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr + self.logs())
+        told = self.last(volume)
+        self.assertEqual(told['state']['phase'], 'done', told)
+        self.assertEqual(told['state']['done_bytes'], told['state']['total_bytes'])
+
+    # ---- a volume without a layout ----
+
+    def test_plain(self):
+        """Its guest writes all the while; then its old node is not needed any more."""
+        self.volume('plain', '32M', '--pool', 'p1')
+        address = self.guest('plain', self.n1)
+        still = self.begin_load('plain', self.n1)
+        before = self.files(self.n1)
+        self.move('plain', self.n2.name)
+        volume = self.show('volume', 'plain')
+        self.assertEqual((volume['spec']['pool'], volume['state']['node'], volume['state']['phase']), ('p2', self.n2.name, 'ready'))
+        self.assertEqual(len(self.files(self.n2)), 1)
+        until('the old bytes are gone', lambda: len(self.files(self.n1)) == len(before) - 1)
+        self.beats('plain', self.n1)
+        self.move('plain', self.n3.name + ':p3')
+        until('the old bytes are gone', lambda: not self.files(self.n2))
+        self.beats('plain', self.n1)
+        self.move('plain', self.n1.name)
+        until('the old bytes are gone', lambda: not self.files(self.n3))
+        self.end_load('plain', self.n1, still)
+        # started anew it opens what is its node's
+        self.n1.do('guest', 'stop', 'plain', '--force', '--wait')
+        self.starts('plain', self.n1, address)
+        self.assertEqual(self.sum(self.n1.console('plain', STILL)), still)
+        self.n1.do('guest', 'stop', 'plain', '--force', '--wait')
+        # and without a guest
+        self.move('plain', self.n2.name)
+        until('the old bytes are gone', lambda: len(self.files(self.n1)) == len(before) - 1)
+        self.starts('plain', self.n1, address)
+        self.assertEqual(self.sum(self.n1.console('plain', STILL)), still)
+
+    # ---- members ----
+
+    def test_member(self):
+        """Each of two members goes to another node under the guest's load, and none is missing at any time."""
+        self.volume('pair', '32M', '--layout', 'raid1:2', '--pools', 'p1', '--pools', 'p2', '--witness', 'p4')
+        self.guest('pair', self.n1)
+        still = self.begin_load('pair', self.n1)
+        self.assertIn('0 on %s, 1 on %s' % (self.n1.name, self.n2.name),
+                      self.refuses('volume', 'move', 'pair', '--to', self.n3.name))
+        self.assertIn('where another member or the witness is',
+                      self.refuses('volume', 'move', 'pair', '--member', '0', '--to', self.n2.name))
+        self.move('pair', self.n3.name, '--member', '0')
+        state = self.show('volume', 'pair')['state']
+        self.assertEqual([m['pool'] for m in state['members']], ['p3', 'p2'])
+        self.assertEqual(state['health'], 'good')
+        self.assertEqual([m['condition'] for m in state['members']], ['in-sync', 'in-sync'])
+        until('the old bytes are gone', lambda: not self.files(self.n1))
+        self.move('pair', self.n1.name, '--member', '1')
+        self.beats('pair', self.n1)
+        # what moved is what serves
+        self.n2.end()
+        self.beats('pair', self.n1)
+        self.n2.start()
+        self.end_load('pair', self.n1, still)
+        self.n1.do('volume', 'scrub', 'pair', '--wait')
+        scrub = self.show('volume', 'pair')['state']['scrub']
+        self.assertEqual((scrub['repaired'], scrub['unreadable']), (0, 0))
+        self.assertFalse([w for n in self.nodes for w in n.log_text().splitlines() if 'is missing' in w])
+        self.n1.do('guest', 'stop', 'pair', '--force', '--wait')
+        self.move('pair', self.n2.name, '--member', '1')
+        self.n1.do('volume', 'scrub', 'pair', '--wait')
+        self.assertEqual(self.show('volume', 'pair')['state']['scrub']['unreadable'], 0)
+
+    # ---- what goes wrong on the way ----
+
+    def begin(self, volume, to):
+        """A move that takes its time; its task, once something is copied."""
+        task = self.n1.do('volume', 'move', volume, '--to', to)['task']
+        until('something is copied', lambda: self.last(volume)['state'].get('done_bytes'))
+        return task
+
+    def test_cancel_and_refusals(self):
+        self.volume('slow', '96M', '--pool', 'p1', '--resync-rate', '4M')
+        self.guest('slow', self.n1)
+        still = self.begin_load('slow', self.n1)
+        self.assertIn("there is no node 'n9'", self.refuses('volume', 'move', 'slow', '--to', 'n9'))
+        self.assertIn("there is no pool 'p9'", self.refuses('volume', 'move', 'slow', '--to', self.n2.name + ':p9'))
+        self.assertIn('is in pool p1 already', self.refuses('volume', 'move', 'slow', '--to', self.n1.name + ':p1'))
+        self.assertIn('has no members', self.refuses('volume', 'move', 'slow', '--member', '1', '--to', self.n2.name))
+        said = self.n1.do('volume', 'move', 'slow', '--to', self.n2.name, '--dry-run')
+        self.assertEqual((said['spec']['to'], said['state']['total_bytes']), ('p2', 96 << 20))
+        task = self.begin('slow', self.n2.name)
+        for words in (('volume', 'move', 'slow', '--to', self.n3.name), ('volume', 'resize', 'slow', '--size', '128M'),
+                      ('volume', 'delete', 'slow'), ('guest', 'migrate', 'slow', '--to', self.n3.name)):
+            self.assertIn('on its way', self.refuses(*words))
+        self.n1.do('task', 'cancel', task)
+        until('it has ended', lambda: self.last('slow')['state']['phase'] == 'cancelled')
+        until('the new bytes are gone', lambda: not self.files(self.n2))
+        self.assertEqual(self.show('volume', 'slow')['spec']['pool'], 'p1')
+        self.end_load('slow', self.n1, still)
+
+    def test_agent_killed(self):
+        self.volume('steady', '64M', '--pool', 'p1', '--resync-rate', '8M')
+        self.guest('steady', self.n2)
+        still = self.begin_load('steady', self.n2)
+        self.begin('steady', self.n3.name)
+        self.n2.end(signal.SIGKILL)
+        self.n2.start()
+        until('it is there', lambda: self.last('steady')['state']['phase'] == 'done')
+        self.assertEqual(self.show('volume', 'steady')['spec']['pool'], 'p3')
+        until('the old bytes are gone', lambda: not self.files(self.n1))
+        self.end_load('steady', self.n2, still)
+
+    def test_destination_killed(self):
+        self.volume('lonely', '64M', '--pool', 'p1', '--resync-rate', '4M')
+        self.guest('lonely', self.n1)
+        still = self.begin_load('lonely', self.n1)
+        self.begin('lonely', self.n3.name)
+        self.n3.end(signal.SIGKILL)
+        for pid in self.n3.pids():
+            os.kill(pid, signal.SIGKILL)
+        until('it stays', lambda: self.last('lonely')['state']['phase'] == 'failed')
+        self.beats('lonely', self.n1)
+        self.end_load('lonely', self.n1, still)
+        self.assertEqual(self.show('volume', 'lonely')['spec']['pool'], 'p1')
+        self.n3.start()
+        until('the new bytes are gone', lambda: not self.files(self.n3))
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
