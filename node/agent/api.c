@@ -218,7 +218,8 @@ static bool take_audit(struct api_call *call)
 {
     if (!api_changes(call->route) || api_audit_ready(call->api))
         return true;
-    api_unavailable(call, 10, "audit-unavailable", "the audit log takes no lines; no change is made without one");
+    api_unavailable(call, 10, "audit-unavailable", "the audit log takes no lines (%s); no change is made without one",
+                    strerror(call->api->audit_failing));
     return false;
 }
 

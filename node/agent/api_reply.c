@@ -31,7 +31,7 @@ static void write_audit(struct api *api, const struct audit_entry *entry)
     if (rc)
         log_error("%s; not in it: %s (%s) from %s: %s %s: %d", err.text, entry->who, entry->role, entry->from,
                   entry->method, entry->path, entry->status);
-    api->audit_failing = rc != 0;
+    api->audit_failing = -rc;
 }
 
 static void audit(const struct api_call *call, int status, const char *code)

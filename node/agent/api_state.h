@@ -11,7 +11,7 @@ struct api {
     struct route_table *routes;
     struct idempotency *idempotency;
     unsigned calls;
-    bool audit_failing;
+    int audit_failing; /* errno; 0: it takes lines */
     struct log_limit refusals;
     char *document; /* openapi.json, made when it is first asked for */
     char document_etag[API_ETAG_MAX];
