@@ -68,6 +68,8 @@ static void ticked(void *context)
     presence_say(a->presence, "reaches", member_probe_reached(failovers_probe(a->failovers)));
     if (a->give_aways)
         give_aways_tick(a->give_aways);
+    if (a->power_watch)
+        power_watch_tick(a->power_watch);
 }
 
 static int begin_failover(struct agent *a, struct err *err)
@@ -82,11 +84,17 @@ static int begin_failover(struct agent *a, struct err *err)
     }
     const struct give_aways_place place = {a->cluster, a->guests, a->failovers, tenure, a->audit};
     a->give_aways = a->failovers ? give_aways_new(&place, err) : NULL;
-    if (!a->give_aways)
+    a->power_place = (struct power_place){.loop = a->loop,
+                                          .cluster = a->cluster,
+                                          .audit = a->audit,
+                                          .program = a->power_program,
+                                          .file = a->config->power};
+    a->power_watch = a->give_aways ? power_watch_new(&a->power_place) : NULL;
+    if (!a->power_watch)
         return -ENOMEM;
     a->plan_place.probe = failovers_probe(a->failovers);
-    failover_routes_attach(a->failover_routes, a->failovers, tenure);
-    metrics_attach_failover(a->metrics, a->presence, a->failovers, a->give_aways, a->failsafe);
+    failover_routes_attach(a->failover_routes, a->failovers, a->power_watch, tenure);
+    metrics_attach_failover(a->metrics, a->presence, a->failovers, a->give_aways, a->failsafe, a->power_watch);
     presence_listen(a->presence, ticked, a);
     return 0;
 }

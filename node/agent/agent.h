@@ -12,7 +12,8 @@ struct err;
 struct agent_config {
     const char *state;    /* what must survive a reboot: /var/lib/drover */
     const char *run;      /* sockets and logs: /run/drover */
-    const char *programs; /* folder of drover-guest, drover-nbd, drover-img, drover-import */
+    const char *programs; /* folder of drover-guest, drover-nbd, drover-img, drover-import, drover-power ... */
+    const char *power;    /* how one learns whether a node has power: power_file.h */
     const char *cgroups;  /* where the kernel's control groups are mounted: /sys/fs/cgroup */
     const char *version;
 };

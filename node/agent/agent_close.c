@@ -112,7 +112,7 @@ static bool has_foretold(const struct agent *a)
 static bool has_failed_over(const struct agent *a)
 {
     return (!a->failsafe || a->failsafe_closed) && (!a->failovers || !failovers_busy(a->failovers)) &&
-           !give_aways_busy(a->give_aways);
+           !give_aways_busy(a->give_aways) && (!a->power_watch || !power_watch_busy(a->power_watch));
 }
 
 static bool has_drilled(const struct agent *a)
@@ -167,6 +167,8 @@ static void close_parts(struct agent *a)
     turn_until(a, has_foretold);
     if (a->presence)
         presence_listen(a->presence, NULL, NULL);
+    if (a->power_watch)
+        power_watch_stop(a->power_watch);
     if (a->failsafe)
         failsafe_close(a->failsafe, failsafe_was_closed, a);
     turn_until(a, has_failed_over);
@@ -228,6 +230,8 @@ void agent_close(struct agent *a)
         give_aways_free(a->give_aways);
     if (!a->failovers || !failovers_busy(a->failovers))
         failovers_free(a->failovers);
+    if (!a->power_watch || !power_watch_busy(a->power_watch))
+        power_watch_free(a->power_watch);
     metrics_free(a->metrics);
     consoles_free(a->consoles);
     events_free(a->events);

@@ -19,6 +19,7 @@
 #include "node/agent/image_unit.h"
 #include "node/agent/migrations.h"
 #include "node/agent/node_config.h"
+#include "node/agent/power_watch.h"
 #include "node/agent/service.h"
 #include "node/agent/volume_unit.h"
 #include "node/base/err.h"
@@ -72,7 +73,7 @@ struct agent {
     struct node_config node;
     char guests_dir[PATH_MAX], exports_dir[PATH_MAX], tls_dir[PATH_MAX], api_path[PATH_MAX], audit_path[PATH_MAX];
     char guest_program[PATH_MAX], nbd_program[PATH_MAX], img_program[PATH_MAX], import_program[PATH_MAX];
-    char fault_program[PATH_MAX];
+    char fault_program[PATH_MAX], power_program[PATH_MAX];
     char balancer_program[PATH_MAX], balancer_log[PATH_MAX];
     char api_address[320];
     bool has_tls, failed;
@@ -97,6 +98,8 @@ struct agent {
     struct failovers *failovers;
     struct give_aways *give_aways;
     struct failover_routes *failover_routes;
+    struct power_place power_place;
+    struct power_watch *power_watch;
     struct failsafe *failsafe;
     bool failsafe_closed, bound; /* bound: guests outlive this agent that must not outlive the lease */
     struct guests *guests;

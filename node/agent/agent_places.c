@@ -65,6 +65,7 @@ int agent_places_make(struct agent *a, struct err *err)
     snprintf(a->img_program, sizeof a->img_program, "%s/drover-img", c->programs);
     snprintf(a->import_program, sizeof a->import_program, "%s/drover-import", c->programs);
     snprintf(a->fault_program, sizeof a->fault_program, "%s/drover-fault", c->programs);
+    snprintf(a->power_program, sizeof a->power_program, "%s/drover-power", c->programs);
     snprintf(a->balancer_program, sizeof a->balancer_program, "%s/drover-balancer", c->programs);
     snprintf(a->balancer_log, sizeof a->balancer_log, "%s/balancer.log", c->run);
     a->has_tls = !access(a->tls_dir, F_OK);

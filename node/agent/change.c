@@ -136,6 +136,11 @@ void change_delete_state(struct change *c, enum object_kind kind, const char *id
     add(c, key_of("/drover/state/%s/%s", object_kind_name(kind), id), NULL, STORE_ANY, 0);
 }
 
+void change_delete_state_seen(struct change *c, enum object_kind kind, const char *id, uint64_t expect)
+{
+    add(c, key_of("/drover/state/%s/%s", object_kind_name(kind), id), NULL, (int64_t)expect, 0);
+}
+
 void change_take_name(struct change *c, enum object_kind kind, const char *name, const char *id)
 {
     add(c, key_of("/drover/name/%s/%s", object_kind_name(kind), name), strdup(id), STORE_ABSENT, 0);

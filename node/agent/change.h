@@ -40,6 +40,8 @@ void change_check_state(struct change *change, enum object_kind kind, const char
 /* It must have no state. */
 void change_check_no_state(struct change *change, enum object_kind kind, const char *id);
 void change_delete_state(struct change *change, enum object_kind kind, const char *id);
+/* Only the state that is of that revision. */
+void change_delete_state_seen(struct change *change, enum object_kind kind, const char *id, uint64_t expect);
 /* The name must be free, and is taken; or is given back. */
 void change_take_name(struct change *change, enum object_kind kind, const char *name, const char *id);
 void change_free_name(struct change *change, enum object_kind kind, const char *name);

@@ -12,6 +12,7 @@
 #include "node/agent/audit.h"
 #include "node/agent/fault_hold.h"
 #include "node/agent/node_setup.h"
+#include "node/agent/power_file.h"
 #include "node/agent/node_store.h"
 #include "node/agent/service.h"
 #include "node/base/err.h"
@@ -29,7 +30,8 @@ enum {
     KEY_ADDRESS,
     KEY_LISTEN,
     KEY_STORE,
-    KEY_MOVE_STORE
+    KEY_MOVE_STORE,
+    KEY_POWER
 };
 
 const char *argp_program_version = "droverd " DROVER_VERSION;
@@ -47,6 +49,7 @@ static const struct argp_option options[] = {
     {"run", KEY_RUN, "FOLDER", 0, "sockets and logs (/run/drover)", 1},
     {"programs", KEY_PROGRAMS, "FOLDER", 0, "drover-guest, drover-nbd, drover-img, drover-import (droverd's own)", 1},
     {"cgroups", KEY_CGROUPS, "FOLDER", 0, "where control groups are mounted (/sys/fs/cgroup)", 1},
+    {"power", KEY_POWER, "FILE", 0, "how one learns whether a node has power (" POWER_FILE ")", 1},
     {"verbose", 'v', NULL, 0, "log more", 1},
     {NULL, 0, NULL, 0, "Instead of running:", 2},
     {"init", KEY_INIT, "CLUSTER", 0, "begin a cluster of that name with this node, then exit", 2},
@@ -74,6 +77,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_CGROUPS:
         l->agent.cgroups = arg;
+        return 0;
+    case KEY_POWER:
+        l->agent.power = arg;
         return 0;
     case 'v':
         l->verbose = true;
@@ -156,9 +162,11 @@ int main(int argc, char **argv)
                                      NULL,
                                      NULL,
                                      NULL};
-    struct line l = {
-        .agent = {
-            .state = "/var/lib/drover", .run = "/run/drover", .cgroups = "/sys/fs/cgroup", .version = DROVER_VERSION}};
+    struct line l = {.agent = {.state = "/var/lib/drover",
+                               .run = "/run/drover",
+                               .cgroups = "/sys/fs/cgroup",
+                               .power = POWER_FILE,
+                               .version = DROVER_VERSION}};
     struct err err = {0};
     argp_err_exit_status = 2;
     argp_parse(&argp, argc, argv, 0, NULL, &l);

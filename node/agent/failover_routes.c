@@ -10,6 +10,7 @@
 #include "node/agent/failover_view.h"
 #include "node/agent/failovers.h"
 #include "node/agent/objects.h"
+#include "node/agent/power_watch.h"
 #include "node/agent/tenure.h"
 #include "node/base/clock.h"
 #include "node/base/err.h"
@@ -19,6 +20,7 @@
 struct failover_routes {
     struct cluster *cluster;
     struct failovers *failovers;
+    const struct power_watch *power;
     struct tenure *tenure;
 };
 
@@ -48,6 +50,17 @@ static const struct schema_field guest_fields[] = {
 };
 static const struct schema_field guest_line = {.type = SCHEMA_OBJECT, .fields = guest_fields};
 static const struct schema_field sentence = {.type = SCHEMA_STRING};
+static const struct schema_field power_fields[] = {
+    {.name = "node", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED},
+    {.name = "by",
+     .type = SCHEMA_STRING,
+     .flags = SCHEMA_REQUIRED,
+     .description = "who is asked: redfish, its management controller; or a program"},
+    {.name = "answer", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED, .description = "on, off; empty: none so far"},
+    {.name = "error", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED, .description = "why there is none"},
+    {.name = NULL},
+};
+static const struct schema_field power_line = {.type = SCHEMA_OBJECT, .fields = power_fields};
 static const struct schema_field status_fields[] = {
     {.name = "armed",
      .type = SCHEMA_BOOL,
@@ -79,6 +92,10 @@ static const struct schema_field status_fields[] = {
      .flags = SCHEMA_REQUIRED,
      .item = &guest_line,
      .description = "each of them"},
+    {.name = "power",
+     .type = SCHEMA_ARRAY,
+     .item = &power_line,
+     .description = "of the nodes that this one asks for: have they power?"},
     {.name = NULL},
 };
 static const struct schema status_answer = {"Failover", "Whether guests survive the loss of nodes.", status_fields};
@@ -91,11 +108,18 @@ static bool is_ready(struct failover_routes *r, struct api_call *call)
     return false;
 }
 
+static json_t *status(const struct failover_routes *r)
+{
+    json_t *status = failovers_status(r->failovers);
+    json_object_set_new(status, "power", power_watch_status(r->power));
+    return status;
+}
+
 static void show(void *context, struct api_call *call)
 {
     struct failover_routes *r = context;
     if (is_ready(r, call))
-        api_reply(call, 200, failovers_status(r->failovers));
+        api_reply(call, 200, status(r));
 }
 
 /* ---- arming ---- */
@@ -108,7 +132,7 @@ static void switched(void *context, int rc, uint64_t revision, const struct err 
         objects_refuse(s->call, rc, err);
     } else {
         log_warn("fail-over is %s by %s", s->armed ? "armed" : "disarmed", s->call->who.name);
-        api_reply(s->call, 200, failovers_status(s->routes->failovers));
+        api_reply(s->call, 200, status(s->routes));
     }
     free(s);
 }
@@ -196,9 +220,11 @@ struct failover_routes *failover_routes_new(struct cluster *cluster, struct api 
     return r;
 }
 
-void failover_routes_attach(struct failover_routes *r, struct failovers *failovers, struct tenure *tenure)
+void failover_routes_attach(struct failover_routes *r, struct failovers *failovers, const struct power_watch *power,
+                            struct tenure *tenure)
 {
     r->failovers = failovers;
+    r->power = power;
     r->tenure = tenure;
 }
 

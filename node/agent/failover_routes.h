@@ -14,11 +14,13 @@ struct cluster;
 struct err;
 struct failover_routes;
 struct failovers;
+struct power_watch;
 struct tenure;
 
 struct failover_routes *failover_routes_new(struct cluster *cluster, struct api *api, struct err *err);
 /* What the routes need, once it is there; until then they answer 503. */
-void failover_routes_attach(struct failover_routes *routes, struct failovers *failovers, struct tenure *tenure);
+void failover_routes_attach(struct failover_routes *routes, struct failovers *failovers,
+                            const struct power_watch *power, struct tenure *tenure);
 void failover_routes_free(struct failover_routes *routes);
 
 #endif

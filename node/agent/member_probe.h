@@ -4,8 +4,8 @@
  * The same is asked for the members of guests that their own nodes cannot run (give_aways.h), wherever those members
  * are: what this node reaches of them goes into its state, as "reaches".
  *
- * Asked is by a TCP connection, twice a second, from this node: what it finds is good for this node. Safety does not
- * hang on it: who opens a volume is decided by epochs. Thread: the loop's. */
+ * Asked is as probe.h does it, at most PROBES_MAX servers at a time. Safety does not hang on it: who opens a volume is
+ * decided by epochs. Thread: the loop's. */
 #ifndef NODE_AGENT_MEMBER_PROBE_H
 #define NODE_AGENT_MEMBER_PROBE_H
 
@@ -14,8 +14,6 @@
 struct json_t;
 struct member_probe;
 struct mirror;
-
-enum { MEMBER_PROBES_MAX = 64 /* servers at a time; more are taken for away */ };
 
 struct member_probe *member_probe_new(const struct mirror *mirror); /* NULL: out of memory */
 void member_probe_free(struct member_probe *probe);

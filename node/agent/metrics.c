@@ -27,6 +27,7 @@
 #include "node/agent/http_server.h"
 #include "node/agent/presence.h"
 #include "node/agent/member.h"
+#include "node/agent/power_watch.h"
 #include "node/agent/volume_member.h"
 #include "node/base/clock.h"
 #include "node/base/err.h"
@@ -39,6 +40,7 @@ struct metrics {
     struct http_server *http;
     const struct presence *presence;
     const struct failovers *failovers;
+    const struct power_watch *power;
     const struct give_aways *give_aways;
     const struct failsafe *failsafe;
     const struct balance_moves *balance_moves;
@@ -325,10 +327,22 @@ static void put_volumes(const struct metrics *m, FILE *f)
     put_numbers(m, f, "repaired_blocks_total", "repaired");
 }
 
+static void put_power(const struct metrics *m, FILE *f)
+{
+    json_t *list = power_watch_status(m->power), *line;
+    size_t i;
+    if (json_array_size(list))
+        family(f, "power_known", "gauge", "1 while it can be learnt whether that node has power; asked by this node.");
+    json_array_foreach (list, i, line)
+        fprintf(f, "drover_power_known{of=\"%s\"} %d\n", member_text(line, "node"), !*member_text(line, "error"));
+    json_decref(list);
+}
+
 static void put_failover(const struct metrics *m, FILE *f)
 {
     if (!m->failovers)
         return;
+    put_power(m, f);
     family(f, "failovers_total", "counter", "Guests that this node has taken over since its agent began.");
     fprintf(f, "drover_failovers_total %" PRIu64 "\n", failovers_done(m->failovers));
     family(f, "give_aways_total", "counter",
@@ -425,12 +439,14 @@ void metrics_attach(struct metrics *m, struct guests *guests, struct http_server
 }
 
 void metrics_attach_failover(struct metrics *m, const struct presence *presence, const struct failovers *failovers,
-                             const struct give_aways *give_aways, const struct failsafe *failsafe)
+                             const struct give_aways *give_aways, const struct failsafe *failsafe,
+                             const struct power_watch *power)
 {
     m->presence = presence;
     m->failovers = failovers;
     m->give_aways = give_aways;
     m->failsafe = failsafe;
+    m->power = power;
 }
 
 void metrics_attach_balance(struct metrics *m, const struct balance_moves *moves)

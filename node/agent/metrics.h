@@ -15,6 +15,7 @@ struct give_aways;
 struct guests;
 struct http_server;
 struct metrics;
+struct power_watch;
 struct presence;
 
 /* tls: the folder of this node's certificates. */
@@ -24,7 +25,8 @@ struct metrics *metrics_new(struct cluster *cluster, const struct cgroups *cgrou
 void metrics_attach(struct metrics *metrics, struct guests *guests, struct http_server *http);
 void metrics_attach_failover(struct metrics *metrics, const struct presence *presence,
                              const struct failovers *failovers, const struct give_aways *give_aways,
-                             const struct failsafe *failsafe); /* failsafe may be NULL */
+                             const struct failsafe *failsafe, /* may be NULL */
+                             const struct power_watch *power);
 void metrics_attach_balance(struct metrics *metrics, const struct balance_moves *moves);
 void metrics_free(struct metrics *metrics);
 

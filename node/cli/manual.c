@@ -56,7 +56,8 @@ static const char before[] =
     ".SH COMMANDS\n";
 static const char after[] =
     ".SH EXIT STATUS\n.TP\n0\ndone\n.TP\n1\nrefused or failed; the message names the field and what would be right\n"
-    ".TP\n2\na bad command line\n.TP\n3\nno answer, or no change can be made now: the store is away, the audit log takes no lines\n.TP\n4\nthere is no such object\n"
+    ".TP\n2\na bad command line\n.TP\n3\nno answer, or no change can be made now: the store is away, the audit log "
+    "takes no lines\n.TP\n4\nthere is no such object\n"
     ".TP\n5\n\\fB\\-\\-wait\\fR took too long; the task goes on\n"
     ".SH ENVIRONMENT\n.TP\nDROVER_API, DROVER_CA, DROVER_TOKEN_FILE\nas \\fB\\-\\-api\\fR, \\fB\\-\\-ca\\fR and "
     "\\fB\\-\\-token\\-file\\fR\n"

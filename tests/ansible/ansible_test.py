@@ -96,6 +96,9 @@ class Ansible(unittest.TestCase):
         each = {h.name: {'ansible_host': str(h.pid), 'drover_address': h.address, 'node_labels': {'rack': 'r%d' % i},
                          'storage_pools': [{'name': 'p%d' % i, 'path': '/var/lib/drover/pool'}]}
                 for i, h in enumerate(self.hosts[:nodes], 1)}
+        each[self.hosts[0].name]['node_power'] = {'program': ['/bin/echo', 'on']}
+        each[self.hosts[1].name]['node_power'] = {'redfish': 'https://192.0.2.1/redfish/v1/Systems/1', 'user': 'reader',
+                                                  'password': 'of-the-controller'}
         three = {h.name: {} for h in self.hosts[:3]}
         groups = {'drover_nodes': {'hosts': {name: {} for name in each}}, 'drover_store': {'hosts': three},
                   'drover_monitoring': {'hosts': {self.hosts[0].name: {}}}}
@@ -190,6 +193,11 @@ class Ansible(unittest.TestCase):
         self.assertEqual(len(self.etcd(first, 'member', 'list').stdout.splitlines()), 3)
         self.assertEqual(n1.do('node', 'show', self.nodes[1].name)['spec']['labels'], {'rack': 'r2'})
         self.assertEqual(n1.do('balance', 'status')['mode'], 'advise')
+        two = self.nodes[1].do('ha', 'status')['power']
+        self.assertEqual([(p['node'], p['by']) for p in two], [(self.hosts[0].name, 'program')])
+        kept = os.stat(first.path('/etc/drover/power/' + self.hosts[1].name))
+        self.assertEqual((kept.st_mode & 0o777, kept.st_uid), (0o600, 0))
+        self.assertEqual(first.text('drover-power', self.hosts[0].name).strip(), 'on')
         asked = 'http://localhost:9090/api/v1/query?query=drover_store_reachable'
 
         def scraped():
@@ -217,6 +225,7 @@ class Ansible(unittest.TestCase):
         self.assertGreater(len(token), 20)
         self.assertNotIn(token, said)
         self.assertNotIn('PRIVATE KEY', said)
+        self.assertNotIn('of-the-controller', said)
         self.assertNotIn('drover_', re.sub(r'drover_(nodes|store|monitoring|address|cluster)', '', said))
         for host in self.hosts[:3]:
             for path in ('/var/lib/drover/store-tls/client-key.pem', '/etc/drover-store/tls/server-key.pem'):

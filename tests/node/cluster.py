@@ -39,7 +39,7 @@ class Node:
         self.pool = os.path.join(self.folder, 'pool')
         os.mkdir(self.pool)
         self.store, self.listen, self.log_form, self.process = store, listen, log_form, None
-        self.environment, self.program = {}, DROVERD  # more of droverd's
+        self.environment, self.program, self.arguments = {}, DROVERD, []  # more of droverd's
         self.log = os.path.join(self.folder, 'log')
 
     def inside(self, argv):
@@ -60,7 +60,7 @@ class Node:
 
     def start(self):
         with open(self.log, 'a') as log:
-            self.process = subprocess.Popen(self.inside([self.program, '--state', self.state, '--run', self.run, '-v']),
+            self.process = subprocess.Popen(self.inside([self.program, '--state', self.state, '--run', self.run, '-v'] + self.arguments),
                                             stdin=subprocess.DEVNULL, stderr=log, env=dict(os.environ, DROVER_LOG=self.log_form, **self.environment))
         until('droverd answers', lambda: self.process.poll() is not None or self.cli('cluster', 'status').returncode == 0)
         assert self.process.poll() is None, self.log_text()

@@ -1,0 +1,257 @@
+#include "node/agent/power_watch.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "node/agent/audit.h"
+#include "node/agent/change.h"
+#include "node/agent/cluster.h"
+#include "node/agent/member.h"
+#include "node/agent/mirror.h"
+#include "node/agent/power_file.h"
+#include "node/agent/power_turn.h"
+#include "node/agent/presence.h"
+#include "node/agent/probe.h"
+#include "node/agent/process.h"
+#include "node/agent/process_file.h"
+#include "node/base/clock.h"
+#include "node/base/container.h"
+#include "node/base/err.h"
+#include "node/base/log.h"
+
+enum { PATIENCE_MS = 6000, NODES_MAX = 64 };
+
+struct asked {
+    struct power_watch *watch;
+    const char *name, *by; /* the file's */
+    struct process process;
+    int output;        /* -1: none is under way */
+    uint64_t asked_ms; /* 0: never */
+    bool ours, silent; /* it is this node's turn; it was silent when it was asked for */
+    uint64_t revision; /* of its state then */
+    enum power_answer answer;
+    char error[ERR_TEXT_MAX];
+    bool ending; /* its state is being taken out */
+};
+
+struct power_watch {
+    const struct power_place *place;
+    json_t *ways;
+    struct probe *probe;
+    bool stopped;
+    unsigned count;
+    struct asked asked[NODES_MAX];
+};
+
+static const struct object *node_of(const struct asked *a)
+{
+    return mirror_named(cluster_mirror(a->watch->place->cluster), OBJECT_NODE, a->name);
+}
+
+/* HOST:PORT of "https://HOST:PORT" */
+static const char *server_of(const struct object *node)
+{
+    const char *api = node ? member_text(node->state, "api") : "", *at = strstr(api, "://");
+    return at ? at + 3 : "";
+}
+
+static uint64_t silent_ms(const struct asked *a)
+{
+    return probe_silent_ms(a->watch->probe, server_of(node_of(a)));
+}
+
+/* ---- what follows ---- */
+
+static void ended_lease(void *context, int rc, uint64_t revision, const struct err *err)
+{
+    struct asked *a = context;
+    (void)revision;
+    a->ending = false;
+    if (!rc)
+        log_warn("node %s has no power, says its %s: it counts as lost", a->name, a->by);
+    else if (rc != -ESTALE)
+        log_warn("node %s has no power, but still counts as there: %s", a->name, err->text);
+}
+
+static void end_lease(struct asked *a, const struct object *node)
+{
+    const struct power_place *place = a->watch->place;
+    struct change *change = change_new(place->cluster);
+    if (!change)
+        return;
+    audit_write_own(place->audit, cluster_node(place->cluster), "DELETE", "/v1/nodes", a->name, "it has no power");
+    change_check(change, OBJECT_NODE, node->id, node->revision);
+    change_delete_state_seen(change, OBJECT_NODE, node->id, a->revision);
+    a->ending = true;
+    change_commit(change, ended_lease, a);
+}
+
+/* ---- asking ---- */
+
+static void note(struct asked *a, int status)
+{
+    char text[ERR_TEXT_MAX], how[64];
+    enum power_answer before = a->answer;
+    bool knew = !*a->error;
+    process_file_last_line(a->output, text, sizeof text);
+    a->answer = WIFEXITED(status) && !WEXITSTATUS(status) ? power_read(text) : POWER_UNKNOWN;
+    *a->error = 0;
+    if (a->answer == POWER_UNKNOWN)
+        snprintf(a->error, sizeof a->error, "%s", *text ? text : process_describe(status, how, sizeof how));
+    if (*a->error && knew)
+        log_warn("whether node %s has power cannot be learnt: %s", a->name, a->error);
+    else if (!*a->error && (!knew || a->answer != before))
+        log_info("node %s has %s power, says its %s", a->name, a->answer == POWER_OFF ? "no" : "", a->by);
+}
+
+static void ended(struct process *process, int status)
+{
+    struct asked *a = CONTAINER_OF(process, struct asked, process);
+    note(a, status);
+    close(a->output);
+    a->output = -1;
+    a->asked_ms = clock_ms();
+    const struct object *node = node_of(a);
+    if (a->answer == POWER_OFF && a->silent && !a->watch->stopped && !a->ending && presence_is_alive(node) &&
+        node->state_revision == a->revision && silent_ms(a) >= POWER_SILENT_MS &&
+        cluster_is_current(a->watch->place->cluster))
+        end_lease(a, node);
+}
+
+static void ask(struct asked *a, const struct object *node)
+{
+    const struct power_place *place = a->watch->place;
+    const char *argv[] = {"drover-power", "--file", place->file, a->name, NULL};
+    struct err err = {0};
+    a->asked_ms = clock_ms();
+    a->silent = silent_ms(a) >= POWER_SILENT_MS;
+    a->revision = node->state_revision;
+    a->output = process_file_output(&err);
+    if (a->output < 0) {
+        snprintf(a->error, sizeof a->error, "%s", err.text);
+        return;
+    }
+    process_init(&a->process, place->loop, ended);
+    const struct process_start start = {
+        .program = place->program, .argv = (char *const *)(uintptr_t)argv, .output = a->output};
+    if (process_start(&a->process, &start, &err)) {
+        snprintf(a->error, sizeof a->error, "%s", err.text);
+        close(a->output);
+        a->output = -1;
+    }
+}
+
+/* ---- looking ---- */
+
+static bool is_ours(const struct power_watch *w, const char *name)
+{
+    const struct mirror *m = cluster_mirror(w->place->cluster);
+    bool alive[NODES_MAX];
+    int count = 0, node = -1, self = -1;
+    for (const struct object *n = mirror_next(m, OBJECT_NODE, NULL); n && count < NODES_MAX;
+         n = mirror_next(m, OBJECT_NODE, n->name)) {
+        if (!strcmp(n->name, name))
+            node = count;
+        if (!strcmp(n->name, cluster_node(w->place->cluster)))
+            self = count;
+        alive[count++] = presence_is_alive(n);
+    }
+    return node >= 0 && self >= 0 && node != self && alive[node] && power_turn(alive, count, node, self);
+}
+
+static void look(struct asked *a)
+{
+    if (a->output >= 0) {
+        if (clock_ms() - a->asked_ms >= PATIENCE_MS)
+            process_signal(&a->process, SIGKILL);
+        return;
+    }
+    const struct power_look now = {.silent_ms = silent_ms(a),
+                                   .asked_ms = a->asked_ms ? clock_ms() - a->asked_ms : UINT64_MAX};
+    if (a->ours && !a->ending && power_is_due(&now))
+        ask(a, node_of(a));
+}
+
+void power_watch_tick(struct power_watch *w)
+{
+    if (w->stopped || !w->count || !cluster_is_current(w->place->cluster))
+        return;
+    probe_begin(w->probe);
+    for (unsigned i = 0; i < w->count; i++) {
+        w->asked[i].ours = is_ours(w, w->asked[i].name);
+        if (w->asked[i].ours)
+            probe_want(w->probe, server_of(node_of(&w->asked[i])), false);
+    }
+    probe_end(w->probe);
+    for (unsigned i = 0; i < w->count; i++)
+        look(&w->asked[i]);
+}
+
+json_t *power_watch_status(const struct power_watch *w)
+{
+    static const char *const words[] = {[POWER_UNKNOWN] = "", [POWER_ON] = "on", [POWER_OFF] = "off"};
+    json_t *list = json_array();
+    for (unsigned i = 0; i < w->count; i++) {
+        const struct asked *a = &w->asked[i];
+        if (a->ours)
+            json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "node", a->name, "by", a->by, "answer",
+                                                  words[a->answer], "error", a->error));
+    }
+    return list;
+}
+
+/* ---- life ---- */
+
+struct power_watch *power_watch_new(const struct power_place *place)
+{
+    struct power_watch *w = calloc(1, sizeof *w);
+    struct err err = {0};
+    const char *name;
+    json_t *way;
+    if (!w || !(w->probe = probe_new())) {
+        free(w);
+        return NULL;
+    }
+    w->place = place;
+    w->ways = power_file_load(place->file, &err);
+    if (!w->ways && err.code != ENOENT)
+        log_error("%s; nobody is asked whether nodes have power", err.text);
+    json_object_foreach (w->ways, name, way) {
+        if (w->count == NODES_MAX)
+            break;
+        w->asked[w->count++] = (struct asked){.watch = w, .name = name, .by = power_file_kind(way), .output = -1};
+    }
+    return w;
+}
+
+bool power_watch_busy(const struct power_watch *w)
+{
+    bool busy = false;
+    for (unsigned i = 0; i < w->count; i++)
+        busy |= w->asked[i].output >= 0 || w->asked[i].ending;
+    return busy;
+}
+
+void power_watch_stop(struct power_watch *w)
+{
+    w->stopped = true;
+    for (unsigned i = 0; i < w->count; i++)
+        if (w->asked[i].output >= 0)
+            process_signal(&w->asked[i].process, SIGKILL);
+}
+
+void power_watch_free(struct power_watch *w)
+{
+    if (!w)
+        return;
+    probe_free(w->probe);
+    json_decref(w->ways);
+    free(w);
+}
