@@ -97,7 +97,9 @@ static void started(void *context, int rc, const struct migration_started *what,
 
 static void begin(struct balance_moves *b, const struct object *plan, const struct object *guest, const json_t *move)
 {
-    static const struct migration_goals goals = {.max_downtime_ms = MAX_DOWNTIME_MS, .within_s = WITHIN_S};
+    const struct migration_goals goals = {.max_downtime_ms = MAX_DOWNTIME_MS,
+                                          .within_s = WITHIN_S,
+                                          .post_copy = migration_post_copy(guest) == MIGRATION_POST_COPY_ALLOWED};
     const struct migration_origin origin = {
         .plan = plan->id,
         .revision = plan->revision,

@@ -13,7 +13,7 @@
 
 #include "node/base/container.h"
 
-enum { PATIENCE_S = 5 };
+enum { PATIENCE_MS = 5000 };
 
 /* "tcp:HOST:PORT", HOST in brackets if it has colons. False: it is not that. */
 static bool take_apart(const char *address, char host[DIAL_ADDRESS_BYTES], char port[16])
@@ -28,9 +28,9 @@ static bool take_apart(const char *address, char host[DIAL_ADDRESS_BYTES], char 
     return snprintf(port, 16, "%s", colon + 1) < 16;
 }
 
-static int connect_one(const struct addrinfo *to)
+static int connect_one(const struct addrinfo *to, unsigned patience_ms)
 {
-    struct timeval patience = {.tv_sec = PATIENCE_S};
+    struct timeval patience = {.tv_sec = patience_ms / 1000, .tv_usec = patience_ms % 1000 * 1000};
     int on = 1, fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
@@ -58,7 +58,7 @@ static void run(struct worker_task *task)
         return;
     }
     while (!d->rc && d->count < wanted) {
-        int fd = connect_one(to);
+        int fd = connect_one(to, d->patience_ms ? d->patience_ms : PATIENCE_MS);
         if (fd >= 0)
             d->fds[d->count++] = fd;
         else

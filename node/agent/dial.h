@@ -14,6 +14,7 @@ struct dial {
     void (*done)(struct dial *dial, int rc);
     char address[DIAL_ADDRESS_BYTES]; /* "tcp:10.0.0.2:40001" or "tcp:[fd00::2]:40001" */
     unsigned count;                   /* at most DIAL_MAX */
+    unsigned patience_ms;             /* with each; 0: five seconds */
     int fds[DIAL_MAX];
     int rc;
     struct err err;

@@ -90,7 +90,9 @@ static void started(void *context, int rc, const struct migration_started *what,
 
 static void send_away(struct drain *d, const struct object *guest)
 {
-    static const struct migration_goals goals = {.max_downtime_ms = MAX_DOWNTIME_MS, .within_s = WITHIN_S};
+    const struct migration_goals goals = {.max_downtime_ms = MAX_DOWNTIME_MS,
+                                          .within_s = WITHIN_S,
+                                          .post_copy = migration_post_copy(guest) == MIGRATION_POST_COPY_ALLOWED};
     const struct placement_guest rules = placement_guest_of(guest, true);
     char by[80], why[PLACEMENT_WHY_MAX] = "";
     const struct object *to = placement_choose(cluster_mirror(d->cluster), &rules, cluster_node(d->cluster), why);

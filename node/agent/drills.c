@@ -228,7 +228,7 @@ static void sent(void *context, int rc, const struct migration_started *started,
 /* Once: whoever conducts next finds the migration, by its name. */
 static void send_canary(struct drills *d, const struct object *drill)
 {
-    static const struct migration_goals goals = {.max_downtime_ms = MAX_DOWNTIME_MS, .within_s = WITHIN_S};
+    struct migration_goals goals = {.max_downtime_ms = MAX_DOWNTIME_MS, .within_s = WITHIN_S};
     const struct mirror *m = cluster_mirror(d->cluster);
     const json_t *spec = json_object_get(drill->value, "spec");
     const struct object *g = drill_first_guest(m, spec), *to = drill_destination(m, spec);
@@ -237,6 +237,7 @@ static void send_canary(struct drills *d, const struct object *drill)
     if (d->is_sent || drill_migration(m, drill) || !g || !to)
         return;
     d->is_sent = true;
+    goals.post_copy = migration_post_copy(g) == MIGRATION_POST_COPY_ALLOWED;
     drill_by(drill, by);
     d->changes++;
     if (!migration_start(d->cluster, d->place->state, g, to->name, &goals, by, NULL, sent, d, &err))

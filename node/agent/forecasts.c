@@ -55,9 +55,18 @@ static json_t *say(json_t *state)
 {
     const char *why = member_text(state, "goals_reason"), *from = member_text(state, "predicted_from");
     bool holds = json_is_true(json_object_get(state, "goals_hold"));
-    json_object_set_new(state, "reason",
-                        holds ? json_sprintf("it can be as wished (%s)", from)
-                              : json_sprintf("it cannot be as wished: %s (%s)", why, from));
+    const json_t *late_s = json_object_get(state, "predicted_post_copy_s");
+    bool needs = json_is_true(json_object_get(state, "needs_post_copy"));
+    json_t *reason;
+    if (holds && late_s)
+        reason = json_sprintf("it can be as wished, by post-copy: the guest waits for pages for another %.1f s (%s)",
+                              json_number_value(late_s), from);
+    else if (holds)
+        reason = json_sprintf("it can be as wished (%s)", from);
+    else
+        reason = json_sprintf("it cannot be as wished%s: %s (%s)", needs ? " without post-copy (--post-copy)" : "", why,
+                              from);
+    json_object_set_new(state, "reason", reason);
     return state;
 }
 
@@ -108,6 +117,8 @@ static void ask_there(struct forecasts *f, struct question *q, const struct obje
     json_t *body =
         json_pack("{s:s, s:I, s:I}", "to", member_text(json_object_get(q->migration, "spec"), "to"), "max_downtime_ms",
                   (json_int_t)goals->max_downtime_ms, "within_s", (json_int_t)goals->within_s);
+    if (json_object_get(q->call->body, "post_copy"))
+        json_object_set(body, "post_copy", json_object_get(q->call->body, "post_copy"));
     q->body = json_dumps(body, JSON_COMPACT);
     json_decref(body);
     snprintf(q->url, sizeof q->url, "%s/v1/guests/%s/migrate?dry_run=true", api, guest->name);

@@ -15,6 +15,7 @@
 #include "node/agent/guest_handed.h"
 #include "node/agent/guest_link.h"
 #include "node/agent/guest_log.h"
+#include "node/agent/guest_unit_inside.h"
 #include "node/agent/member.h"
 #include "node/agent/owner.h"
 #include "node/agent/process.h"
@@ -29,7 +30,6 @@
 #include "node/base/worker.h"
 
 enum {
-    ID_MAX = 64,
     ANSWER_TRIES = 1500, /* of ANSWER_MS each: how long a process has to open its control socket */
     ANSWER_MS = 20,
     BACKOFF_LAST_MS = 60000,
@@ -37,44 +37,6 @@ enum {
     STEADY_MS = 60000, /* who ran so long begins with the shortest back-off again */
     STOP_SECONDS = 60,
     TASK_MAX = 256,
-};
-
-/* Work for a worker thread, with a copy of everything it looks at. */
-struct chore {
-    struct worker_task task;
-    struct guest_unit *unit;
-    json_t *plan;
-    enum { CHORE_PREPARE, CHORE_ANNOUNCE, CHORE_CLEAN } kind;
-    bool busy;
-    int rc;
-    struct err err;
-};
-
-struct guest_unit {
-    const struct guest_place *place;
-    struct guest_unit_handler *handler;
-    char id[ID_MAX];
-    enum guest_phase phase;
-    json_t *plan, *made_of; /* what is wanted, and what it was last prepared with */
-    struct process process;
-    struct guest_link *link;
-    struct guest_link_handler link_handler;
-    struct guest_call stop_call, go_call;
-    char address[GUEST_HANDED_ADDRESS_BYTES];
-    bool stop_asked, off, freed;
-    bool yields;  /* no process is to be started now */
-    bool dropped; /* the process that ends is of a guest that has left; one that is wanted now begins anew */
-    unsigned tries;
-    struct restart_record restarts;
-    enum restart_cause trouble; /* of the process, as it said last; RESTART_CAUSES: none */
-    bool ending, again;         /* ending: for that trouble; again: it has ended, and is started again by its policy */
-    uint64_t backoff_ms, since_ms, stop_ms;
-    struct loop_timer timer;
-    struct chore chore, announcement;
-    struct guest_deadline deadline;
-    bool bound;                /* the process has a deadline, or may have one */
-    struct owner_claim *claim; /* while one is on its way */
-    struct err reason;
 };
 
 static void step(struct guest_unit *u);
@@ -115,7 +77,7 @@ static void process_released(struct process *process)
 
 static void run_chore(struct worker_task *task)
 {
-    struct chore *c = CONTAINER_OF(task, struct chore, task);
+    struct guest_chore *c = CONTAINER_OF(task, struct guest_chore, task);
     const struct guest_place *place = c->unit->place;
     c->err = (struct err){0};
     if (c->kind == CHORE_CLEAN)
@@ -131,8 +93,8 @@ static void chore_done(struct worker_task *task);
 /* plan: the chore's from here on. An announcement does not keep others waiting. */
 static void begin_chore(struct guest_unit *u, int kind, json_t *plan)
 {
-    struct chore *c = kind == CHORE_ANNOUNCE ? &u->announcement : &u->chore;
-    *c = (struct chore){
+    struct guest_chore *c = kind == CHORE_ANNOUNCE ? &u->announcement : &u->chore;
+    *c = (struct guest_chore){
         .task = {.run = run_chore, .done = chore_done}, .unit = u, .plan = plan, .kind = kind, .busy = true};
     worker_submit(u->place->worker, &c->task);
 }
@@ -216,6 +178,8 @@ static void judge(struct guest_unit *u, int status, bool ran)
     enum restart_cause cause = u->ending ? u->trouble : RESTART_CRASHED;
     if (u->ending)
         err_set(&u->reason, EIO, "%s", restart_cause_name(cause));
+    else if (*u->lost.text)
+        u->reason = u->lost;
     else
         guest_log_reason(path, status, &u->reason);
     log_warn("guest %s: %s", u->id, u->reason.text);
@@ -257,16 +221,6 @@ void guest_unit_tell_deadline(struct guest_unit *u)
     u->bound = true;
     path_of(u, "sock", path);
     guest_deadline_set(&u->deadline, path, is ? u->place->tenure->until_ns : 0);
-}
-
-bool guest_unit_is_frozen(const struct guest_unit *u)
-{
-    return u->deadline.frozen;
-}
-
-bool guest_unit_is_bound(const struct guest_unit *u)
-{
-    return u->process.pid && u->bound;
 }
 
 static void link_open(struct guest_link_handler *handler, const char *state)
@@ -479,6 +433,7 @@ static void process_ended(struct process *process, int status)
     else
         judge(u, status, ran);
     u->ending = false;
+    u->lost = (struct err){0};
     u->trouble = RESTART_CAUSES;
     back_off(u, ran && ran_ms >= STEADY_MS);
     begin_clean(u);
@@ -514,7 +469,7 @@ void guest_unit_hurry(struct guest_unit *u)
 
 static void chore_done(struct worker_task *task)
 {
-    struct chore *c = CONTAINER_OF(task, struct chore, task);
+    struct guest_chore *c = CONTAINER_OF(task, struct guest_chore, task);
     struct guest_unit *u = c->unit;
     json_decref(c->plan);
     c->plan = NULL;
@@ -614,6 +569,12 @@ static void step(struct guest_unit *u)
         else if (!incoming(u))
             go_on(u);
         break;
+    case GUEST_PHASE_LEAVING:
+        if (!u->plan)
+            break;
+        u->dropped = true; /* it comes back, and begins anew */
+        process_signal(&u->process, SIGKILL);
+        break;
     case GUEST_PHASE_RUNNING:
         if (!u->plan)
             begin_stop(u);
@@ -636,6 +597,7 @@ static void timer_fired(struct loop_timer *timer)
             process_signal(&u->process, SIGKILL);
         break;
     case GUEST_PHASE_INCOMING:
+    case GUEST_PHASE_LEAVING:
     case GUEST_PHASE_RUNNING: /* the link was lost, or it is to end */
         if (u->ending && u->link)
             process_signal(&u->process, SIGKILL);
@@ -711,6 +673,33 @@ void guest_unit_drop(struct guest_unit *u)
         step(u);
 }
 
+void guest_unit_let_go(struct guest_unit *u)
+{
+    char path[PATH_MAX];
+    json_decref(u->plan);
+    u->plan = NULL;
+    if (u->phase == GUEST_PHASE_STOPPED)
+        adopt(u);
+    if (u->phase == GUEST_PHASE_RUNNING) {
+        u->reason = (struct err){0};
+        u->bound = false; /* the guest never runs here again */
+        path_of(u, "sock", path);
+        guest_deadline_set(&u->deadline, path, 0);
+        enter(u, GUEST_PHASE_LEAVING);
+    } else if (u->phase != GUEST_PHASE_LEAVING && u->phase != GUEST_PHASE_CLEANING) {
+        guest_unit_drop(u);
+    }
+}
+
+void guest_unit_give_up(struct guest_unit *u, const char *why)
+{
+    if (!u->process.pid)
+        return;
+    if (u->plan)
+        err_set(&u->lost, EIO, "%s", why);
+    process_signal(&u->process, SIGKILL);
+}
+
 void guest_unit_yield(struct guest_unit *u, bool yields)
 {
     bool resumes = u->yields && !yields && u->phase == GUEST_PHASE_WAITING;
@@ -723,14 +712,9 @@ void guest_unit_yield(struct guest_unit *u, bool yields)
     process_signal(&u->process, SIGKILL);
 }
 
-const char *guest_unit_address(const struct guest_unit *u)
-{
-    return u->address;
-}
-
 int guest_unit_call(struct guest_unit *u, struct guest_call *call)
 {
-    if (!u->link || u->phase != GUEST_PHASE_RUNNING)
+    if (!u->link || (u->phase != GUEST_PHASE_RUNNING && u->phase != GUEST_PHASE_LEAVING))
         return -ENOTCONN;
     guest_link_call(u->link, call);
     return 0;
@@ -751,46 +735,4 @@ void guest_unit_free(struct guest_unit *u)
     u->plan = u->made_of = NULL;
     u->freed = true;
     free_if_idle(u);
-}
-
-const char *guest_unit_id(const struct guest_unit *u)
-{
-    return u->id;
-}
-
-enum guest_phase guest_unit_phase(const struct guest_unit *u)
-{
-    return u->phase;
-}
-
-const char *guest_phase_name(enum guest_phase phase)
-{
-    static const char *const names[GUEST_PHASE_COUNT] = {"stopped",  "preparing", "starting", "incoming", "running",
-                                                         "stopping", "cleaning",  "waiting",  "failed"};
-    return names[phase];
-}
-
-const char *guest_unit_reason(const struct guest_unit *u)
-{
-    return u->reason.text;
-}
-
-int guest_unit_pid(const struct guest_unit *u)
-{
-    return u->process.pid;
-}
-
-const struct restart_record *guest_unit_restarts(const struct guest_unit *u)
-{
-    return &u->restarts;
-}
-
-void guest_unit_recall(struct guest_unit *u, const json_t *restarts)
-{
-    restart_record_read(&u->restarts, restarts, clock_ms());
-}
-
-bool guest_unit_busy(const struct guest_unit *u)
-{
-    return u->chore.busy || u->announcement.busy || u->process.polling;
 }

@@ -11,6 +11,9 @@
  * A guest that comes from another node is STARTING -> INCOMING -> RUNNING: its process waits for the guest, and lets it
  * go on when it is wanted here for good. What is incoming is not started again when it ends: FAILED.
  *
+ * A guest that has gone to another node before its last pages is LEAVING: its process still has them, and ends by
+ * itself.
+ *
  * FAILED is WAITING without an end: the policy says that it is not started again. A unit that is made where the guest's
  * process runs already (the agent was restarted) adopts it, and the guest does not notice.
  *
@@ -40,6 +43,7 @@ enum guest_phase {
     GUEST_PHASE_STARTING,
     GUEST_PHASE_INCOMING,
     GUEST_PHASE_RUNNING,
+    GUEST_PHASE_LEAVING,
     GUEST_PHASE_STOPPING,
     GUEST_PHASE_CLEANING,
     GUEST_PHASE_WAITING,
@@ -91,6 +95,11 @@ void guest_unit_free(struct guest_unit *unit);
 void guest_unit_want(struct guest_unit *unit, const struct json_t *plan);
 /* Its guest is another node's: the process ends at once, and the guest is not asked. */
 void guest_unit_drop(struct guest_unit *unit);
+/* Its guest is another node's and needs pages of the process still (post-copy), which ends by itself; one that an agent
+ * before us knew is found. */
+void guest_unit_let_go(struct guest_unit *unit);
+/* The guest's memory is lost: its process ends as by a crash, for that reason, and its policy says what follows. */
+void guest_unit_give_up(struct guest_unit *unit, const char *why);
 /* It may become another node's: its process ends at once, the guest is not asked, and none is started until it yields
  * no more. */
 void guest_unit_yield(struct guest_unit *unit, bool yields);
@@ -104,7 +113,7 @@ void guest_unit_tell_deadline(struct guest_unit *unit);
 bool guest_unit_is_frozen(const struct guest_unit *unit);
 /* There is a process that must not outlive a tenure. */
 bool guest_unit_is_bound(const struct guest_unit *unit);
-/* Asks the running guest something. -ENOTCONN: it does not run. */
+/* Asks the guest, which runs or is leaving, something. -ENOTCONN: it is not. */
 int guest_unit_call(struct guest_unit *unit, struct guest_call *call);
 
 const char *guest_unit_id(const struct guest_unit *unit);

@@ -265,6 +265,8 @@ static void evaluate(struct loop_job *job)
         bool stays = o && (is_ours(g, o) || arrival_of(g, o));
         if (stays)
             plan(g, r, o);
+        else if (o && migration_followed(m, o, g->plan_place->node))
+            guest_unit_let_go(r->unit); /* its last pages are here still */
         else if (o)
             guest_unit_drop(r->unit); /* it is another node's, and runs there or may */
         else

@@ -215,6 +215,7 @@ static const char *const engines[] = {"auto", "kvm", "dbt", "interp", NULL};
 static const char *const restarts[] = {"always", "on-failure", "never", NULL};
 static const char *const on_crash[] = {"restart", "stop", NULL};
 static const char *const on_panic[] = {"restart", "stop", "keep", NULL};
+static const char *const post_copy[] = {"never", "asked", "allowed", NULL}; /* migration.h */
 static const struct schema_field guest_disk_fields[] = {
     REF("volume", SCHEMA_REQUIRED, "which"),
     {.name = "read_only", .type = SCHEMA_BOOL, .default_json = "false", .description = "the guest cannot write it"},
@@ -247,6 +248,12 @@ static const struct schema_field guest_boot_fields[] = {
     {                                                                                                                  \
         .name = "cpu_weight", .type = SCHEMA_INT, .flags = SCHEMA_NULLABLE, .min = 1, .max = 10000,                    \
         .description = "share when processors are scarce; 100 is everybody's"                                          \
+    }
+#define GUEST_POST_COPY                                                                                                \
+    {                                                                                                                  \
+        .name = "post_copy", .type = SCHEMA_ENUM, .flags = SCHEMA_NULLABLE, .values = post_copy,                       \
+        .description = "whether it may run at its new node before its last pages, where a migration would be given "   \
+                       "up: never, if that is asked for, or always (allowed); asked if left out"                       \
     }
 
 /* What is done when it ends, panics or hangs. */
@@ -367,6 +374,7 @@ static const struct schema_field guest_spec[] = {
     GUEST_PLACEMENT,
     GUEST_CPU_PERCENT,
     GUEST_CPU_WEIGHT,
+    GUEST_POST_COPY,
     {.name = "stop_seconds",
      .type = SCHEMA_INT,
      .min = 1,
@@ -394,6 +402,7 @@ static const struct schema_field guest_change_spec[] = {
     GUEST_PLACEMENT,
     GUEST_CPU_PERCENT,
     GUEST_CPU_WEIGHT,
+    GUEST_POST_COPY,
     {.name = "stop_seconds",
      .type = SCHEMA_INT,
      .min = 1,
@@ -443,6 +452,7 @@ static const struct schema_field migration_spec[] = {
     {.name = "to", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "node"},
     {.name = "max_downtime_ms", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "goal"},
     {.name = "within_s", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "goal"},
+    {.name = "post_copy", .type = SCHEMA_BOOL, .description = "its last pages may follow it"},
     {.name = "by", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED, .description = "who asked for it"},
     {.name = "began", .type = SCHEMA_TIME, .flags = SCHEMA_REQUIRED, .description = "when"},
     {.name = "plan", .type = SCHEMA_UUID, .description = "of the balancer, that it is a move of"},
@@ -458,6 +468,9 @@ static const struct schema_field migration_answer_fields[] = {
     {.name = "refused", .type = SCHEMA_STRING, .description = "why the destination cannot take it"},
     {.name = "cancel", .type = SCHEMA_BOOL, .description = "somebody has cancelled it"},
     {.name = "switched", .type = SCHEMA_BOOL, .description = "the guest is the destination's"},
+    {.name = "follows", .type = SCHEMA_BOOL, .description = "its last pages follow it, from the source (post-copy)"},
+    {.name = "arrived", .type = SCHEMA_OBJECT, .description = "they are there: asked, longest_wait_ms"},
+    {.name = "lost", .type = SCHEMA_STRING, .description = "why they never will be: the guest's memory was lost"},
     {.name = "task", .type = SCHEMA_NAME, .description = "which follows it; in the answer to the request"},
     {.name = "spec",
      .type = SCHEMA_OBJECT,

@@ -83,6 +83,8 @@ json_t *migration_forecast_wish(const struct mirror *mirror, const char *here, c
     const struct past *p = these.bandwidth.count ? &these : &all;
     json_t *wish = json_pack("{s:I, s:I}", "downtime-ms", (json_int_t)goals->max_downtime_ms, "within-s",
                              (json_int_t)goals->within_s);
+    if (goals->post_copy)
+        json_object_set_new(wish, "post-copy", json_true());
     snprintf(from, MIGRATION_FORECAST_FROM_MAX, "no migration has shown how fast the link is: 1 Gbit/s is assumed");
     if (!p->bandwidth.count)
         return wish;
@@ -101,6 +103,9 @@ json_t *migration_forecast_state(const json_t *answer, const char *from)
     static const char *const keys[][2] = {{"bytes", "predicted_bytes"},
                                           {"seconds", "predicted_s"},
                                           {"downtime-ms", "predicted_downtime_ms"},
+                                          {"post-copy", "predicted_post_copy"},
+                                          {"post-copy-seconds", "predicted_post_copy_s"},
+                                          {"needs-post-copy", "needs_post_copy"},
                                           {"holds", "goals_hold"},
                                           {"reason", "goals_reason"}};
     json_t *state = json_pack("{s:s}", "predicted_from", from);

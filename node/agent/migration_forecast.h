@@ -1,7 +1,9 @@
 /* What a migration would cost: what the guest's process is asked (FORECAST, node/base/guest_message.h), what of earlier
  * migrations it is told, and how its answer reads in a migration's state:
  *
- *     "predicted_bytes", "predicted_s", "predicted_downtime_ms", "goals_hold", "goals_reason", "predicted_from"
+ *     "predicted_bytes", "predicted_s", "predicted_downtime_ms", "goals_hold", "goals_reason", "predicted_from",
+ *     and where it ends only by post-copy "predicted_post_copy", "predicted_post_copy_s"; or "needs_post_copy", if that
+ *     was not allowed
  *
  * Of the link is known what migrations that are done have shown: between these two nodes, either way; else of any two;
  * else 1 Gbit/s is assumed. Medians of the newest. Pure functions. Threads: any. */

@@ -120,6 +120,21 @@ static void make(const struct migration_requests *requests, struct api_call *cal
     free(r);
 }
 
+/* What was wished; else as the guest's policy has it. False: answered. */
+static bool read_post_copy(struct api_call *call, const struct object *guest, struct migration_goals *goals)
+{
+    const json_t *wish = json_object_get(call->body, "post_copy");
+    enum migration_post_copy policy = migration_post_copy(guest);
+    goals->post_copy = wish ? json_is_true(wish) : policy == MIGRATION_POST_COPY_ALLOWED;
+    if (goals->post_copy && policy == MIGRATION_POST_COPY_NEVER)
+        api_error(
+            call, 409, "post-copy-never", "post_copy",
+            "guest %s is never to run before all of its memory is there: move it without --post-copy, or allow it "
+            "(`drover guest set %s --post-copy asked`)",
+            guest->name, guest->name);
+    return !goals->post_copy || policy != MIGRATION_POST_COPY_NEVER;
+}
+
 static void migrate(void *context, struct api_call *call)
 {
     const struct migration_requests *requests = context;
@@ -132,6 +147,8 @@ static void migrate(void *context, struct api_call *call)
         .max_downtime_ms = (uint64_t)json_integer_value(json_object_get(call->body, "max_downtime_ms")),
         .within_s = (uint64_t)json_integer_value(json_object_get(call->body, "within_s")),
     };
+    if (!read_post_copy(call, guest, &goals))
+        return;
     if (call->dry_run)
         show(requests, call, guest, to->name, &goals);
     else
@@ -156,6 +173,10 @@ static const struct schema_field fields[] = {
      .max = 86400,
      .default_json = "600",
      .description = "it is given up if it takes longer"},
+    {.name = "post_copy",
+     .type = SCHEMA_BOOL,
+     .description =
+         "where it would be given up the guest goes, and its last pages follow; if left out as its spec has it"},
     {.name = NULL},
 };
 static const struct schema wish = {"Migrate", "Where a guest is to move, and what that may cost.", fields};

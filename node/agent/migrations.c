@@ -10,15 +10,14 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
+#include "node/agent/arrivals.h"
 #include "node/agent/change.h"
 #include "node/agent/cluster.h"
-#include "node/agent/dial.h"
-#include "node/agent/guest_link.h"
 #include "node/agent/guest_unit.h"
 #include "node/agent/guests.h"
+#include "node/agent/leaving.h"
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
-#include "node/agent/migration_forecast.h"
 #include "node/agent/owner.h"
 #include "node/agent/report.h"
 #include "node/agent/volume_key.h"
@@ -30,40 +29,7 @@
 #include "node/base/loop.h"
 #include "node/base/timestamp.h"
 
-enum { STREAMS = 2, LOOK_MS = 200, READY_MS = 30000, ARRIVE_MS = 10000, ENDED_MAX = 200 /* a node */ };
-
-/* A guest that leaves this node. */
-struct leaving {
-    struct migrations *all;
-    char *id;
-    bool seen, gone; /* gone: freed as soon as nothing is under way */
-    enum migration_process process;
-    bool fresh;                         /* the process has said where it is since something called for it */
-    bool asked, dialling, asking;       /* to move */
-    bool querying, committing, closing; /* under way */
-    bool restored;                      /* a guest that stays has been told how to open its volumes */
-    bool told;                          /* how it ended; what is left to do is to see it in the mirror */
-    bool store_away, unknown;           /* unknown: a switch-over was asked for that may be made yet */
-    uint64_t since_ms, switched_ms, commit_after_ms;
-    json_t *progress; /* what the process said last */
-    json_t *forecast; /* for the state: what was predicted before it began; NULL: nothing */
-    bool foretold;    /* the process was asked */
-    char forecast_from[MIGRATION_FORECAST_FROM_MAX];
-    struct err why;
-    struct guest_call ask_call, query_call, back_call, forecast_call;
-    struct owner_claim *claim; /* on its way, before the guest is taken back */
-    struct dial dial;
-    struct loop_timer timer;
-    LIST_ENTRY(leaving) link;
-};
-
-struct migrations {
-    struct cluster *cluster;
-    const struct migrations_place *place;
-    struct mirror_listener listener;
-    struct loop_job job;
-    LIST_HEAD(, leaving) all;
-};
+enum { LOOK_MS = 200, READY_MS = 30000, ARRIVE_MS = 10000, ENDED_MAX = 200 /* a node */ };
 
 static const struct mirror *mirror_of(const struct leaving *l)
 {
@@ -82,10 +48,11 @@ static const struct object *guest_of(const struct mirror *mirror, const struct o
     return g && g->value ? g : NULL;
 }
 
-static struct guest_unit *unit_of(const struct leaving *l, const struct object *migration)
+struct guest_unit *leaving_unit(const struct leaving *l, const struct object *migration)
 {
     struct guest_unit *u = guests_find(l->all->place->guests, object_spec_text(migration, "guest_id"));
-    return u && guest_unit_phase(u) == GUEST_PHASE_RUNNING ? u : NULL;
+    enum guest_phase phase = u ? guest_unit_phase(u) : GUEST_PHASE_STOPPED;
+    return phase == GUEST_PHASE_RUNNING || phase == GUEST_PHASE_LEAVING ? u : NULL;
 }
 
 static bool is_busy(const struct leaving *l)
@@ -104,8 +71,7 @@ static void free_if_idle(struct leaving *l)
     free(l);
 }
 
-/* Something of it has changed. */
-static void go_on(struct leaving *l)
+void leaving_go_on(struct leaving *l)
 {
     if (l->gone)
         free_if_idle(l);
@@ -117,6 +83,9 @@ static void go_on(struct leaving *l)
 
 static enum migration_phase phase_now(const struct leaving *l)
 {
+    const struct object *m = migration_object(l);
+    if (l->late && m && json_is_true(json_object_get(m->value, "switched")))
+        return MIGRATION_FOLLOWING;
     if (l->committing || l->switched_ms || l->process == MIGRATION_PROCESS_READY)
         return MIGRATION_SWITCHING;
     return l->process == MIGRATION_PROCESS_MOVING ? MIGRATION_COPYING : MIGRATION_WAITING;
@@ -146,6 +115,9 @@ static json_t *state_of(const struct leaving *l, enum migration_phase phase, con
         if (json_object_get(l->progress, figures[i][0]))
             json_object_set(state, figures[i][1], json_object_get(l->progress, figures[i][0]));
     json_object_update(state, l->forecast);
+    const struct object *m = migration_object(l);
+    if (l->late)
+        leaving_late_tell(l, m ? json_object_get(m->value, "arrived") : NULL, state);
     return state;
 }
 
@@ -166,6 +138,8 @@ static enum migration_process process_named(const char *phase, bool asked)
 {
     if (!strcmp(phase, "ready"))
         return MIGRATION_PROCESS_READY;
+    if (!strcmp(phase, "post-copy"))
+        return MIGRATION_PROCESS_SERVES;
     if (!strcmp(phase, "connect") || !strcmp(phase, "copy") || !strcmp(phase, "stop"))
         return MIGRATION_PROCESS_MOVING;
     /* the rest is of a migration before this one, which may have brought the guest here */
@@ -181,12 +155,13 @@ static void told(struct guest_call *call, int rc, const json_t *answer, const ch
         json_decref(l->progress);
         l->progress = json_deep_copy(answer);
         l->process = process_named(member_text(answer, "phase"), l->asked);
+        leaving_late_note(l);
         if (l->process == MIGRATION_PROCESS_FAILED)
             err_set(&l->why, EIO, "%s", member_text(answer, "reason"));
     } else if (rc != -EPIPE) {
         fail(l, rc, text);
     }
-    go_on(l);
+    leaving_go_on(l);
 }
 
 static void query(struct leaving *l, struct guest_unit *u)
@@ -207,7 +182,7 @@ static void foretold(struct guest_call *call, int rc, const json_t *answer, cons
         log_debug("migration %s: nothing can be predicted: %s", l->id, text);
     else
         l->forecast = migration_forecast_state(answer, l->forecast_from);
-    go_on(l);
+    leaving_go_on(l);
 }
 
 static void foretell(struct leaving *l, const struct object *migration, struct guest_unit *u)
@@ -236,21 +211,24 @@ static void asked(struct guest_call *call, int rc, const json_t *answer, const c
         fail(l, rc, text);
     else
         l->process = MIGRATION_PROCESS_MOVING;
-    go_on(l);
+    leaving_go_on(l);
 }
 
 static json_t *wishes(const struct object *migration)
 {
     struct migration_goals goals = migration_goals(migration);
-    return json_pack("{s:I, s:I, s:b}", "downtime-ms", (json_int_t)goals.max_downtime_ms, "within-s",
-                     (json_int_t)goals.within_s, "hold", 1);
+    json_t *wishes = json_pack("{s:I, s:I, s:b}", "downtime-ms", (json_int_t)goals.max_downtime_ms, "within-s",
+                               (json_int_t)goals.within_s, "hold", 1);
+    if (goals.post_copy) /* one that has run for long may not know the word */
+        json_object_set_new(wishes, "post-copy", json_true());
+    return wishes;
 }
 
 static void dialled(struct dial *dial, int rc)
 {
     struct leaving *l = CONTAINER_OF(dial, struct leaving, dial);
     const struct object *m = migration_object(l);
-    struct guest_unit *u = m ? unit_of(l, m) : NULL;
+    struct guest_unit *u = m ? leaving_unit(l, m) : NULL;
     struct err err = dial->err;
     l->dialling = false;
     int key = rc || !u ? -1 : volume_key_bytes_file(l->all->place->state, l->id, member_text(m->value, "key"), &err);
@@ -268,13 +246,13 @@ static void dialled(struct dial *dial, int rc)
         dial_close(dial);
         fail(l, rc ? rc : -EIO, *err.text ? err.text : "the guest does not run any more");
     }
-    go_on(l);
+    leaving_go_on(l);
 }
 
 static void ask(struct leaving *l, const struct object *migration)
 {
     l->asked = l->dialling = true;
-    l->dial = (struct dial){.done = dialled, .count = STREAMS};
+    l->dial = (struct dial){.done = dialled, .count = LEAVING_STREAMS};
     snprintf(l->dial.address, sizeof l->dial.address, "%s", member_text(migration->value, "address"));
     dial_begin(&l->dial, l->all->place->worker);
 }
@@ -288,13 +266,13 @@ static void taken_back(struct guest_call *call, int rc, const json_t *answer, co
     if (rc && rc != -EBUSY) /* busy: its disks were never closed */
         log_warn("migration %s: the guest cannot be taken back: %s", l->id, text);
     l->fresh = false;
-    go_on(l);
+    leaving_go_on(l);
 }
 
 static void call_back(struct leaving *l, json_t *body)
 {
     const struct object *m = migration_object(l);
-    struct guest_unit *u = m ? unit_of(l, m) : NULL;
+    struct guest_unit *u = m ? leaving_unit(l, m) : NULL;
     l->back_call = (struct guest_call){.done = taken_back, .type = CONTROL_MIGRATE_CANCEL, .body = body};
     if (u && !guest_unit_call(u, &l->back_call))
         return;
@@ -345,11 +323,11 @@ static void claimed(void *context, int rc, const json_t *epochs, const struct er
                  rc ? err->text : "it is gone");
         l->commit_after_ms = clock_ms() + LOOK_MS / 2;
         l->fresh = false;
-        go_on(l);
+        leaving_go_on(l);
         return;
     }
     call_back(l, json_pack("{s:o}", "epochs", epochs_by_disk(mirror_of(l), guest, epochs)));
-    go_on(l);
+    leaving_go_on(l);
 }
 
 static void take_back(struct leaving *l, const struct object *guest)
@@ -381,7 +359,18 @@ static void committed(void *context, int rc, uint64_t revision, const struct err
     if (rc)
         log_warn("migration %s: the switch-over %s: %s", l->id,
                  rc == -ETIMEDOUT ? "may have been made or not" : "was not made", err->text);
-    go_on(l);
+    leaving_go_on(l);
+}
+
+static void refused(void *context, int rc, uint64_t revision, const struct err *err)
+{
+    struct leaving *l = context;
+    (void)revision;
+    l->committing = false;
+    l->commit_after_ms = clock_ms() + LOOK_MS / 2;
+    if (rc)
+        log_debug("migration %s: %s", l->id, err->text);
+    leaving_go_on(l);
 }
 
 static void commit(struct leaving *l, const struct object *migration, const struct object *guest)
@@ -391,13 +380,30 @@ static void commit(struct leaving *l, const struct object *migration, const stru
         return; /* the timer tries again */
     json_t *value = json_deep_copy(guest->value), *mark = json_deep_copy(migration->value);
     json_object_set_new(json_object_get(value, "spec"), "node", json_string(object_spec_text(migration, "to")));
-    json_object_del(value, "migration");
+    if (l->late) /* it is in it until all of it is there */
+        json_object_set_new(mark, "follows", json_true());
+    else
+        json_object_del(value, "migration");
     json_object_set_new(value, "moved", json_true());
     json_object_set_new(mark, "switched", json_true());
     change_put(change, OBJECT_GUEST, guest->id, value, guest->revision);
     change_put(change, OBJECT_MIGRATION, migration->id, mark, migration->revision);
     l->committing = true;
     change_commit(change, committed, l);
+}
+
+/* There will be none: as long as it was not made, which is known by the same change. */
+static void refuse(struct leaving *l, const struct object *migration, const char *reason)
+{
+    struct change *change = clock_ms() < l->commit_after_ms ? NULL : change_new(l->all->cluster);
+    if (!change)
+        return;
+    const char *why = member_text(l->progress, "link-reason");
+    json_t *mark = json_deep_copy(migration->value);
+    json_object_set_new(mark, "refused", *why ? json_sprintf("%s: %s", reason, why) : json_string(reason));
+    change_put(change, OBJECT_MIGRATION, migration->id, mark, migration->revision);
+    l->committing = true;
+    change_commit(change, refused, l);
 }
 
 /* ---- the end ---- */
@@ -409,7 +415,7 @@ static void closed(void *context, int rc, uint64_t revision, const struct err *e
     l->closing = false;
     if (rc)
         log_debug("migration %s: %s", l->id, err->text);
-    go_on(l);
+    leaving_go_on(l);
 }
 
 /* The guest is free for another migration. */
@@ -435,7 +441,7 @@ static void close_it(struct leaving *l, const struct object *guest, enum migrati
     json_t *state = state_of(l, phase, *reason || phase == MIGRATION_DONE ? reason : l->why.text);
     json_object_set_new(state, "ended", json_string(timestamp(at)));
     json_object_set_new(state, "total_ms", json_integer((json_int_t)(clock_ms() - l->since_ms)));
-    if (phase == MIGRATION_DONE)
+    if (phase == MIGRATION_DONE && l->switched_ms && !json_object_get(state, "downtime_ms"))
         json_object_set_new(state, "downtime_ms", json_integer((json_int_t)(clock_ms() - l->switched_ms)));
     log_info("migration %s: %s%s%s", l->id, migration_phase_name(phase), *reason ? ": " : "", reason);
     report_state(l->all->place->report, OBJECT_MIGRATION, l->id, state);
@@ -465,6 +471,15 @@ static void act(struct leaving *l, const struct object *migration, const struct 
         l->switched_ms = l->switched_ms ? l->switched_ms : clock_ms();
         commit(l, migration, guest);
         break;
+    case MIGRATION_STEP_REFUSE:
+        refuse(l, migration, d->reason);
+        break;
+    case MIGRATION_STEP_GO:
+        leaving_late_go(l, leaving_unit(l, migration));
+        break;
+    case MIGRATION_STEP_RESUME:
+        leaving_late_resume(l, migration);
+        break;
     case MIGRATION_STEP_LEAVE:
         guests_look(l->all->place->guests); /* the guest is not ours any more: its process is dropped */
         break;
@@ -483,6 +498,8 @@ static void act(struct leaving *l, const struct object *migration, const struct 
 static bool is_not_seen_yet(const struct leaving *l, const struct object *migration, const struct object *guest)
 {
     const struct guest_unit *u = guests_find(l->all->place->guests, object_spec_text(migration, "guest_id"));
+    if (guest && u && migration_followed(mirror_of(l), guest, cluster_node(l->all->cluster)))
+        return guest_unit_phase(u) == GUEST_PHASE_STOPPED;
     return guest && json_is_true(object_spec(guest, "running")) &&
            !strcmp(object_spec_text(guest, "node"), cluster_node(l->all->cluster)) &&
            (!u || guest_unit_phase(u) == GUEST_PHASE_STOPPED);
@@ -491,11 +508,12 @@ static bool is_not_seen_yet(const struct leaving *l, const struct object *migrat
 static void look_at(struct leaving *l, const struct object *migration)
 {
     const struct object *guest = guest_of(mirror_of(l), migration);
-    struct guest_unit *u = unit_of(l, migration);
+    struct guest_unit *u = leaving_unit(l, migration);
     if (l->told || l->closing || l->dialling || l->asking)
         return;
     if (!u && is_not_seen_yet(l, migration, guest))
         return;
+    l->late |= json_is_true(json_object_get(migration->value, "follows"));
     if (u && guest && !l->foretold && !*member_text(migration->value, "address"))
         foretell(l, migration, u);
     if (!u)
@@ -514,49 +532,12 @@ static void look_at(struct leaving *l, const struct object *migration)
                                   .asked = l->asked,
                                   .committing = l->committing,
                                   .store_away = l->store_away,
+                                  .broken = l->broken,
                                   .late = clock_ms() - l->since_ms > READY_MS};
     struct migration_decision d = migration_decide(&view);
     act(l, migration, guest, &d);
     if (!l->told && !l->closing)
         tell(l);
-}
-
-/* ---- those that come to this node ---- */
-
-static void put_arrival(void *context, int rc, uint64_t revision, const struct err *err)
-{
-    struct migrations *ms = context;
-    (void)revision;
-    if (rc && rc != -ESTALE)
-        log_warn("a migration to this node: %s", err->text);
-    if (rc)
-        loop_defer(ms->place->loop, &ms->job);
-}
-
-static void set_text(struct migrations *ms, const struct object *migration, const char *key, const char *text)
-{
-    struct change *change = change_new(ms->cluster);
-    if (!change)
-        return;
-    json_t *value = json_deep_copy(migration->value);
-    json_object_set_new(value, key, json_string(text));
-    change_put(change, OBJECT_MIGRATION, migration->id, value, migration->revision);
-    change_commit(change, put_arrival, ms);
-}
-
-/* Where it is waited for, or why it cannot come. */
-static void look_at_arrival(struct migrations *ms, const struct object *m)
-{
-    const char *guest = object_spec_text(m, "guest_id");
-    struct guest_unit *u = guests_find(ms->place->guests, guest);
-    bool said = *member_text(m->value, "refused") || json_is_true(json_object_get(m->value, "switched"));
-    if (!u || said)
-        return;
-    enum guest_phase phase = guest_unit_phase(u);
-    if (phase == GUEST_PHASE_INCOMING && !*member_text(m->value, "address") && *guest_unit_address(u))
-        set_text(ms, m, "address", guest_unit_address(u));
-    else if (phase == GUEST_PHASE_FAILED || phase == GUEST_PHASE_WAITING)
-        set_text(ms, m, "refused", guest_unit_reason(u));
 }
 
 /* ---- all of them ---- */
@@ -619,6 +600,7 @@ static void evaluate(struct loop_job *job)
     struct leaving *l, *next;
     if (!cluster_is_current(ms->cluster))
         return;
+    arrivals_begin(ms->arrivals);
     LIST_FOREACH (l, &ms->all, link)
         l->seen = false;
     for (const struct object *m = mirror_next(mirror, OBJECT_MIGRATION, NULL); m;
@@ -630,9 +612,10 @@ static void evaluate(struct loop_job *job)
         } else if (leaves) {
             look_at_departure(ms, m);
         } else if (!over && !strcmp(object_spec_text(m, "to"), node)) {
-            look_at_arrival(ms, m);
+            arrivals_look(ms->arrivals, m);
         }
     }
+    arrivals_end(ms->arrivals);
     if (ended > ENDED_MAX)
         report_deleted(ms->place->report, oldest);
     for (l = LIST_FIRST(&ms->all); l; l = next) {
@@ -664,8 +647,11 @@ static void unit_changed(void *context)
 struct migrations *migrations_new(struct cluster *cluster, const struct migrations_place *place, struct err *err)
 {
     struct migrations *ms = calloc(1, sizeof *ms);
-    if (!ms) {
+    if (ms)
+        ms->arrivals = arrivals_new(place->loop, cluster, place->guests, &ms->job);
+    if (!ms || !ms->arrivals) {
         err_set(err, ENOMEM, "out of memory");
+        free(ms);
         return NULL;
     }
     ms->cluster = cluster;
@@ -687,5 +673,6 @@ void migrations_free(struct migrations *ms)
     guests_watch(ms->place->guests, NULL, NULL);
     while (!LIST_EMPTY(&ms->all))
         let_go(LIST_FIRST(&ms->all));
+    arrivals_free(ms->arrivals);
     free(ms);
 }

@@ -191,7 +191,8 @@ static void take_option(struct line *line, const struct command_option *o, char 
         json_object_set_new(to, key, parse_int(arg, o, state));
         break;
     case COMMAND_FLAG:
-        json_object_set_new(to, key, json_true());
+    case COMMAND_NOT:
+        json_object_set_new(to, key, json_boolean(o->value == COMMAND_FLAG));
         break;
     case COMMAND_FILE:
         json_object_set_new(to, key, read_file(arg, state));

@@ -16,6 +16,7 @@ enum command_value {
     COMMAND_TEXT,
     COMMAND_INT,
     COMMAND_FLAG,    /* true */
+    COMMAND_NOT,     /* false */
     COMMAND_FILE,    /* the contents of a file as text; '-': standard input */
     COMMAND_TEXTS,   /* may be repeated: a list */
     COMMAND_WORDS,   /* A,B,C, may be repeated: one list; "none": an empty one */

@@ -306,6 +306,8 @@ static const struct command_option guest_create[] = {
     {"ha-after", "GUEST[,GUEST]", COMMAND_WORDS, "spec.ha_after", NULL, "it needs these; \"none\": nobody any more"},
     {"ha-delay", "TIME", COMMAND_TEXT, "spec.ha_delay", NULL, "it starts so long after what it needs runs"},
     GUEST_PLACEMENT,
+    {"post-copy", "never|asked|allowed", COMMAND_TEXT, "spec.post_copy", NULL,
+     "whether it may move before its last pages (asked)"},
     {"cpu-percent", "N", COMMAND_INT, "spec.cpu_percent", NULL, "limit; 100 is one processor"},
     {"cpu-weight", "N", COMMAND_INT, "spec.cpu_weight", NULL, "share when processors are scarce (100)"},
     {"stop-seconds", "N", COMMAND_INT, "spec.stop_seconds", NULL, "patience after the power button (60)"},
@@ -330,6 +332,8 @@ static const struct command_option guest_set[] = {
     {"ha-after", "GUEST[,GUEST]", COMMAND_WORDS, "spec.ha_after", NULL, "it needs these; \"none\": nobody any more"},
     {"ha-delay", "TIME", COMMAND_TEXT, "spec.ha_delay", NULL, "it starts so long after what it needs runs"},
     GUEST_PLACEMENT, /* "none" takes a rule away */
+    {"post-copy", "never|asked|allowed", COMMAND_TEXT, "spec.post_copy", NULL,
+     "whether it may move before its last pages (asked)"},
     {"cpu-percent", "N", COMMAND_INT, "spec.cpu_percent", NULL, "limit; 100 is one processor"},
     {"cpu-weight", "N", COMMAND_INT, "spec.cpu_weight", NULL, "share when processors are scarce"},
     {"stop-seconds", "N", COMMAND_INT, "spec.stop_seconds", NULL, "patience after the power button"},
@@ -340,6 +344,8 @@ static const struct command_option guest_migrate[] = {
     {"force", NULL, COMMAND_FLAG, "force", NULL, "although a placement rule forbids that node"},
     {"max-downtime-ms", "N", COMMAND_INT, "max_downtime_ms", NULL, "how long the guest may stand still (300)"},
     {"within-s", "N", COMMAND_INT, "within_s", NULL, "it is given up if it takes longer (600)"},
+    {"post-copy", NULL, COMMAND_FLAG, "post_copy", NULL, "rather than give it up, before its last pages"},
+    {"no-post-copy", NULL, COMMAND_NOT, "post_copy", NULL, "not so, although the guest's policy allows it"},
     END};
 static const struct command_option drill_run[] = {
     {"node", "NODE", COMMAND_TEXT, "node", NULL, "which has the fault"},

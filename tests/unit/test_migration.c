@@ -1,5 +1,6 @@
 /* Who owns a guest that moves: the rules of migration.h played over random schedules, with a store whose answers are
- * lost or late, agents that are killed and see the store late, processes that die, and people who change their minds.
+ * lost or late, agents that are killed and see the store late, processes that die, connections that break while a
+ * guest's last pages follow it, and people who change their minds.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,21 +15,23 @@
 
 #include "node/agent/migration.h"
 
+#define ID "7b0c4f4e-3c55-4f0e-9f3a-2d4c8a1b5e60"
 enum { SCHEDULES = 4000, STEPS = 300, HISTORY = 512, LATE_MAX = 8 };
 
 /* What the store holds of one guest and its migration. */
 struct facts {
     bool there; /* at "to" */
     bool marked, moved, deleting, wanted;
-    bool cancel, refused, address, switched;
+    bool cancel, refused, address, switched, follows, arrived, lost;
     unsigned guest, migration; /* revisions */
 };
 
 struct commit {
     unsigned guest, migration; /* as expected */
+    bool follows;
 };
 
-enum source { SOURCE_RUNS, SOURCE_MOVES, SOURCE_STANDS, SOURCE_BACK /* and runs */, SOURCE_DEAD };
+enum source { SOURCE_RUNS, SOURCE_MOVES, SOURCE_STANDS, SOURCE_SERVES, SOURCE_BACK /* and runs */, SOURCE_DEAD };
 enum target { TARGET_NONE, TARGET_WAITS, TARGET_HAS_ALL, TARGET_RUNS, TARGET_DEAD };
 
 struct play {
@@ -40,6 +43,9 @@ struct play {
     enum source source;
     enum target target;
     bool asked, committing, closed, faults, unknown, away;
+    bool follows; /* it goes before its last pages */
+    bool missing, broken, said_gone;
+    unsigned cuts;
     struct commit pending;
 };
 
@@ -74,7 +80,7 @@ static bool apply(struct play *p, const struct commit *c)
     struct facts *f = change(p, true);
     f->migration++;
     f->there = f->moved = f->switched = true;
-    f->marked = false;
+    f->marked = f->follows = c->follows;
     return true;
 }
 
@@ -83,12 +89,12 @@ static bool apply(struct play *p, const struct commit *c)
 static struct migration_decision decide(struct play *p)
 {
     const struct facts *f = &p->store[p->seen_here];
-    static const enum migration_process says[] = {[SOURCE_RUNS] = MIGRATION_PROCESS_IDLE,
-                                                  [SOURCE_MOVES] = MIGRATION_PROCESS_MOVING,
-                                                  [SOURCE_STANDS] = MIGRATION_PROCESS_READY,
-                                                  [SOURCE_BACK] = MIGRATION_PROCESS_FAILED,
-                                                  [SOURCE_DEAD] = MIGRATION_PROCESS_NONE};
-    struct object migration = {.kind = OBJECT_MIGRATION, .value = json_pack("{s:{s:s}}", "spec", "to", "n2")};
+    static const enum migration_process says[] = {
+        [SOURCE_RUNS] = MIGRATION_PROCESS_IDLE,    [SOURCE_MOVES] = MIGRATION_PROCESS_MOVING,
+        [SOURCE_STANDS] = MIGRATION_PROCESS_READY, [SOURCE_SERVES] = MIGRATION_PROCESS_SERVES,
+        [SOURCE_BACK] = MIGRATION_PROCESS_FAILED,  [SOURCE_DEAD] = MIGRATION_PROCESS_NONE};
+    struct object migration = {
+        .kind = OBJECT_MIGRATION, .id = (char *)(uintptr_t)ID, .value = json_pack("{s:{s:s}}", "spec", "to", "n2")};
     struct object guest = {.kind = OBJECT_GUEST,
                            .value = json_pack("{s:{s:s, s:b}, s:b}", "spec", "node", f->there ? "n2" : "n1", "running",
                                               f->wanted, "deleting", f->deleting)};
@@ -96,11 +102,19 @@ static struct migration_decision decide(struct play *p)
     json_object_set_new(migration.value, "switched", json_boolean(f->switched));
     json_object_set_new(migration.value, "refused", json_string(f->refused ? "no memory" : ""));
     json_object_set_new(migration.value, "address", json_string(f->address ? "tcp:10.0.0.2:4000" : ""));
+    json_object_set_new(migration.value, "follows", json_boolean(f->follows));
+    if (f->arrived)
+        json_object_set_new(migration.value, "arrived", json_object());
+    if (f->lost)
+        json_object_set_new(migration.value, "lost", json_string("its process ended"));
+    if (f->marked)
+        json_object_set_new(guest.value, "migration", json_string(ID));
     struct migration_view view = {.migration = &migration,
                                   .guest = &guest,
                                   .process = says[p->source],
                                   .asked = p->asked,
                                   .committing = p->committing,
+                                  .broken = p->broken && (p->source == SOURCE_STANDS || p->source == SOURCE_SERVES),
                                   .store_away = p->away};
     if (p->source == SOURCE_BACK && !p->asked)
         view.process = MIGRATION_PROCESS_IDLE;
@@ -133,9 +147,23 @@ static void source_agent(struct play *p)
         break;
     case MIGRATION_STEP_COMMIT:
         p->committing = true;
-        p->pending = (struct commit){f->guest, f->migration};
+        p->pending = (struct commit){f->guest, f->migration, p->follows};
+        break;
+    case MIGRATION_STEP_REFUSE:
+        assert_true(p->follows);
+        if (f->migration == now(p)->migration)
+            change(p, false)->refused = true;
+        break;
+    case MIGRATION_STEP_GO:
+        assert_true(now(p)->switched);
+        p->source = SOURCE_SERVES;
+        break;
+    case MIGRATION_STEP_RESUME:
+        p->broken = p->target != TARGET_RUNS && p->target != TARGET_HAS_ALL;
         break;
     case MIGRATION_STEP_LEAVE:
+        if (p->missing && p->target == TARGET_RUNS && now(p)->marked)
+            fail_msg("the pages that it waits for are thrown away");
         p->source = SOURCE_DEAD;
         break;
     case MIGRATION_STEP_TAKE_BACK:
@@ -151,6 +179,12 @@ static void source_agent(struct play *p)
         }
         break;
     }
+}
+
+static void source_says(struct play *p)
+{
+    if (p->store[p->seen_here].follows && p->source == SOURCE_DEAD)
+        p->said_gone = true;
 }
 
 static void answer_commit(struct play *p)
@@ -172,14 +206,54 @@ static void answer_commit(struct play *p)
     }                   /* else: refused */
 }
 
+/* What the destination's agent concludes is written by compare-and-swap of guest and migration. */
+static void conclude(struct play *p, const struct facts *f, bool arrived)
+{
+    if (f->guest != now(p)->guest || f->migration != now(p)->migration)
+        return;
+    struct facts *n = change(p, true);
+    n->migration++;
+    n->marked = false;
+    n->arrived = arrived;
+    n->lost = !arrived;
+}
+
+static void look_at_pages(struct play *p, const struct facts *f)
+{
+    enum migration_there there = MIGRATION_THERE_NONE;
+    const char *reason;
+    if (p->target == TARGET_RUNS)
+        there = !p->missing ? MIGRATION_THERE_WHOLE : p->broken ? MIGRATION_THERE_MUTE : MIGRATION_THERE_FED;
+    struct object migration = {.kind = OBJECT_MIGRATION, .state = json_pack("{s:b}", "source_gone", p->said_gone)};
+    struct object guest = {.kind = OBJECT_GUEST,
+                           .value = json_pack("{s:{s:b}, s:b}", "spec", "running", f->wanted, "deleting", f->deleting)};
+    struct migration_arrival view = {.migration = &migration, .guest = &guest, .process = there};
+    enum migration_arrival_step step = migration_arrive(&view, &reason);
+    if (step == MIGRATION_ARRIVAL_END)
+        p->target = TARGET_DEAD;
+    else if (step != MIGRATION_ARRIVAL_WAIT)
+        conclude(p, f, step == MIGRATION_ARRIVAL_WHOLE);
+    json_decref(migration.state);
+    json_decref(guest.value);
+}
+
+/* Its process is gone: as after a crash. */
+static void begin_anew(struct play *p)
+{
+    p->target = TARGET_RUNS;
+    p->missing = false;
+}
+
 static void target_agent(struct play *p)
 {
     const struct facts *f = &p->store[p->seen_there];
     bool comes = f->marked && !f->there && !f->refused;
     if (f->there && p->target == TARGET_HAS_ALL)
         p->target = TARGET_RUNS;
+    else if (f->there && f->follows && f->marked)
+        look_at_pages(p, f);
     else if (f->there && p->target != TARGET_RUNS)
-        p->target = TARGET_RUNS; /* its process is gone: started anew, as after a crash */
+        begin_anew(p);
     else if (!f->there && !comes)
         p->target = TARGET_NONE;
     else if (comes && p->target == TARGET_NONE)
@@ -197,6 +271,13 @@ static void stream(struct play *p)
     } else if (p->source == SOURCE_MOVES) {
         p->source = SOURCE_STANDS;
         p->target = TARGET_HAS_ALL;
+        p->missing = p->follows;
+    } else if (p->broken) {
+        return;
+    } else if (p->missing && (p->source == SOURCE_STANDS || p->source == SOURCE_SERVES)) {
+        p->missing = draw(p, 3) != 0;
+    } else if (p->source == SOURCE_SERVES) {
+        p->source = SOURCE_DEAD; /* all is there, and it ends */
     }
 }
 
@@ -218,10 +299,14 @@ static void accident(struct play *p)
         if (p->committing && p->late_count < LATE_MAX)
             p->late[p->late_count++] = p->pending;
         p->asked = p->committing = p->unknown = p->away = false;
-    } else if (what == 1 && p->target != TARGET_RUNS && p->target != TARGET_NONE) {
+    } else if (what == 1 && (p->target != TARGET_RUNS || p->missing) && p->target != TARGET_NONE) {
         p->target = TARGET_DEAD;
     } else if (what == 2 && draw(p, 4) == 0) {
         p->source = SOURCE_DEAD;
+        p->broken |= p->missing;
+    } else if (what == 3 && p->missing) {
+        p->broken = true;
+        p->cuts++;
     }
 }
 
@@ -241,6 +326,7 @@ static void once(struct play *p)
     case 0:
     case 1:
         source_agent(p);
+        source_says(p);
         break;
     case 2:
         target_agent(p);
@@ -275,9 +361,11 @@ static void once(struct play *p)
         fail_msg("it was taken back after it had changed hands");
 }
 
-static bool play(uint64_t seed, bool faults)
+enum { MOVED = 1, WHOLE = 2, LOST = 4, REFUSED = 8, WAS_CUT = 16 };
+
+static unsigned play(uint64_t seed, bool faults, bool follows)
 {
-    struct play p = {.seed = seed * 977 + 1, .faults = faults};
+    struct play p = {.seed = seed * 977 + 1, .faults = faults, .follows = follows};
     p.store[0] = (struct facts){.marked = true, .wanted = true, .guest = 1, .migration = 1};
     for (unsigned i = 0; i < STEPS; i++)
         once(&p);
@@ -289,17 +377,19 @@ static bool play(uint64_t seed, bool faults)
         fail_msg("seed %llu: it does not end", (unsigned long long)seed);
     bool moved = now(&p)->there;
     if (moved)
-        assert_true(p.target == TARGET_RUNS && p.source == SOURCE_DEAD);
+        assert_true(p.target == TARGET_RUNS && p.source == SOURCE_DEAD && !p.missing);
     else
         assert_true(p.target != TARGET_RUNS && (runs_here(&p) || p.source == SOURCE_DEAD));
-    return moved;
+    assert_true(!moved || !follows || now(&p)->arrived != now(&p)->lost);
+    return (moved ? MOVED : 0) | (now(&p)->arrived ? WHOLE : 0) | (now(&p)->lost ? LOST : 0) |
+           (now(&p)->refused ? REFUSED : 0) | (p.cuts ? WAS_CUT : 0);
 }
 
 static void without_accidents(void **state)
 {
     (void)state;
     for (uint64_t seed = 0; seed < SCHEDULES / 4; seed++)
-        assert_true(play(seed, false));
+        assert_true(play(seed, false, false) == MOVED && play(seed, false, true) == (MOVED | WHOLE));
 }
 
 static void with_accidents(void **state)
@@ -307,8 +397,70 @@ static void with_accidents(void **state)
     unsigned moved = 0;
     (void)state;
     for (uint64_t seed = 0; seed < SCHEDULES; seed++)
-        moved += play(seed, true);
+        moved += play(seed, true, false) & MOVED;
     assert_in_range(moved, SCHEDULES / 20, SCHEDULES - SCHEDULES / 20); /* both ends are reached often */
+}
+
+static void pages_follow(void **state)
+{
+    unsigned whole = 0, cut = 0, lost = 0, refused = 0;
+    (void)state;
+    for (uint64_t seed = 0; seed < SCHEDULES; seed++) {
+        unsigned end = play(seed, true, true);
+        whole += (end & WHOLE) != 0;
+        cut += (end & WHOLE) && (end & WAS_CUT);
+        lost += (end & LOST) != 0;
+        refused += (end & REFUSED) && (end & WAS_CUT);
+    }
+    assert_in_range(whole, SCHEDULES / 20, SCHEDULES - SCHEDULES / 20);
+    assert_in_range(cut, SCHEDULES / 200, SCHEDULES);
+    assert_in_range(lost, SCHEDULES / 200, SCHEDULES);
+    assert_in_range(refused, SCHEDULES / 200, SCHEDULES);
+}
+
+/* What the destination says of it, and why it ends a guest. */
+static void arrivals(void **state)
+{
+    (void)state;
+    struct object migration = {.kind = OBJECT_MIGRATION, .state = json_object()};
+    struct object guest = {.kind = OBJECT_GUEST, .value = json_pack("{s:{s:b}}", "spec", "running", 1)};
+    struct migration_arrival v = {.migration = &migration, .guest = &guest, .process = MIGRATION_THERE_MUTE};
+    const char *reason;
+    assert_int_equal(migration_arrive(&v, &reason), MIGRATION_ARRIVAL_WAIT);
+    v.away = true;
+    assert_int_equal(migration_arrive(&v, &reason), MIGRATION_ARRIVAL_END);
+    assert_non_null(strstr(reason, "node"));
+    v.process = MIGRATION_THERE_FED; /* only the store does not reach the source */
+    assert_int_equal(migration_arrive(&v, &reason), MIGRATION_ARRIVAL_WAIT);
+    v.process = MIGRATION_THERE_MUTE;
+    v.away = false;
+    json_object_set_new(migration.state, "source_gone", json_true());
+    assert_int_equal(migration_arrive(&v, &reason), MIGRATION_ARRIVAL_END);
+    assert_non_null(strstr(reason, "process"));
+    json_object_clear(migration.state);
+    json_object_set_new(guest.value, "hurry", json_true());
+    assert_int_equal(migration_arrive(&v, &reason), MIGRATION_ARRIVAL_END);
+    assert_non_null(strstr(reason, "stopped"));
+    json_decref(migration.state);
+    json_decref(guest.value);
+}
+
+static void policy(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json;
+        enum migration_post_copy policy;
+    } cases[] = {{"{\"spec\": {}}", MIGRATION_POST_COPY_ASKED},
+                 {"{\"spec\": {\"post_copy\": null}}", MIGRATION_POST_COPY_ASKED},
+                 {"{\"spec\": {\"post_copy\": \"asked\"}}", MIGRATION_POST_COPY_ASKED},
+                 {"{\"spec\": {\"post_copy\": \"never\"}}", MIGRATION_POST_COPY_NEVER},
+                 {"{\"spec\": {\"post_copy\": \"allowed\"}}", MIGRATION_POST_COPY_ALLOWED}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct object guest = {.kind = OBJECT_GUEST, .value = json_loads(cases[i].json, 0, NULL)};
+        assert_int_equal(migration_post_copy(&guest), cases[i].policy);
+        json_decref(guest.value);
+    }
 }
 
 static void record(void **state)
@@ -318,7 +470,7 @@ static void record(void **state)
                            .id = (char *)(uintptr_t) "g-id",
                            .name = (char *)(uintptr_t) "web",
                            .value = json_pack("{s:{s:s}}", "spec", "node", "n1")};
-    struct migration_goals goals = {.max_downtime_ms = 30, .within_s = 60};
+    struct migration_goals goals = {.max_downtime_ms = 30, .within_s = 60, .post_copy = true};
     struct object m = {.kind = OBJECT_MIGRATION,
                        .value = migration_make(&guest, "7b0c4f4e-3c55-4f0e-9f3a-2d4c8a1b5e60", "n2", "wrapped", &goals,
                                                "token:alice")};
@@ -328,6 +480,7 @@ static void record(void **state)
     assert_string_equal(object_spec_text(&m, "guest"), "web");
     assert_int_equal(migration_goals(&m).max_downtime_ms, 30);
     assert_int_equal(migration_goals(&m).within_s, 60);
+    assert_true(migration_goals(&m).post_copy);
     assert_int_equal(migration_phase_of(&m), MIGRATION_WAITING);
     assert_false(migration_has_ended(&m));
     for (int p = 0; p < MIGRATION_PHASE_COUNT; p++) {
@@ -343,9 +496,8 @@ static void record(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(record),
-        cmocka_unit_test(without_accidents),
-        cmocka_unit_test(with_accidents),
+        cmocka_unit_test(record),       cmocka_unit_test(without_accidents), cmocka_unit_test(with_accidents),
+        cmocka_unit_test(pages_follow), cmocka_unit_test(arrivals),          cmocka_unit_test(policy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
