@@ -436,6 +436,16 @@ static const struct schema task_answer = {"Task", "A change that takes its time.
 
 /* ---- migrations ---- */
 
+static const struct schema_field migration_volume_fields[] = {
+    {.name = "move", .type = SCHEMA_UUID, .flags = SCHEMA_REQUIRED, .description = "its volume-move"},
+    {.name = "volume", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "which"},
+    {.name = "member", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "of it; -1: it has no layout"},
+    {.name = "from", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "pool"},
+    {.name = "to", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "pool"},
+    {.name = "bytes", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "how many"},
+    {.name = NULL},
+};
+static const struct schema_field migration_volume = {.type = SCHEMA_OBJECT, .fields = migration_volume_fields};
 static const struct schema_field migration_spec[] = {
     {.name = "guest", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "which moves"},
     {.name = "guest_id", .type = SCHEMA_UUID, .flags = SCHEMA_REQUIRED, .description = "its id"},
@@ -447,6 +457,7 @@ static const struct schema_field migration_spec[] = {
     {.name = "began", .type = SCHEMA_TIME, .flags = SCHEMA_REQUIRED, .description = "when"},
     {.name = "plan", .type = SCHEMA_UUID, .description = "of the balancer, that it is a move of"},
     {.name = "move", .type = SCHEMA_INT, .description = "which of its moves"},
+    {.name = "volumes", .type = SCHEMA_ARRAY, .item = &migration_volume, .description = "which move before it"},
     {.name = NULL},
 };
 static const struct schema_field migration_answer_fields[] = {
@@ -457,6 +468,8 @@ static const struct schema_field migration_answer_fields[] = {
     {.name = "address", .type = SCHEMA_STRING, .description = "where the destination listens"},
     {.name = "refused", .type = SCHEMA_STRING, .description = "why the destination cannot take it"},
     {.name = "cancel", .type = SCHEMA_BOOL, .description = "somebody has cancelled it"},
+    {.name = "recalled", .type = SCHEMA_STRING, .description = "why its volumes are not to go on"},
+    {.name = "volumes_s", .type = SCHEMA_INT, .description = "its volumes are there, and took so long"},
     {.name = "switched", .type = SCHEMA_BOOL, .description = "the guest is the destination's"},
     {.name = "task", .type = SCHEMA_NAME, .description = "which follows it; in the answer to the request"},
     {.name = "spec",

@@ -340,6 +340,7 @@ static const struct command_option guest_migrate[] = {
     {"force", NULL, COMMAND_FLAG, "force", NULL, "although a placement rule forbids that node"},
     {"max-downtime-ms", "N", COMMAND_INT, "max_downtime_ms", NULL, "how long the guest may stand still (300)"},
     {"within-s", "N", COMMAND_INT, "within_s", NULL, "it is given up if it takes longer (600)"},
+    {"with-volumes", NULL, COMMAND_FLAG, "with_volumes", NULL, "what of its volumes is on its node moves before it"},
     END};
 static const struct command_option drill_run[] = {
     {"node", "NODE", COMMAND_TEXT, "node", NULL, "which has the fault"},
