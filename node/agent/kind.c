@@ -64,17 +64,27 @@ static const struct schema_field label = {.type = SCHEMA_STRING, .max = 256};
     {                                                                                                                  \
         .name = "renew", .type = SCHEMA_BOOL, .description = "it is to get its next certificate now; goes when it has" \
     }
+#define NODE_DRAIN_VOLUMES                                                                                             \
+    {                                                                                                                  \
+        .name = "drain_volumes", .type = SCHEMA_BOOL,                                                                  \
+        .description = "while it is drained, what volumes have on it moves to other nodes, too"                        \
+    }
 static const struct schema_field node_spec[] = {
     {.name = "address", .type = SCHEMA_IP, .flags = SCHEMA_REQUIRED, .description = "where other nodes reach it"},
     NODE_LABELS,
     {.name = "drained", .type = SCHEMA_BOOL, .default_json = "false", .description = "takes no new guests"},
+    NODE_DRAIN_VOLUMES,
     {.name = "key",
      .type = SCHEMA_STRING,
      .description = "SHA-256 of its public key, which is refused once it is removed"},
     NODE_RENEW,
     END};
 static const struct schema_field node_change_spec[] = {
-    NODE_LABELS, {.name = "drained", .type = SCHEMA_BOOL, .description = "takes no new guests"}, NODE_RENEW, END};
+    NODE_LABELS,
+    {.name = "drained", .type = SCHEMA_BOOL, .description = "takes no new guests"},
+    NODE_DRAIN_VOLUMES,
+    NODE_RENEW,
+    END};
 
 /* ---- pools ---- */
 

@@ -154,6 +154,10 @@ static int find_pool(const struct mirror *m, const char *to, struct volume_move_
         return complete_refuse(e, 422, "reference-not-found", "to", "there is no node '%s'", node);
     if (!presence_is_alive(n))
         return complete_refuse(e, 409, "node-away", "to", "node %s is not there at the moment", node);
+    if (json_is_true(object_spec(n, "drained")) && json_is_true(object_spec(n, "drain_volumes")))
+        return complete_refuse(e, 409, "drained", "to",
+                               "node %s is drained, and of volumes, too: `drover node undrain %s` or take another",
+                               node, node);
     w->to = colon ? mirror_named(m, OBJECT_POOL, colon + 1) : choose_pool(m, node, w);
     if (!w->to && colon)
         return complete_refuse(e, 422, "reference-not-found", "to", "there is no pool '%s'", colon + 1);

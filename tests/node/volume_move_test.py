@@ -11,7 +11,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 from cluster import until  # noqa: E402
-from volume_moving import Moving  # noqa: E402
+from volume_moving import STILL, Moving  # noqa: E402
 
 
 class Moves(Moving):

@@ -12,7 +12,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 from cluster import until  # noqa: E402
-from volume_moving import Moving  # noqa: E402
+from volume_moving import STILL, Moving  # noqa: E402
 
 SECOND = 'dd if=/dev/vdb bs=1M count=4 2>/dev/null | md5sum'
 
@@ -145,6 +145,122 @@ class WithVolumes(Moving):
         self.assertIn('not there in the time', self.migration('slow')['state']['reason'])
         self.is_empty(self.n3)
         self.stays('slow', self.n2, still)
+
+    # ---- who is killed on the way ----
+
+    def test_agents_killed(self):
+        """Of the source and of the destination: it goes on."""
+        self.volume('steady', '64M', '--pool', 'p2', '--resync-rate', '8M')
+        self.guest('steady', self.n2)
+        still = self.begin_load('steady', self.n2)
+        self.begin('steady', self.n3, '--max-downtime-ms', '5000')
+        for node in (self.n2, self.n3):
+            node.end(signal.SIGKILL)
+        for node in (self.n2, self.n3):
+            node.start()
+        until('it is there', lambda: self.phase('steady') == 'done', 240)
+        until('it runs there', lambda: self.runs_on('steady', self.n3))
+        self.is_empty(self.n2)
+        self.stays('steady', self.n3, still)
+
+    def test_destination_killed(self):
+        self.volume('lonely', '64M', '--pool', 'p2', '--resync-rate', '4M')
+        self.guest('lonely', self.n2)
+        still = self.begin_load('lonely', self.n2)
+        self.begin('lonely', self.n3)
+        self.crash(self.n3)
+        until('it is given up', lambda: self.phase('lonely') == 'failed')
+        self.assertIn('volume lonely: ', self.migration('lonely')['state']['reason'])
+        self.stays('lonely', self.n2, still)
+        self.n3.start()
+        self.is_empty(self.n3)
+
+    def test_source_killed(self):
+        """All of it is there: its guest comes back when the node does."""
+        self.volume('local', '64M', '--pool', 'p2', '--resync-rate', '4M')
+        address = self.guest('local', self.n2)
+        still = self.begin_load('local', self.n2)
+        self.begin('local', self.n3)
+        self.crash(self.n2)
+        until('it is away', lambda: not self.show('node', self.n2.name)['state'].get('alive'))
+        self.assertEqual(self.pools('local'), ['p2'])
+        self.n2.start()
+        until('it is given up', lambda: self.phase('local') == 'failed')
+        until('no move of it is under way', lambda: 'move' not in self.show('volume', 'local'))
+        self.is_empty(self.n3)
+        until('it answers', lambda: self.ping(self.n2, address))
+        self.assertTrue(self.runs_on('local', self.n2))
+        self.assertEqual(self.pools('local'), ['p2'])
+        self.assertEqual(self.sum(self.n2.console('local', STILL)), still)
+
+    def fails_over(self, guest, lost):
+        """To whom; it answers there."""
+        def elsewhere():
+            return [n for n in self.nodes if n is not lost and self.runs_on(guest, n)]
+        to = until('another node runs it', elsewhere)[0]
+        address = self.show('guest', guest)['spec']['networks'][0]['address']
+        until('it answers', lambda: self.ping(to, address))
+        return to
+
+    def test_source_of_a_protected_guest_killed(self):
+        """Another node runs it from the half that is left; the place that was being filled is nobody's."""
+        self.volume('safe', '64M', '--layout', 'raid1:2', '--pools', 'p2', '--pools', 'p3', '--witness', 'p4', '--resync-rate', '4M')
+        self.guest('safe', self.n2, '--ha')
+        still = self.begin_load('safe', self.n2)
+        self.begin('safe', self.n1)
+        self.crash(self.n2)
+        to = self.fails_over('safe', self.n2)
+        until('no move of it is under way', lambda: 'move' not in self.show('volume', 'safe'))
+        self.assertEqual(self.pools('safe'), ['p2', 'p3'])
+        self.is_empty(self.n1)
+        self.assertEqual(self.sum(to.console('safe', STILL)), still)
+        self.n2.start()
+        until('it has ended', lambda: self.phase('safe') == 'failed')
+        until('both are the same again', lambda: self.show('volume', 'safe')['state']['health'] == 'good')
+        self.assertTrue(self.runs_on('safe', to))
+
+    def test_guest_killed_while_a_member_moves(self):
+        """The node of the guest is lost, which has neither the old bytes nor the new ones: whoever runs it then goes on."""
+        self.volume('third', '64M', '--layout', 'raid1:2', '--pools', 'p1', '--pools', 'p3', '--witness', 'p2', '--resync-rate', '4M')
+        self.guest('third', self.n2, '--ha')
+        still = self.begin_load('third', self.n2)
+        self.n1.do('volume', 'move', 'third', '--member', '0', '--to', self.n4.name)
+        until('something is copied', lambda: self.last('third')['state'].get('done_bytes'))
+        self.crash(self.n2)
+        to = self.fails_over('third', self.n2)
+        self.n1.do('volume', 'resync', 'third', '--rate', '1G')
+        until('it has ended', lambda: self.last('third')['state']['phase'] == 'done', 240)
+        self.assertEqual(self.pools('third'), ['p4', 'p3'])
+        self.is_empty(self.n1)
+        self.assertEqual(self.sum(to.console('third', STILL)), still)
+        self.n2.start()
+        until('all is well', lambda: self.show('volume', 'third')['state']['health'] == 'good')
+
+    # ---- draining ----
+
+    def test_drain(self):
+        """Whatever uses it, or nobody: no volume has anything on a node that was drained of them."""
+        self.volume('idle', '16M', '--pool', 'p2')
+        self.volume('half', '16M', '--layout', 'raid1:2', '--pools', 'p2', '--pools', 'p3')
+        self.volume('far', '32M', '--pool', 'p2')
+        self.volume('near', '32M', '--pool', 'p2')
+        self.guest('far', self.n1)
+        self.guest('near', self.n2)
+        stills = [self.begin_load('far', self.n1), self.begin_load('near', self.n2)]
+        self.n1.do('node', 'drain', self.n2.name, '--with-volumes')
+        self.addCleanup(self.n1.cli, 'node', 'undrain', self.n2.name)
+        until('nothing is left', lambda: not self.files(self.n2), 300)
+        until('its guest has left', lambda: any(self.runs_on('near', n) for n in (self.n1, self.n3, self.n4)))
+        to = next(n for n in (self.n1, self.n3, self.n4) if self.runs_on('near', n))
+        until('all have arrived', lambda: not any('move' in self.show('volume', v) for v in ('idle', 'half', 'far', 'near')))
+        self.assertEqual(self.pools('near'), ['p%d' % (self.nodes.index(to) + 1)])
+        self.assertEqual(self.pools('far'), ['p1'])
+        self.assertNotIn('p2', self.pools('idle') + self.pools('half'))
+        self.assertIn('drained', self.refuses('volume', 'move', 'idle', '--to', self.n2.name))
+        self.end_load('far', self.n1, stills[0])
+        self.end_load('near', to, stills[1])
+        self.n1.do('node', 'undrain', self.n2.name)
+        self.assertNotIn('drain_volumes', self.show('node', self.n2.name)['spec'])
 
 
 if __name__ == '__main__':
