@@ -60,6 +60,12 @@ static void answer(struct question *q, json_t *state, const char *why)
     migration_forecast_add(state, json_object_get(q->migration, "spec"), q->volume_s);
     if (predicted)
         say(state);
+    if (json_object_get(state, "predicted_volume_bytes"))
+        json_object_set_new(
+            state, "reason",
+            json_sprintf("%s; of that its volumes: %.1f GiB, %.0f s, before it sets out itself",
+                         member_text(state, "reason"),
+                         json_number_value(json_object_get(state, "predicted_volume_bytes")) / (1 << 30), q->volume_s));
     if (*q->left)
         json_object_set_new(state, "reason",
                             json_sprintf("%s; %s and reached from there: --with-volumes takes along what the guest has",

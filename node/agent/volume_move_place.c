@@ -113,8 +113,12 @@ static uint64_t bytes_of(const struct mirror *m, const struct object *v, int ind
 
 static bool is_candidate(const struct object *pool, const char *node)
 {
-    return is_on(pool, node) && strcmp(object_spec_text(pool, "driver"), "block") &&
-           !json_is_true(json_object_get(pool->value, "deleting"));
+    return is_on(pool, node) && !json_is_true(json_object_get(pool->value, "deleting"));
+}
+
+static bool is_device(const struct object *pool)
+{
+    return !strcmp(object_spec_text(pool, "driver"), "block");
 }
 
 static uint64_t taken_of(const struct volume_move_wish *w, const struct object *pool)
@@ -135,13 +139,19 @@ static bool is_multiple(const struct object *pool, const struct volume_move_wish
 
 static const struct object *choose_pool(const struct mirror *m, const char *node, const struct volume_move_wish *w)
 {
-    const struct object *first = NULL;
-    for (const struct object *p = mirror_next(m, OBJECT_POOL, NULL); p; p = mirror_next(m, OBJECT_POOL, p->name))
-        if (is_candidate(p, node) && has_room(p, w) && is_multiple(p, w))
+    const struct object *first = NULL, *device = NULL; /* in the place of none: it is said what is wrong with it */
+    for (const struct object *p = mirror_next(m, OBJECT_POOL, NULL); p; p = mirror_next(m, OBJECT_POOL, p->name)) {
+        if (!is_candidate(p, node))
+            continue;
+        if (is_device(p)) {
+            device = device ? device : p;
+            continue;
+        }
+        if (has_room(p, w) && is_multiple(p, w))
             return p;
-        else if (is_candidate(p, node) && !first)
-            first = p;
-    return first;
+        first = first ? first : p;
+    }
+    return first ? first : device;
 }
 
 static int find_pool(const struct mirror *m, const char *to, struct volume_move_wish *w, struct complete_error *e)
@@ -172,7 +182,7 @@ static int find_pool(const struct mirror *m, const char *to, struct volume_move_
 
 static int check_plain(const struct volume_move_wish *w, struct complete_error *e)
 {
-    if (!strcmp(object_spec_text(w->to, "driver"), "block"))
+    if (is_device(w->to))
         return complete_refuse(e, 409, "pool-is-a-device", "to",
                                "pool %s is one device, and would change the size of the disk: take a directory or a "
                                "volume group",

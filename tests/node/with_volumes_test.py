@@ -76,6 +76,7 @@ class WithVolumes(Moving):
             self.assertGreaterEqual(said['predicted_volume_bytes'], bytes_of)
             self.assertGreater(said['predicted_bytes'], said['predicted_volume_bytes'])
             self.assertGreater(said['predicted_s'], said['predicted_volume_s'])
+            self.assertIn('of that its volumes', said['reason'])
         told = self.n1.do('guest', 'migrate', 'web', '--to', self.n3.name, '--dry-run')['state']
         self.assertNotIn('predicted_volume_bytes', told)
         self.assertRegex(told['reason'], 'stay on node %s .*--with-volumes' % self.n2.name)
@@ -145,6 +146,26 @@ class WithVolumes(Moving):
         self.assertIn('not there in the time', self.migration('slow')['state']['reason'])
         self.is_empty(self.n3)
         self.stays('slow', self.n2, still)
+
+    def test_guest_cannot_follow(self):
+        """Its volume is there, and the guest's process there does not come up: both go on, each where it is, and it is said."""
+        self.volume('split', '32M', '--pool', 'p2')
+        self.guest('split', self.n2)
+        still = self.begin_load('split', self.n2)
+        socket = os.path.join(self.n3.run, 'guests', self.show('guest', 'split')['id'] + '.sock')
+        os.mkdir(socket)  # where its control socket would be
+        try:
+            done = self.n1.cli('guest', 'migrate', 'split', '--to', self.n3.name, '--with-volumes', '--wait')
+        finally:
+            os.rmdir(socket)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertIn('moved to node %s before that: split' % self.n3.name, self.migration('split')['state']['reason'])
+        self.is_empty(self.n2)
+        self.assertEqual(self.pools('split'), ['p3'])
+        self.beats('split', self.n2)
+        self.migrate('split', self.n3)  # it goes after it
+        self.assertEqual(self.migration('split')['spec']['volumes'], [])
+        self.end_load('split', self.n3, still)
 
     # ---- who is killed on the way ----
 

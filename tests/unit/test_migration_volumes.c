@@ -165,6 +165,23 @@ static void pools_that_would_change_its_size_are_passed_over(void **state)
     release(migration, moves);
 }
 
+static void what_no_pool_takes_is_refused(void **state)
+{
+    (void)state;
+    struct complete_error e;
+    json_t *migration, *moves;
+    put_plain("a", "p1", "1048576");
+    put_pool("p3", 3, "block", "null");
+    assert_int_equal(choose(&migration, &moves, &e), -EINVAL);
+    assert_string_equal(e.code, "pool-is-a-device");
+    assert_non_null(strstr(e.text, "volume a cannot move along: pool p3 is one device"));
+    release(migration, moves);
+    put_pool("p3", 3, "lvm", "null");
+    assert_int_equal(choose(&migration, &moves, &e), -EINVAL);
+    assert_string_equal(e.code, "no-multiple");
+    release(migration, moves);
+}
+
 static void what_stays_is_named(void **state)
 {
     (void)state;
@@ -317,6 +334,7 @@ int main(void)
         WITH_CLUSTER(what_its_node_has_moves_along),
         WITH_CLUSTER(all_of_them_must_fit),
         WITH_CLUSTER(pools_that_would_change_its_size_are_passed_over),
+        WITH_CLUSTER(what_no_pool_takes_is_refused),
         WITH_CLUSTER(what_stays_is_named),
         WITH_CLUSTER(they_change_over_together),
         WITH_CLUSTER(one_that_fails_calls_back_the_others),
