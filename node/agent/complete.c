@@ -275,6 +275,8 @@ int complete_change(const struct mirror *m, const struct object *o, json_t *spec
     if (o->kind == OBJECT_GUEST &&
         (check_protected(m, spec, e) || check_order(m, o->name, spec, e) || placement_complete(m, spec, e)))
         return -EINVAL;
+    if (o->kind == OBJECT_NODE && !json_is_true(json_object_get(spec, "drained")))
+        json_object_del(spec, "drain_volumes"); /* the next time it is drained it is asked anew */
     bool boots = !json_equal(json_object_get(spec, "boot"), object_spec(o, "boot"));
     if (o->kind == OBJECT_GUEST && (moves || boots))
         return complete_guest_change(m, o, spec, e);

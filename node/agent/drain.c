@@ -10,6 +10,7 @@
 #include <sys/queue.h>
 
 #include "node/agent/cluster.h"
+#include "node/agent/drain_volumes.h"
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
 #include "node/agent/migration_start.h"
@@ -20,7 +21,7 @@
 #include "node/base/log.h"
 #include "node/base/loop.h"
 
-enum { AT_ONCE = 2, AGAIN_MS = 30000, LOOK_MS = 2000, MAX_DOWNTIME_MS = 300, WITHIN_S = 3600 };
+enum { AT_ONCE = 2, AGAIN_MS = 30000, LOOK_MS = 2000, MAX_DOWNTIME_MS = 300, WITHIN_S = 3600, WITH_VOLUMES_S = 86400 };
 
 /* A guest that was sent away; it is not sent again before that. */
 struct sent {
@@ -34,6 +35,7 @@ struct sent {
 struct drain {
     struct loop *loop;
     struct cluster *cluster;
+    struct drain_volumes *volumes;
     const char *state;
     struct mirror_listener listener;
     struct loop_job job;
@@ -88,14 +90,26 @@ static void started(void *context, int rc, const struct migration_started *what,
     free(s);
 }
 
-static void send_away(struct drain *d, const struct object *guest)
+/* With what its volumes have here, if they are to leave, too, and a node takes both; else alone: what it leaves behind
+ * follows where it can. */
+static const struct object *destination(struct drain *d, const struct object *guest, struct migration_goals *goals,
+                                        char *why)
 {
-    const struct migration_goals goals = {.max_downtime_ms = MAX_DOWNTIME_MS,
-                                          .within_s = WITHIN_S,
-                                          .post_copy = migration_post_copy(guest) == MIGRATION_POST_COPY_ALLOWED};
+    const struct mirror *m = cluster_mirror(d->cluster);
     const struct placement_guest rules = placement_guest_of(guest, true);
+    const struct object *to = goals->with_volumes ? drain_volumes_choose(m, guest) : NULL;
+    goals->with_volumes = to;
+    goals->within_s = to ? WITH_VOLUMES_S : WITHIN_S;
+    return to ? to : placement_choose(m, &rules, cluster_node(d->cluster), why);
+}
+
+static void send_away(struct drain *d, const struct object *guest, bool with_volumes)
+{
+    struct migration_goals goals = {.max_downtime_ms = MAX_DOWNTIME_MS,
+                                    .with_volumes = with_volumes,
+                                    .post_copy = migration_post_copy(guest) == MIGRATION_POST_COPY_ALLOWED};
     char by[80], why[PLACEMENT_WHY_MAX] = "";
-    const struct object *to = placement_choose(cluster_mirror(d->cluster), &rules, cluster_node(d->cluster), why);
+    const struct object *to = destination(d, guest, &goals, why);
     struct err err = {0};
     struct sent *s = to ? remember(d, guest->id) : NULL;
     if (!to)
@@ -159,13 +173,16 @@ static void evaluate(struct loop_job *job)
     forget_others(d, drained);
     if (!drained)
         return;
-    unsigned n = under_way(d);
+    bool volumes = json_is_true(object_spec(node, "drain_volumes"));
+    unsigned n = under_way(d) + drain_volumes_under_way(d->volumes);
     for (const struct object *g = mirror_next(m, OBJECT_GUEST, NULL); g && n < AT_ONCE;
          g = mirror_next(m, OBJECT_GUEST, g->name))
         if (is_ours(d, g) && may_go(d, g)) {
-            send_away(d, g);
+            send_away(d, g, volumes);
             n++;
         }
+    if (volumes && n < AT_ONCE)
+        drain_volumes_go(d->volumes, AT_ONCE - n);
     loop_timer_set(d->loop, &d->timer, clock_ns() + LOOK_MS * 1000000ull);
 }
 
@@ -179,7 +196,7 @@ static void object_changed(struct mirror_listener *listener, const struct object
 {
     struct drain *d = CONTAINER_OF(listener, struct drain, listener);
     (void)part;
-    if (object->kind == OBJECT_GUEST || object->kind == OBJECT_NODE)
+    if (object->kind == OBJECT_GUEST || object->kind == OBJECT_NODE || object->kind == OBJECT_VOLUME_MOVE)
         loop_defer(d->loop, &d->job);
 }
 
@@ -188,6 +205,11 @@ struct drain *drain_new(struct loop *loop, struct cluster *cluster, const char *
     struct drain *d = calloc(1, sizeof *d);
     if (!d) {
         err_set(err, ENOMEM, "out of memory");
+        return NULL;
+    }
+    d->volumes = drain_volumes_new(cluster, err);
+    if (!d->volumes) {
+        free(d);
         return NULL;
     }
     d->loop = loop;
@@ -210,6 +232,7 @@ void drain_free(struct drain *d)
         return;
     mirror_unlisten(&d->listener);
     loop_timer_clear(d->loop, &d->timer);
+    drain_volumes_free(d->volumes);
     for (s = LIST_FIRST(&d->all); s; s = next) {
         next = LIST_NEXT(s, link);
         if (!s->starting) {

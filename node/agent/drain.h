@@ -1,5 +1,6 @@
 /* A node that is drained sends its running guests to others, a few at a time; those that cannot move are tried again
- * after a while. Guests that are stopped stay.
+ * after a while. Guests that are stopped stay. If volumes are to leave it, too (drain_volumes.h), guests take along
+ * what theirs have here, and the rest moves by itself; no more is under way at a time.
  *
  * Thread: the loop's. */
 #ifndef NODE_AGENT_DRAIN_H

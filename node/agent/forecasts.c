@@ -14,6 +14,7 @@
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
 #include "node/agent/migration_forecast.h"
+#include "node/agent/migration_volumes.h"
 #include "node/agent/peer_client.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
@@ -32,26 +33,16 @@ struct forecasts {
 struct question {
     struct api_call *call;
     json_t *migration;
+    double volume_s; /* of what moves along */
     char from[MIGRATION_FORECAST_FROM_MAX];
+    char left[MIGRATION_VOLUMES_TEXT_MAX]; /* what does not, in words */
     struct guest_call guest_call;
     struct http_client_request request;
     char url[URL_MAX], *body;
 };
 
-/* state: taken over; NULL: nothing is predicted, and why. */
-static void answer(struct question *q, json_t *state, const char *why)
-{
-    if (!state)
-        state = json_pack("{s:s}", "reason", why);
-    json_object_set_new(state, "phase", json_string("predicted"));
-    json_object_set_new(q->migration, "state", state);
-    api_reply(q->call, 200, q->migration);
-    free(q->body);
-    free(q);
-}
-
 /* In words, for people. */
-static json_t *say(json_t *state)
+static void say(json_t *state)
 {
     const char *why = member_text(state, "goals_reason"), *from = member_text(state, "predicted_from");
     bool holds = json_is_true(json_object_get(state, "goals_hold"));
@@ -67,7 +58,32 @@ static json_t *say(json_t *state)
         reason = json_sprintf("it cannot be as wished%s: %s (%s)", needs ? " without post-copy (--post-copy)" : "", why,
                               from);
     json_object_set_new(state, "reason", reason);
-    return state;
+}
+
+/* state: taken over; NULL: nothing is predicted, and why. */
+static void answer(struct question *q, json_t *state, const char *why)
+{
+    bool predicted = state;
+    if (!state)
+        state = json_pack("{s:s}", "reason", why);
+    migration_forecast_add(state, json_object_get(q->migration, "spec"), q->volume_s);
+    if (predicted)
+        say(state);
+    if (json_object_get(state, "predicted_volume_bytes"))
+        json_object_set_new(
+            state, "reason",
+            json_sprintf("%s; of that its volumes: %.1f GiB, %.0f s, before it sets out itself",
+                         member_text(state, "reason"),
+                         json_number_value(json_object_get(state, "predicted_volume_bytes")) / (1 << 30), q->volume_s));
+    if (*q->left)
+        json_object_set_new(state, "reason",
+                            json_sprintf("%s; %s and reached from there: --with-volumes takes along what the guest has",
+                                         member_text(state, "reason"), q->left));
+    json_object_set_new(state, "phase", json_string("predicted"));
+    json_object_set_new(q->migration, "state", state);
+    api_reply(q->call, 200, q->migration);
+    free(q->body);
+    free(q);
 }
 
 /* ---- a guest of this node ---- */
@@ -77,7 +93,7 @@ static void told(struct guest_call *call, int rc, const json_t *said, const char
     struct question *q = CONTAINER_OF(call, struct question, guest_call);
     char why[WHY_MAX];
     snprintf(why, sizeof why, "nothing can be predicted: %s", rc ? text : "");
-    answer(q, rc ? NULL : say(migration_forecast_state(said, q->from)), why);
+    answer(q, rc ? NULL : migration_forecast_state(said, q->from), why);
 }
 
 static void ask_here(struct forecasts *f, struct question *q, const struct object *guest,
@@ -138,6 +154,20 @@ static void ask_there(struct forecasts *f, struct question *q, const struct obje
     http_client_send(f->client, &q->request);
 }
 
+/* Of all nodes any one knows enough of the volumes. */
+static struct migration_goals look_at_volumes(const struct forecasts *f, struct question *q, const struct object *guest,
+                                              const struct migration_goals *goals)
+{
+    const struct mirror *m = cluster_mirror(f->cluster);
+    const json_t *spec = json_object_get(q->migration, "spec");
+    json_t *wish = migration_forecast_wish(m, member_text(spec, "from"), member_text(spec, "to"), goals, q->from);
+    q->volume_s = migration_forecast_volumes(m, wish, spec);
+    json_decref(wish);
+    if (q->call->who.role != ROLE_NODE && !goals->with_volumes)
+        migration_volumes_left(m, guest, q->left, sizeof q->left);
+    return migration_forecast_rest(goals, q->volume_s);
+}
+
 void forecasts_answer(struct forecasts *f, struct api_call *call, const struct object *guest, json_t *migration,
                       const struct migration_goals *goals)
 {
@@ -150,10 +180,11 @@ void forecasts_answer(struct forecasts *f, struct api_call *call, const struct o
     }
     q->call = call;
     q->migration = migration;
+    struct migration_goals rest = look_at_volumes(f, q, guest, goals);
     if (here || call->who.role == ROLE_NODE)
-        ask_here(f, q, guest, goals);
+        ask_here(f, q, guest, &rest);
     else
-        ask_there(f, q, guest, goals);
+        ask_there(f, q, guest, &rest);
 }
 
 /* ---- life ---- */

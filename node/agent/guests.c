@@ -15,6 +15,7 @@
 #include "node/agent/guest_unit.h"
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
+#include "node/agent/migration_volumes.h"
 #include "node/agent/report.h"
 #include "node/agent/restart.h"
 #include "node/agent/start_order.h"
@@ -70,7 +71,9 @@ static const struct object *arrival_of(const struct guests *g, const struct obje
     const struct object *m = migration_of(cluster_mirror(g->cluster), o);
     bool comes = m && !strcmp(object_spec_text(m, "to"), g->plan_place->node) &&
                  strcmp(object_spec_text(o, "node"), g->plan_place->node);
-    return comes && !migration_has_ended(m) && !*member_text(m->value, "refused") ? m : NULL;
+    return comes && !migration_has_ended(m) && !*member_text(m->value, "refused") && !migration_volumes_pending(m)
+               ? m
+               : NULL;
 }
 
 static const struct object *object_of(struct guests *g, const struct resident *r)

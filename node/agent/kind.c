@@ -64,17 +64,27 @@ static const struct schema_field label = {.type = SCHEMA_STRING, .max = 256};
     {                                                                                                                  \
         .name = "renew", .type = SCHEMA_BOOL, .description = "it is to get its next certificate now; goes when it has" \
     }
+#define NODE_DRAIN_VOLUMES                                                                                             \
+    {                                                                                                                  \
+        .name = "drain_volumes", .type = SCHEMA_BOOL,                                                                  \
+        .description = "while it is drained, what volumes have on it moves to other nodes, too"                        \
+    }
 static const struct schema_field node_spec[] = {
     {.name = "address", .type = SCHEMA_IP, .flags = SCHEMA_REQUIRED, .description = "where other nodes reach it"},
     NODE_LABELS,
     {.name = "drained", .type = SCHEMA_BOOL, .default_json = "false", .description = "takes no new guests"},
+    NODE_DRAIN_VOLUMES,
     {.name = "key",
      .type = SCHEMA_STRING,
      .description = "SHA-256 of its public key, which is refused once it is removed"},
     NODE_RENEW,
     END};
 static const struct schema_field node_change_spec[] = {
-    NODE_LABELS, {.name = "drained", .type = SCHEMA_BOOL, .description = "takes no new guests"}, NODE_RENEW, END};
+    NODE_LABELS,
+    {.name = "drained", .type = SCHEMA_BOOL, .description = "takes no new guests"},
+    NODE_DRAIN_VOLUMES,
+    NODE_RENEW,
+    END};
 
 /* ---- pools ---- */
 
@@ -445,6 +455,16 @@ static const struct schema task_answer = {"Task", "A change that takes its time.
 
 /* ---- migrations ---- */
 
+static const struct schema_field migration_volume_fields[] = {
+    {.name = "move", .type = SCHEMA_UUID, .flags = SCHEMA_REQUIRED, .description = "its volume-move"},
+    {.name = "volume", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "which"},
+    {.name = "member", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "of it; -1: it has no layout"},
+    {.name = "from", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "pool"},
+    {.name = "to", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "pool"},
+    {.name = "bytes", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "how many"},
+    {.name = NULL},
+};
+static const struct schema_field migration_volume = {.type = SCHEMA_OBJECT, .fields = migration_volume_fields};
 static const struct schema_field migration_spec[] = {
     {.name = "guest", .type = SCHEMA_NAME, .flags = SCHEMA_REQUIRED, .description = "which moves"},
     {.name = "guest_id", .type = SCHEMA_UUID, .flags = SCHEMA_REQUIRED, .description = "its id"},
@@ -457,6 +477,7 @@ static const struct schema_field migration_spec[] = {
     {.name = "began", .type = SCHEMA_TIME, .flags = SCHEMA_REQUIRED, .description = "when"},
     {.name = "plan", .type = SCHEMA_UUID, .description = "of the balancer, that it is a move of"},
     {.name = "move", .type = SCHEMA_INT, .description = "which of its moves"},
+    {.name = "volumes", .type = SCHEMA_ARRAY, .item = &migration_volume, .description = "which move before it"},
     {.name = NULL},
 };
 static const struct schema_field migration_answer_fields[] = {
@@ -467,6 +488,8 @@ static const struct schema_field migration_answer_fields[] = {
     {.name = "address", .type = SCHEMA_STRING, .description = "where the destination listens"},
     {.name = "refused", .type = SCHEMA_STRING, .description = "why the destination cannot take it"},
     {.name = "cancel", .type = SCHEMA_BOOL, .description = "somebody has cancelled it"},
+    {.name = "recalled", .type = SCHEMA_STRING, .description = "why its volumes are not to go on"},
+    {.name = "volumes_s", .type = SCHEMA_INT, .description = "its volumes are there, and took so long"},
     {.name = "switched", .type = SCHEMA_BOOL, .description = "the guest is the destination's"},
     {.name = "follows", .type = SCHEMA_BOOL, .description = "its last pages follow it, from the source (post-copy)"},
     {.name = "arrived", .type = SCHEMA_OBJECT, .description = "they are there: asked, longest_wait_ms"},

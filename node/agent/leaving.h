@@ -34,10 +34,11 @@ struct leaving {
     bool restored;                      /* a guest that stays has been told how to open its volumes */
     bool told;                          /* how it ended; what is left to do is to see it in the mirror */
     bool store_away, unknown;           /* unknown: a switch-over was asked for that may be made yet */
-    uint64_t since_ms, switched_ms, commit_after_ms;
-    struct json_t *progress; /* what the process said last */
+    uint64_t since_ms, ready_ms, switched_ms, commit_after_ms; /* ready: its volumes are there */
+    struct json_t *progress;                                   /* what the process said last */
     struct json_t *forecast; /* for the state: what was predicted before it began; NULL: nothing */
     bool foretold;           /* the process was asked */
+    double volume_s;         /* predicted of what it takes along */
     char forecast_from[MIGRATION_FORECAST_FROM_MAX];
     bool late, broken; /* its last pages follow it; and their connections are broken */
     uint64_t resume_after_ms;

@@ -4,12 +4,13 @@
 #include <string.h>
 
 #include "node/agent/member.h"
+#include "node/agent/migration_volumes.h"
 #include "node/agent/record_name.h"
 #include "node/agent/volume_move.h"
 #include "node/base/timestamp.h"
 
-static const char *const phases[MIGRATION_PHASE_COUNT] = {"waiting", "copying", "switching", "post-copy",
-                                                          "done",    "failed",  "cancelled"};
+static const char *const phases[MIGRATION_PHASE_COUNT] = {"waiting",   "volumes", "copying", "switching",
+                                                          "post-copy", "done",    "failed",  "cancelled"};
 
 /* ---- the record ---- */
 
@@ -131,10 +132,35 @@ static const char *obstacle(const struct migration_view *v, enum migration_phase
     return NULL;
 }
 
+/* The guest runs where it was, and has not been asked for anything. Whatever is in the way, the volumes are to know it
+ * before it is over: each of them ends where it is whole, and only then it can be said where that is. */
+static struct migration_decision decide_volumes(const struct migration_view *v, enum migration_phase phase,
+                                                const char *why)
+{
+    const struct migration_volumes *w = v->volumes;
+    const char *recalled = member_text(v->migration->value, "recalled");
+    phase = why ? phase : MIGRATION_FAILED;
+    if (!why && *recalled)
+        why = recalled;
+    else if (!why && v->process == MIGRATION_PROCESS_NONE)
+        why = "the guest does not run any more";
+    else if (!why && *w->why)
+        why = w->why;
+    else if (!why && v->overdue)
+        why = "its volumes were not there in the time that it may take";
+    if (why && w->ended == w->count)
+        return closing(phase, why);
+    if (why && !*recalled && !json_is_true(json_object_get(v->migration->value, "cancel")))
+        return (struct migration_decision){MIGRATION_STEP_RECALL, phase, why};
+    return decision(!why && w->done == w->count ? MIGRATION_STEP_VOLUMES : MIGRATION_STEP_WAIT);
+}
+
 static struct migration_decision decide_before(const struct migration_view *v)
 {
     enum migration_phase phase;
     const char *why = obstacle(v, &phase);
+    if (v->volumes)
+        return decide_volumes(v, phase, why);
     switch (v->process) {
     case MIGRATION_PROCESS_NONE:
         return closing(MIGRATION_FAILED, why ? why : "the guest does not run any more");

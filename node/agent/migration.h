@@ -15,7 +15,7 @@
  * spec). The source's process stands still before it is asked for and never runs again once it may have happened; the
  * destination's does not run before it is seen.
  *
- *     waiting --destination listens--> copying --all but a remainder--> switching --switch-over--> done
+ *     [volumes -->] waiting --destination listens--> copying --all but a remainder--> switching --switch-over--> done
  *        +-------------+--------------------------+--> failed, cancelled: the guest runs on where it was
  *
  * With "follows" there is post-copy between switching and done: the source's process lives on until the destination,
@@ -35,6 +35,7 @@ struct json_t;
 
 enum migration_phase {
     MIGRATION_WAITING,
+    MIGRATION_VOLUMES, /* those that the guest takes along are on their way */
     MIGRATION_COPYING,
     MIGRATION_SWITCHING,
     MIGRATION_FOLLOWING, /* "post-copy": it runs there, and its last pages follow it */
@@ -46,7 +47,8 @@ enum migration_phase {
 
 struct migration_goals {
     uint64_t max_downtime_ms, within_s;
-    bool post_copy; /* rather than give it up: the guest goes before its last pages */
+    bool post_copy;    /* rather than give it up: the guest goes before its last pages */
+    bool with_volumes; /* what of them is on the node that it leaves moves, too (migration_volumes.h) */
 };
 
 /* Whether a guest may go before its last pages: its spec's "post_copy". */
@@ -88,11 +90,13 @@ enum migration_process {
 struct migration_view {
     const struct object *migration, *guest; /* as the mirror has them; guest NULL: it is gone */
     enum migration_process process;
-    bool asked;      /* the process was asked to move */
-    bool committing; /* the switch-over was asked for, and there is no answer yet */
-    bool store_away; /* it could not be asked for: it was not made, and will not be */
-    bool late;       /* the destination was given time enough */
-    bool broken;     /* pages follow, and the connections that they take are broken */
+    bool asked;                              /* the process was asked to move */
+    bool committing;                         /* the switch-over was asked for, and there is no answer yet */
+    bool store_away;                         /* it could not be asked for: it was not made, and will not be */
+    bool late;                               /* the destination was given time enough */
+    bool broken;                             /* pages follow, and the connections that they take are broken */
+    const struct migration_volumes *volumes; /* that it takes along and that are to be there first; NULL: none */
+    bool overdue;                            /* they have had all the time that there is */
 };
 
 enum migration_step {
@@ -104,13 +108,15 @@ enum migration_step {
     MIGRATION_STEP_GO,        /* it has happened, and pages follow: the process is told that it will not run again */
     MIGRATION_STEP_RESUME,    /* they cannot: it gets new connections */
     MIGRATION_STEP_TAKE_BACK, /* it will not happen: the process goes on */
+    MIGRATION_STEP_RECALL,    /* it is written down that the volumes are not to go on, and why */
+    MIGRATION_STEP_VOLUMES,   /* ... that all of them are there */
     MIGRATION_STEP_CLOSE,     /* write how it ended */
 };
 
 struct migration_decision {
     enum migration_step step;
     enum migration_phase phase; /* of CLOSE: how */
-    const char *reason;         /* of CLOSE, REFUSE and TAKE_BACK; "": the process knows */
+    const char *reason;         /* of CLOSE, REFUSE, RECALL and TAKE_BACK; "": the process knows */
 };
 
 struct migration_decision migration_decide(const struct migration_view *view);

@@ -7,7 +7,9 @@
 
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
+#include "node/agent/migration_volumes.h"
 
+enum { LINK = 125000000 /* bytes/s, where none has been seen */ };
 enum { NEWEST = 5, BYTES_MIN = 8 << 20 /* less tells nothing of a link */ };
 
 /* The newest of some kind of figure. */
@@ -47,7 +49,7 @@ static double figure(const struct object *m, const char *key)
 
 static void learn(struct past *p, const struct object *m)
 {
-    double bytes = figure(m, "done_bytes"), connect_ms = figure(m, "connect_ms");
+    double bytes = figure(m, "done_bytes") - figure(m, "volume_bytes"), connect_ms = figure(m, "connect_ms");
     double copy_s = figure(m, "seconds") - connect_ms / 1e3, downtime_ms = figure(m, "downtime_ms");
     if (bytes >= BYTES_MIN && copy_s > 0)
         add(&p->bandwidth, bytes / copy_s);
@@ -113,4 +115,49 @@ json_t *migration_forecast_state(const json_t *answer, const char *from)
         if (json_object_get(answer, keys[i][0]))
             json_object_set(state, keys[i][1], json_object_get(answer, keys[i][0]));
     return state;
+}
+
+/* ---- what moves along ---- */
+
+double migration_forecast_volumes(const struct mirror *mirror, const json_t *wish, const json_t *spec)
+{
+    const json_t *bandwidth = json_object_get(wish, "bandwidth");
+    return migration_volumes_seconds(mirror, spec, bandwidth ? json_number_value(bandwidth) : LINK);
+}
+
+struct migration_goals migration_forecast_rest(const struct migration_goals *goals, double volume_s)
+{
+    struct migration_goals rest = *goals;
+    rest.within_s = volume_s + 1 < (double)goals->within_s ? goals->within_s - (uint64_t)volume_s : 1;
+    return rest;
+}
+
+static void add_to(json_t *state, const char *key, json_t *figure)
+{
+    const json_t *before = json_object_get(state, key);
+    if (json_is_integer(before) && json_is_integer(figure))
+        json_object_set_new(state, key, json_integer(json_integer_value(before) + json_integer_value(figure)));
+    else if (before)
+        json_object_set_new(state, key, json_real(json_number_value(before) + json_number_value(figure)));
+    json_decref(figure);
+}
+
+void migration_forecast_add(json_t *state, const json_t *spec, double volume_s)
+{
+    const struct object migration = {.value = json_pack("{s:O}", "spec", spec)};
+    json_int_t bytes = (json_int_t)migration_volumes_bytes(&migration);
+    json_int_t within = json_integer_value(json_object_get(spec, "within_s"));
+    json_decref(migration.value);
+    if (!bytes)
+        return;
+    json_object_set_new(state, "predicted_volume_bytes", json_integer(bytes));
+    json_object_set_new(state, "predicted_volume_s", json_real(volume_s));
+    add_to(state, "predicted_bytes", json_integer(bytes));
+    add_to(state, "predicted_s", json_real(volume_s));
+    if (volume_s + 1 < (double)within)
+        return;
+    json_object_set_new(state, "goals_hold", json_false());
+    json_object_set_new(state, "goals_reason",
+                        json_sprintf("its volumes alone are likely to take %.0f s, and %lld s is all that it may take",
+                                     volume_s, (long long)within));
 }

@@ -23,4 +23,13 @@ struct json_t *migration_forecast_wish(const struct mirror *mirror, const char *
 /* A new object with the keys above, of the process's answer. */
 struct json_t *migration_forecast_state(const struct json_t *answer, const char *from);
 
+/* Of the volumes that move along (migration_volumes.h): how many seconds they are likely to take before the guest sets
+ * out. wish: as above; spec: of the migration. 0: none does. */
+double migration_forecast_volumes(const struct mirror *mirror, const struct json_t *wish, const struct json_t *spec);
+/* Of the goals, what is left for the guest then. */
+struct migration_goals migration_forecast_rest(const struct migration_goals *goals, double volume_s);
+/* state: of the guest alone, or of one of which nothing is predicted. It is of both from now on: with
+ * "predicted_volume_bytes", "predicted_volume_s", the sums, and what that does to the goals. */
+void migration_forecast_add(struct json_t *state, const struct json_t *spec, double volume_s);
+
 #endif

@@ -7,10 +7,12 @@
 
 #include "node/agent/api.h"
 #include "node/agent/cluster.h"
+#include "node/agent/complete.h"
 #include "node/agent/forecasts.h"
 #include "node/agent/kind.h"
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
+#include "node/agent/migration_volumes.h"
 #include "node/agent/migration_start.h"
 #include "node/agent/objects.h"
 #include "node/agent/placement.h"
@@ -92,13 +94,33 @@ static void made(void *context, int rc, const struct migration_started *started,
     free(r);
 }
 
+/* What of its volumes is to go with it can. */
+static bool may_move_along(const struct migration_requests *requests, struct api_call *call, const struct object *guest,
+                           const char *to, const struct migration_goals *goals)
+{
+    struct complete_error wrong;
+    if (!goals->with_volumes)
+        return true;
+    json_t *migration = migration_make(guest, "", to, "", goals, ""), *moves = json_array();
+    int rc = migration_volumes_choose(cluster_mirror(requests->cluster), guest, migration, moves, &wrong);
+    if (rc)
+        api_error(call, wrong.status, wrong.code, "with_volumes", "%s", wrong.text);
+    json_decref(migration);
+    json_decref(moves);
+    return !rc;
+}
+
 /* What would be made, and what it would cost. */
 static void show(const struct migration_requests *requests, struct api_call *call, const struct object *guest,
                  const char *to, const struct migration_goals *goals)
 {
     char id[UUID_TEXT_BYTES];
+    struct complete_error wrong;
     uuid_make(id);
-    json_t *migration = migration_make(guest, id, to, "", goals, call->who.name);
+    json_t *migration = migration_make(guest, id, to, "", goals, call->who.name), *moves = json_array();
+    if (goals->with_volumes)
+        migration_volumes_choose(cluster_mirror(requests->cluster), guest, migration, moves, &wrong);
+    json_decref(moves);
     json_object_del(migration, "key");
     json_object_set_new(migration, "revision", json_integer(0));
     forecasts_answer(requests->forecasts, call, guest, migration, goals);
@@ -144,10 +166,11 @@ static void migrate(void *context, struct api_call *call)
     if (!to)
         return;
     struct migration_goals goals = {
+        .with_volumes = json_is_true(json_object_get(call->body, "with_volumes")),
         .max_downtime_ms = (uint64_t)json_integer_value(json_object_get(call->body, "max_downtime_ms")),
         .within_s = (uint64_t)json_integer_value(json_object_get(call->body, "within_s")),
     };
-    if (!read_post_copy(call, guest, &goals))
+    if (!read_post_copy(call, guest, &goals) || !may_move_along(requests, call, guest, to->name, &goals))
         return;
     if (call->dry_run)
         show(requests, call, guest, to->name, &goals);
@@ -177,6 +200,10 @@ static const struct schema_field fields[] = {
      .type = SCHEMA_BOOL,
      .description =
          "where it would be given up the guest goes, and its last pages follow; if left out as its spec has it"},
+    {.name = "with_volumes",
+     .type = SCHEMA_BOOL,
+     .default_json = "false",
+     .description = "what of its volumes is on the node that it leaves moves before it"},
     {.name = NULL},
 };
 static const struct schema wish = {"Migrate", "Where a guest is to move, and what that may cost.", fields};

@@ -1,6 +1,7 @@
 /* Requests for migrations:
  *
- *     POST /v1/guests/{name}/migrate   {"to": NODE, "max_downtime_ms": N, "within_s": N, "post_copy": true}
+ *     POST /v1/guests/{name}/migrate   {"to": NODE, "max_downtime_ms": N, "within_s": N, "post_copy": BOOL,
+ *                                       "with_volumes": BOOL}
  *     ...?dry_run=true                 what it would cost (forecasts.h); nothing is made
  *
  * Thread: the loop's. */

@@ -5,11 +5,14 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "node/agent/change.h"
 #include "node/agent/cluster.h"
+#include "node/agent/complete.h"
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
+#include "node/agent/migration_volumes.h"
 #include "node/agent/task.h"
 #include "node/agent/volume_key.h"
 #include "node/base/err.h"
@@ -28,19 +31,28 @@ static void made(void *context, int rc, uint64_t revision, const struct err *err
     free(s);
 }
 
+static bool moves_along(const json_t *moves, const struct object *volume)
+{
+    for (size_t i = 0; i < json_array_size(moves); i++)
+        if (!strcmp(member_text(json_object_get(json_array_get(moves, i), "spec"), "volume_id"), volume->id))
+            return true;
+    return false;
+}
+
 /* The bytes of none of them have begun to move. */
-static void check_volumes(struct change *change, const struct mirror *mirror, const struct object *guest)
+static void check_volumes(struct change *change, const struct mirror *mirror, const struct object *guest,
+                          const json_t *moves)
 {
     const json_t *disks = object_spec(guest, "disks");
     for (size_t i = 0; i < json_array_size(disks); i++) {
         const struct object *v = mirror_named(mirror, OBJECT_VOLUME, member_text(json_array_get(disks, i), "volume"));
-        if (v)
+        if (v && !moves_along(moves, v))
             change_check(change, OBJECT_VOLUME, v->id, v->revision);
     }
 }
 
 static void put_all(struct change *change, const struct mirror *mirror, const struct object *guest, json_t *migration,
-                    json_t *task, const struct migration_origin *origin)
+                    const json_t *moves, json_t *task, const struct migration_origin *origin)
 {
     json_t *value = json_deep_copy(guest->value), *spec = json_object_get(migration, "spec");
     if (origin) {
@@ -49,7 +61,8 @@ static void put_all(struct change *change, const struct mirror *mirror, const st
         change_check(change, OBJECT_PLAN, origin->plan, origin->revision);
     }
     json_object_set_new(value, "migration", json_string(member_text(migration, "id")));
-    check_volumes(change, mirror, guest);
+    check_volumes(change, mirror, guest, moves);
+    migration_volumes_put(change, mirror, moves);
     change_put(change, OBJECT_TASK, member_text(task, "id"), task, 0);
     change_put(change, OBJECT_MIGRATION, member_text(migration, "id"), migration, 0);
     change_put(change, OBJECT_GUEST, guest->id, value, guest->revision);
@@ -61,16 +74,25 @@ int migration_start(struct cluster *cluster, const char *state, const struct obj
                     void *context, struct err *err)
 {
     char id[UUID_TEXT_BYTES], key[VOLUME_KEY_WRAPPED_TEXT];
+    struct complete_error wrong = {0};
     uuid_make(id);
     int rc = volume_key_new(state, id, key, err);
     if (rc)
         return rc;
     json_t *migration = migration_make(guest, id, to, key, goals, by);
+    json_t *moves = json_array();
+    if (migration && goals->with_volumes &&
+        migration_volumes_choose(cluster_mirror(cluster), guest, migration, moves, &wrong)) {
+        json_decref(migration);
+        json_decref(moves);
+        return err_set(err, EBUSY, "%s", wrong.text);
+    }
     json_t *task = migration ? task_make(TASK_MIGRATE, migration, object_spec_text(guest, "node"), by) : NULL;
     struct start *s = task ? calloc(1, sizeof *s) : NULL;
     struct change *change = s ? change_new(cluster) : NULL;
     if (!change) {
         json_decref(migration);
+        json_decref(moves);
         json_decref(task);
         free(s);
         return err_set(err, ENOMEM, "out of memory");
@@ -78,7 +100,8 @@ int migration_start(struct cluster *cluster, const char *state, const struct obj
     *s = (struct start){.done = done, .context = context};
     snprintf(s->started.id, sizeof s->started.id, "%s", id);
     snprintf(s->started.task, sizeof s->started.task, "%s", member_text(task, "name"));
-    put_all(change, cluster_mirror(cluster), guest, migration, task, origin);
+    put_all(change, cluster_mirror(cluster), guest, migration, moves, task, origin);
+    json_decref(moves);
     change_commit(change, made, s);
     return 0;
 }

@@ -18,6 +18,7 @@
 #include "node/agent/leaving.h"
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
+#include "node/agent/migration_volumes.h"
 #include "node/agent/owner.h"
 #include "node/agent/report.h"
 #include "node/agent/volume_key.h"
@@ -81,11 +82,12 @@ void leaving_go_on(struct leaving *l)
 
 /* ---- what is told ---- */
 
-static enum migration_phase phase_now(const struct leaving *l)
+static enum migration_phase phase_now(const struct leaving *l, const struct object *migration)
 {
-    const struct object *m = migration_object(l);
-    if (l->late && m && json_is_true(json_object_get(m->value, "switched")))
+    if (l->late && json_is_true(json_object_get(migration->value, "switched")))
         return MIGRATION_FOLLOWING;
+    if (migration_volumes_pending(migration))
+        return MIGRATION_VOLUMES;
     if (l->committing || l->switched_ms || l->process == MIGRATION_PROCESS_READY)
         return MIGRATION_SWITCHING;
     return l->process == MIGRATION_PROCESS_MOVING ? MIGRATION_COPYING : MIGRATION_WAITING;
@@ -94,6 +96,27 @@ static enum migration_phase phase_now(const struct leaving *l)
 static json_int_t said(const struct leaving *l, const char *key)
 {
     return json_integer_value(json_object_get(l->progress, key));
+}
+
+/* What of the bytes is volumes', and, before the guest sets out, its memory, of which nothing is known yet. */
+static void add_volumes(const struct leaving *l, const struct object *migration, json_t *state)
+{
+    struct migration_volumes v;
+    const struct object *guest = guest_of(mirror_of(l), migration);
+    uint64_t all = migration_volumes_bytes(migration), done = all;
+    json_int_t rest = 0;
+    if (!all)
+        return;
+    if (migration_volumes_pending(migration)) {
+        migration_volumes_look(mirror_of(l), migration, &v);
+        done = v.done_bytes;
+        rest = guest ? json_integer_value(object_spec(guest, "memory")) : 0;
+    }
+    json_int_t sent = json_integer_value(json_object_get(state, "done_bytes"));
+    json_int_t total = json_integer_value(json_object_get(state, "total_bytes"));
+    json_object_set_new(state, "volume_bytes", json_integer((json_int_t)done));
+    json_object_set_new(state, "done_bytes", json_integer(sent + (json_int_t)done));
+    json_object_set_new(state, "total_bytes", json_integer(total + rest + (json_int_t)all));
 }
 
 /* How far it is, or how it went. */
@@ -118,12 +141,14 @@ static json_t *state_of(const struct leaving *l, enum migration_phase phase, con
     const struct object *m = migration_object(l);
     if (l->late)
         leaving_late_tell(l, m ? json_object_get(m->value, "arrived") : NULL, state);
+    if (m)
+        add_volumes(l, m, state);
     return state;
 }
 
-static void tell(const struct leaving *l)
+static void tell(const struct leaving *l, const struct object *migration)
 {
-    report_state(l->all->place->report, OBJECT_MIGRATION, l->id, state_of(l, phase_now(l), ""));
+    report_state(l->all->place->report, OBJECT_MIGRATION, l->id, state_of(l, phase_now(l, migration), ""));
 }
 
 /* ---- asking the process ---- */
@@ -182,6 +207,9 @@ static void foretold(struct guest_call *call, int rc, const json_t *answer, cons
         log_debug("migration %s: nothing can be predicted: %s", l->id, text);
     else
         l->forecast = migration_forecast_state(answer, l->forecast_from);
+    const struct object *m = migration_object(l);
+    if (m && l->forecast)
+        migration_forecast_add(l->forecast, json_object_get(m->value, "spec"), l->volume_s);
     leaving_go_on(l);
 }
 
@@ -191,6 +219,9 @@ static void foretell(struct leaving *l, const struct object *migration, struct g
     json_t *wish = migration_forecast_wish(mirror_of(l), object_spec_text(migration, "from"),
                                            object_spec_text(migration, "to"), &goals, l->forecast_from);
     l->foretold = true;
+    l->volume_s = migration_forecast_volumes(mirror_of(l), wish, json_object_get(migration->value, "spec"));
+    goals = migration_forecast_rest(&goals, l->volume_s);
+    json_object_set_new(wish, "within-s", json_integer((json_int_t)goals.within_s));
     l->forecast_call = (struct guest_call){.done = foretold, .type = CONTROL_FORECAST, .body = wish};
     if (!guest_unit_call(u, &l->forecast_call))
         return;
@@ -218,7 +249,7 @@ static json_t *wishes(const struct object *migration)
 {
     struct migration_goals goals = migration_goals(migration);
     json_t *wishes = json_pack("{s:I, s:I, s:b}", "downtime-ms", (json_int_t)goals.max_downtime_ms, "within-s",
-                               (json_int_t)goals.within_s, "hold", 1);
+                               (json_int_t)migration_volumes_rest_s(migration), "hold", 1);
     if (goals.post_copy) /* one that has run for long may not know the word */
         json_object_set_new(wishes, "post-copy", json_true());
     return wishes;
@@ -431,19 +462,39 @@ static void unmark(struct leaving *l, const struct object *guest)
     change_commit(change, closed, l);
 }
 
+/* "recalled", "volumes_s": of the record. */
+static void write_down(struct leaving *l, const struct object *migration, const char *key, json_t *what)
+{
+    struct change *change = change_new(l->all->cluster);
+    if (!change) {
+        json_decref(what);
+        return;
+    }
+    json_t *value = json_deep_copy(migration->value);
+    json_object_set_new(value, key, what);
+    change_put(change, OBJECT_MIGRATION, migration->id, value, migration->revision);
+    l->closing = true;
+    change_commit(change, closed, l);
+}
+
 static void close_it(struct leaving *l, const struct object *guest, enum migration_phase phase, const char *reason)
 {
-    char at[TIMESTAMP_BYTES];
+    char at[TIMESTAMP_BYTES], moved[MIGRATION_VOLUMES_TEXT_MAX] = "", text[ERR_TEXT_MAX];
+    const struct object *m = migration_object(l);
     if (guest && !strcmp(member_text(guest->value, "migration"), l->id)) {
         unmark(l, guest);
         return;
     }
-    json_t *state = state_of(l, phase, *reason || phase == MIGRATION_DONE ? reason : l->why.text);
+    reason = *reason || phase == MIGRATION_DONE ? reason : l->why.text;
+    if (m && phase != MIGRATION_DONE)
+        migration_volumes_moved(mirror_of(l), m, moved, sizeof moved);
+    snprintf(text, sizeof text, "%.*s%s", (int)(sizeof text - sizeof moved), reason, moved);
+    json_t *state = state_of(l, phase, text);
     json_object_set_new(state, "ended", json_string(timestamp(at)));
     json_object_set_new(state, "total_ms", json_integer((json_int_t)(clock_ms() - l->since_ms)));
     if (phase == MIGRATION_DONE && l->switched_ms && !json_object_get(state, "downtime_ms"))
         json_object_set_new(state, "downtime_ms", json_integer((json_int_t)(clock_ms() - l->switched_ms)));
-    log_info("migration %s: %s%s%s", l->id, migration_phase_name(phase), *reason ? ": " : "", reason);
+    log_info("migration %s: %s%s%s", l->id, migration_phase_name(phase), *text ? ": " : "", text);
     report_state(l->all->place->report, OBJECT_MIGRATION, l->id, state);
     l->told = true;
 }
@@ -487,6 +538,12 @@ static void act(struct leaving *l, const struct object *migration, const struct 
         l->switched_ms = 0;
         take_back(l, guest);
         break;
+    case MIGRATION_STEP_RECALL:
+        write_down(l, migration, "recalled", json_string(d->reason));
+        break;
+    case MIGRATION_STEP_VOLUMES:
+        write_down(l, migration, "volumes_s", json_integer((json_int_t)migration_volumes_age_s(migration)));
+        break;
     case MIGRATION_STEP_CLOSE:
         if (d->phase != MIGRATION_DONE || runs_there(guest, migration) || clock_ms() - l->switched_ms > ARRIVE_MS)
             close_it(l, guest, d->phase, d->reason);
@@ -516,8 +573,16 @@ static void look_at(struct leaving *l, const struct object *migration)
     l->late |= json_is_true(json_object_get(migration->value, "follows"));
     if (u && guest && !l->foretold && !*member_text(migration->value, "address"))
         foretell(l, migration, u);
+    struct migration_volumes volumes;
+    bool pending = migration_volumes_pending(migration);
+    if (pending)
+        migration_volumes_look(mirror_of(l), migration, &volumes);
+    if (pending || !l->ready_ms)
+        l->ready_ms = clock_ms();
     if (!u)
         l->process = MIGRATION_PROCESS_NONE;
+    else if (pending)
+        l->process = MIGRATION_PROCESS_IDLE;
     else if (l->process != MIGRATION_PROCESS_FAILED && !l->fresh)
         query(l, u);
     if (l->querying)
@@ -533,11 +598,13 @@ static void look_at(struct leaving *l, const struct object *migration)
                                   .committing = l->committing,
                                   .store_away = l->store_away,
                                   .broken = l->broken,
-                                  .late = clock_ms() - l->since_ms > READY_MS};
+                                  .late = clock_ms() - l->ready_ms > READY_MS,
+                                  .volumes = pending ? &volumes : NULL,
+                                  .overdue = migration_volumes_age_s(migration) > migration_goals(migration).within_s};
     struct migration_decision d = migration_decide(&view);
     act(l, migration, guest, &d);
     if (!l->told && !l->closing)
-        tell(l);
+        tell(l, migration);
 }
 
 /* ---- all of them ---- */
@@ -629,7 +696,7 @@ static void object_changed(struct mirror_listener *listener, const struct object
 {
     struct migrations *ms = CONTAINER_OF(listener, struct migrations, listener);
     (void)part;
-    if (object->kind == OBJECT_MIGRATION || object->kind == OBJECT_GUEST)
+    if (object->kind == OBJECT_MIGRATION || object->kind == OBJECT_GUEST || object->kind == OBJECT_VOLUME_MOVE)
         loop_defer(ms->place->loop, &ms->job);
 }
 

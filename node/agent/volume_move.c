@@ -4,13 +4,13 @@
 #include <string.h>
 
 #include "node/agent/member.h"
-#include "node/agent/migration.h"
+#include "node/agent/migration_volumes.h"
 #include "node/agent/record_name.h"
 #include "node/agent/volume_member.h"
 #include "node/agent/volume_work.h"
 #include "node/base/timestamp.h"
 
-static const char *const phases[VOLUME_MOVE_PHASE_COUNT] = {"waiting", "copying", "settled",
+static const char *const phases[VOLUME_MOVE_PHASE_COUNT] = {"waiting", "copying", "copied",   "settled",
                                                             "done",    "failed",  "cancelled"};
 
 /* ---- the record ---- */
@@ -123,12 +123,15 @@ static struct volume_move_decision closing(enum volume_move_phase phase, const c
     return (struct volume_move_decision){VOLUME_MOVE_STEP_CLOSE, phase, reason};
 }
 
-/* Of one that moves with its guest: that one is over, and has not made the switch-over. */
-static bool has_lost_its_migration(const struct volume_move_view *v)
+/* The guest's that it moves along with; NULL: it moves alone, or that one is gone. */
+static const struct object *migration_of_move(const struct volume_move_view *v)
 {
-    const char *id = object_spec_text(v->move, "migration");
-    const struct object *migration = *id ? mirror_find(v->mirror, OBJECT_MIGRATION, id) : NULL;
-    return *id && (!migration || !migration->value || migration_has_ended(migration));
+    return mirror_find(v->mirror, OBJECT_MIGRATION, object_spec_text(v->move, "migration"));
+}
+
+static bool moves_along(const struct volume_move_view *v)
+{
+    return *object_spec_text(v->move, "migration");
 }
 
 /* Why it is not to go on; NULL: nothing is in its way. */
@@ -137,16 +140,17 @@ static const char *obstacle(const struct volume_move_view *v, enum volume_move_p
     const struct object *volume = volume_move_volume(v->mirror, v->move);
     const struct object *member = volume_move_member(v->mirror, v->move);
     const char *failed = member_text(v->move->value, "failed");
+    const char *recalled = moves_along(v) ? migration_volumes_obstacle(v->mirror, migration_of_move(v)) : NULL;
     *phase = VOLUME_MOVE_CANCELLED;
     if (json_is_true(json_object_get(v->move->value, "cancel")))
         return "cancelled";
     if (!volume || json_is_true(json_object_get(volume->value, "deleting")))
         return "the volume is being deleted";
+    if (recalled)
+        return recalled;
     *phase = VOLUME_MOVE_FAILED;
     if (*failed)
         return failed;
-    if (has_lost_its_migration(v))
-        return "its guest did not move";
     if (!member)
         return "the new bytes are gone";
     if (!strcmp(member_text(member->state, "phase"), "failed"))
@@ -197,11 +201,15 @@ static struct volume_move_decision decide_without_a_guest(const struct volume_mo
     }
 }
 
-/* With a guest that moves along the switch-over is that one's. */
+static bool waits_for_others(const struct volume_move_view *v)
+{
+    const struct object *migration = moves_along(v) ? migration_of_move(v) : NULL;
+    return migration && !migration_volumes_are_copied(v->mirror, migration);
+}
+
 static struct volume_move_decision decide_to_go_on(const struct volume_move_view *v, const struct object *volume)
 {
     bool guest = volume_work_is_guests(v->mirror, volume);
-    bool alone = !*object_spec_text(v->move, "migration");
     if (!*volume_move_uri(v->mirror, v->move))
         return decision(VOLUME_MOVE_STEP_WAIT);
     if (guest && (v->copy != VOLUME_MOVE_COPY_NONE || is_offline(v->move)))
@@ -212,9 +220,9 @@ static struct volume_move_decision decide_to_go_on(const struct volume_move_view
     case VOLUME_MOVE_IDLE:
         return decision(VOLUME_MOVE_STEP_BEGIN);
     case VOLUME_MOVE_SYNCED:
-        return decision(VOLUME_MOVE_STEP_SETTLE);
+        return decision(waits_for_others(v) ? VOLUME_MOVE_STEP_WAIT : VOLUME_MOVE_STEP_SETTLE);
     case VOLUME_MOVE_HOLDS:
-        return decision(alone ? VOLUME_MOVE_STEP_COMMIT : VOLUME_MOVE_STEP_WAIT);
+        return decision(VOLUME_MOVE_STEP_COMMIT);
     default:
         return decision(VOLUME_MOVE_STEP_WAIT);
     }

@@ -16,8 +16,10 @@
  * the volume open writes to both from before the switch-over is asked for until he knows what became of it
  * (nbd/move.h), so whoever falls at any time, the store says which of them counts, and that one has everything.
  *
- *     waiting --new bytes are served--> copying --all there--> settled --switch-over--> done
+ *     waiting --new bytes are served--> copying --all there--> [copied -->] settled --switch-over--> done
  *        +------------+---------------------+------------------+--> failed, cancelled: the old bytes are the volume
+ *
+ * Of a guest that moves along (migration_volumes.h) it is copied until all that the guest has are.
  *
  * Threads: any. */
 #ifndef NODE_AGENT_VOLUME_MOVE_H
@@ -33,6 +35,7 @@ struct json_t;
 enum volume_move_phase {
     VOLUME_MOVE_WAITING,
     VOLUME_MOVE_COPYING,
+    VOLUME_MOVE_COPIED, /* and waits for others of the same guest */
     VOLUME_MOVE_SETTLED,
     VOLUME_MOVE_DONE,
     VOLUME_MOVE_FAILED,
@@ -46,6 +49,7 @@ struct volume_move_wish {
     const struct object *from, *to; /* pools */
     uint64_t bytes;                 /* of the new bytes, with all that is in front of them */
     const char *migration, *by;
+    const struct json_t *taken; /* {POOL: bytes} that others of the same change get; NULL: there are none */
 };
 
 /* A new record; new reference, NULL: out of memory. */

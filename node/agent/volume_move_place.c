@@ -113,19 +113,45 @@ static uint64_t bytes_of(const struct mirror *m, const struct object *v, int ind
 
 static bool is_candidate(const struct object *pool, const char *node)
 {
-    return is_on(pool, node) && strcmp(object_spec_text(pool, "driver"), "block") &&
-           !json_is_true(json_object_get(pool->value, "deleting"));
+    return is_on(pool, node) && !json_is_true(json_object_get(pool->value, "deleting"));
 }
 
-static const struct object *choose_pool(const struct mirror *m, const char *node, uint64_t bytes)
+static bool is_device(const struct object *pool)
 {
-    const struct object *first = NULL;
-    for (const struct object *p = mirror_next(m, OBJECT_POOL, NULL); p; p = mirror_next(m, OBJECT_POOL, p->name))
-        if (is_candidate(p, node) && pool_room_fits(p, bytes))
+    return !strcmp(object_spec_text(pool, "driver"), "block");
+}
+
+static uint64_t taken_of(const struct volume_move_wish *w, const struct object *pool)
+{
+    return (uint64_t)json_integer_value(json_object_get(w->taken, pool->name));
+}
+
+static bool has_room(const struct object *pool, const struct volume_move_wish *w)
+{
+    return pool_room_fits(pool, w->bytes + taken_of(w, pool));
+}
+
+/* A volume group has parts, and the disk is to be as large afterwards. */
+static bool is_multiple(const struct object *pool, const struct volume_move_wish *w)
+{
+    return w->index >= 0 || strcmp(object_spec_text(pool, "driver"), "lvm") != 0 || w->bytes % GROUP_GRAIN == 0;
+}
+
+static const struct object *choose_pool(const struct mirror *m, const char *node, const struct volume_move_wish *w)
+{
+    const struct object *first = NULL, *device = NULL; /* in the place of none: it is said what is wrong with it */
+    for (const struct object *p = mirror_next(m, OBJECT_POOL, NULL); p; p = mirror_next(m, OBJECT_POOL, p->name)) {
+        if (!is_candidate(p, node))
+            continue;
+        if (is_device(p)) {
+            device = device ? device : p;
+            continue;
+        }
+        if (has_room(p, w) && is_multiple(p, w))
             return p;
-        else if (is_candidate(p, node) && !first)
-            first = p;
-    return first;
+        first = first ? first : p;
+    }
+    return first ? first : device;
 }
 
 static int find_pool(const struct mirror *m, const char *to, struct volume_move_wish *w, struct complete_error *e)
@@ -138,7 +164,11 @@ static int find_pool(const struct mirror *m, const char *to, struct volume_move_
         return complete_refuse(e, 422, "reference-not-found", "to", "there is no node '%s'", node);
     if (!presence_is_alive(n))
         return complete_refuse(e, 409, "node-away", "to", "node %s is not there at the moment", node);
-    w->to = colon ? mirror_named(m, OBJECT_POOL, colon + 1) : choose_pool(m, node, w->bytes);
+    if (json_is_true(object_spec(n, "drained")) && json_is_true(object_spec(n, "drain_volumes")))
+        return complete_refuse(e, 409, "drained", "to",
+                               "node %s is drained, and of volumes, too: `drover node undrain %s` or take another",
+                               node, node);
+    w->to = colon ? mirror_named(m, OBJECT_POOL, colon + 1) : choose_pool(m, node, w);
     if (!w->to && colon)
         return complete_refuse(e, 422, "reference-not-found", "to", "there is no pool '%s'", colon + 1);
     if (!w->to)
@@ -150,16 +180,14 @@ static int find_pool(const struct mirror *m, const char *to, struct volume_move_
     return 0;
 }
 
-/* The disk must be as large afterwards. */
 static int check_plain(const struct volume_move_wish *w, struct complete_error *e)
 {
-    const char *driver = object_spec_text(w->to, "driver");
-    if (!strcmp(driver, "block"))
+    if (is_device(w->to))
         return complete_refuse(e, 409, "pool-is-a-device", "to",
                                "pool %s is one device, and would change the size of the disk: take a directory or a "
                                "volume group",
                                w->to->name);
-    if (!strcmp(driver, "lvm") && w->bytes % GROUP_GRAIN)
+    if (!is_multiple(w->to, w))
         return complete_refuse(e, 409, "no-multiple", "to",
                                "pool %s is a volume group and has parts of 4 MiB, the volume has %llu bytes: make it a "
                                "multiple of 4M (`drover volume resize`), or take a directory",
@@ -183,11 +211,11 @@ int volume_move_choose(const struct mirror *m, const struct object *v, const cha
         return -EINVAL;
     if (w->to == w->from)
         return complete_refuse(e, 409, "is-there", "to", "it is in pool %s already", w->to->name);
-    if (!pool_room_fits(w->to, w->bytes))
+    if (!has_room(w->to, w))
         return complete_refuse(e, 409, "no-room", "to",
                                "pool %s has no room for %llu bytes: %lld are free. Make room, or name another pool "
                                "(NODE:POOL)",
-                               w->to->name, (unsigned long long)w->bytes,
+                               w->to->name, (unsigned long long)(w->bytes + taken_of(w, w->to)),
                                (long long)json_integer_value(json_object_get(w->to->state, "free_bytes")));
     if (w->index < 0)
         return check_plain(w, e);

@@ -2,22 +2,16 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "node/agent/api.h"
-#include "node/agent/change.h"
 #include "node/agent/cluster.h"
 #include "node/agent/kind.h"
 #include "node/agent/member.h"
 #include "node/agent/objects.h"
-#include "node/agent/record_name.h"
-#include "node/agent/task.h"
-#include "node/agent/volume_member.h"
 #include "node/agent/volume_move.h"
-#include "node/agent/volume_move_change.h"
 #include "node/agent/volume_move_place.h"
+#include "node/agent/volume_move_start.h"
 #include "node/base/err.h"
 #include "node/base/uuid.h"
 
@@ -25,21 +19,19 @@
 struct request {
     struct api_call *call;
     struct cluster *cluster;
-    char id[UUID_TEXT_BYTES], task[RECORD_NAME_BYTES];
 };
 
-static void made(void *context, int rc, uint64_t revision, const struct err *err)
+static void made(void *context, int rc, const struct volume_move_started *started, const struct err *err)
 {
     struct request *r = context;
-    const struct object *o = mirror_find(cluster_mirror(r->cluster), OBJECT_VOLUME_MOVE, r->id);
-    (void)revision;
+    const struct object *o = mirror_find(cluster_mirror(r->cluster), OBJECT_VOLUME_MOVE, started->id);
     if (rc) {
         objects_refuse(r->call, rc, err);
     } else if (!o || !o->value) {
         api_error(r->call, 409, "changed-meanwhile", NULL, "the move is gone again");
     } else {
         json_t *view = objects_view(o);
-        json_object_set_new(view, "task", json_string(r->task));
+        json_object_set_new(view, "task", json_string(started->task));
         api_reply(r->call, 200, view);
     }
     free(r);
@@ -48,25 +40,18 @@ static void made(void *context, int rc, uint64_t revision, const struct err *err
 static void begin(struct api_call *call, struct cluster *cluster, const struct object *volume, json_t *move,
                   const char *node)
 {
+    struct err err = {0};
     struct request *r = calloc(1, sizeof *r);
-    struct change *change = r ? change_new(cluster) : NULL;
-    json_t *task = change ? task_make(TASK_MOVE, move, node, call->who.name) : NULL;
-    if (!task) {
+    if (!r) {
         api_error(call, 500, "out-of-memory", NULL, "out of memory");
-        change_drop(change);
         json_decref(move);
-        free(r);
         return;
     }
-    *r = (struct request){.call = call, .cluster = cluster};
-    snprintf(r->id, sizeof r->id, "%s", member_text(move, "id"));
-    snprintf(r->task, sizeof r->task, "%s", member_text(task, "name"));
-    change_put(change, OBJECT_TASK, member_text(task, "id"), task, 0);
-    const struct object *guest = volume_guest(cluster_mirror(cluster), volume);
-    if (guest) /* which does not begin to migrate at the same time */
-        change_check(change, OBJECT_GUEST, guest->id, guest->revision);
-    volume_move_put(change, volume, move);
-    change_commit(change, made, r);
+    *r = (struct request){call, cluster};
+    if (!volume_move_start(cluster, volume, move, node, call->who.name, made, r, &err))
+        return;
+    api_error_err(call, "no-move", &err);
+    free(r);
 }
 
 static void move_it(void *context, struct api_call *call)

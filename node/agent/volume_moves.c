@@ -368,10 +368,12 @@ static void stop_copy(struct conducted *c, const struct object *move)
 
 /* ---- what is told ---- */
 
-static enum volume_move_phase phase_now(const struct conducted *c)
+static enum volume_move_phase phase_now(const struct conducted *c, const struct object *move)
 {
     if (c->process == VOLUME_MOVE_HOLDS)
         return VOLUME_MOVE_SETTLED;
+    if (c->process == VOLUME_MOVE_SYNCED && *object_spec_text(move, "migration"))
+        return VOLUME_MOVE_COPIED;
     return c->process == VOLUME_MOVE_COPIES || c->process == VOLUME_MOVE_SYNCED || c->copy ? VOLUME_MOVE_COPYING
                                                                                            : VOLUME_MOVE_WAITING;
 }
@@ -380,7 +382,7 @@ static json_t *state_of(const struct conducted *c, const struct object *move, en
                         const char *reason)
 {
     json_int_t total = json_integer_value(object_spec(move, "bytes"));
-    json_int_t done = phase == VOLUME_MOVE_DONE || phase == VOLUME_MOVE_SETTLED ? total : (json_int_t)c->done_bytes;
+    json_int_t done = phase >= VOLUME_MOVE_COPIED && phase <= VOLUME_MOVE_DONE ? total : (json_int_t)c->done_bytes;
     return json_pack("{s:s, s:s, s:I, s:I}", "phase", volume_move_phase_name(phase), "reason", reason, "done_bytes",
                      done < total ? done : total, "total_bytes", total);
 }
@@ -468,7 +470,7 @@ static void look_at(struct conducted *c, const struct object *move)
     if (clock_ms() >= c->again_ms)
         act(c, move, &d);
     if (!c->told && c->process != VOLUME_MOVE_UNKNOWN)
-        report_state(c->all->report, OBJECT_VOLUME_MOVE, c->id, state_of(c, move, phase_now(c), ""));
+        report_state(c->all->report, OBJECT_VOLUME_MOVE, c->id, state_of(c, move, phase_now(c, move), ""));
 }
 
 /* ---- all of them ---- */

@@ -346,7 +346,10 @@ static const struct command_option guest_migrate[] = {
     {"within-s", "N", COMMAND_INT, "within_s", NULL, "it is given up if it takes longer (600)"},
     {"post-copy", NULL, COMMAND_FLAG, "post_copy", NULL, "rather than give it up, before its last pages"},
     {"no-post-copy", NULL, COMMAND_NOT, "post_copy", NULL, "not so, although the guest's policy allows it"},
+    {"with-volumes", NULL, COMMAND_FLAG, "with_volumes", NULL, "what of its volumes is on its node moves before it"},
     END};
+static const struct command_option node_drain[] = {
+    {"with-volumes", NULL, COMMAND_FLAG, "spec.drain_volumes", NULL, "what volumes have on it moves away, too"}, END};
 static const struct command_option drill_run[] = {
     {"node", "NODE", COMMAND_TEXT, "node", NULL, "which has the fault"},
     {"volume", "VOLUME", COMMAND_TEXT, "volume", NULL, "whose member on the node, for member-loss and slow-disk"},
@@ -442,8 +445,8 @@ const struct command commands[] = {
 
     COMMAND("node", "list", "", "All nodes.", "GET", "/v1/nodes", NULL, NULL, node_columns),
     COMMAND("node", "show", "NODE", "One node.", "GET", "/v1/nodes/%s", NULL, NULL, node_columns),
-    SETTING("node", "drain", "NODE", "It takes no new guests, and those that run on it move to other nodes.",
-            "/v1/nodes/%s", node_columns, "spec.drained", "true"),
+    {"node", "drain", "NODE", "It takes no new guests, and those that run on it move to other nodes.", "PATCH",
+     "/v1/nodes/%s", NULL, node_drain, node_columns, NULL, false, "spec.drained", "true"},
     SETTING("node", "undrain", "NODE", "It takes guests again.", "/v1/nodes/%s", node_columns, "spec.drained", "false"),
     SETTING("node", "renew", "NODE", "It gets its next certificate now, before half of the time of this one is over.",
             "/v1/nodes/%s", node_columns, "spec.renew", "true"),

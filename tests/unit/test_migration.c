@@ -170,6 +170,10 @@ static void source_agent(struct play *p)
         p->source = SOURCE_BACK;
         p->asked = true;
         break;
+    case MIGRATION_STEP_RECALL:
+    case MIGRATION_STEP_VOLUMES:
+        fail_msg("it takes none along");
+        break;
     case MIGRATION_STEP_CLOSE:
         assert_true(d.phase != MIGRATION_DONE || now(p)->switched);
         if (!f->marked || f->guest == now(p)->guest) { /* the mark goes by compare-and-swap */

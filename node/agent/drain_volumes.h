@@ -1,0 +1,25 @@
+/* What volumes have on this node while it is drained of them, too: volumes without a layout, and members of others,
+ * move to nodes that take guests, where their guest is if it can be, else where there is most room. What a guest of
+ * this node uses goes with that guest (migration_volumes.h); what no other node can take stays, and it is said why.
+ *
+ * Thread: the loop's. */
+#ifndef NODE_AGENT_DRAIN_VOLUMES_H
+#define NODE_AGENT_DRAIN_VOLUMES_H
+
+#include "node/agent/mirror.h"
+
+struct cluster;
+struct drain_volumes;
+struct err;
+
+struct drain_volumes *drain_volumes_new(struct cluster *cluster, struct err *err);
+/* Moves away from this node that are under way, or on their way to the store; not those that go with a guest. */
+unsigned drain_volumes_under_way(const struct drain_volumes *volumes);
+/* Begins some, `max` at most; those that could not move are tried again after a while. */
+void drain_volumes_go(struct drain_volumes *volumes, unsigned max);
+void drain_volumes_free(struct drain_volumes *volumes);
+
+/* A node for a guest of this one and for what its volumes have here; NULL: none takes both. */
+const struct object *drain_volumes_choose(const struct mirror *mirror, const struct object *guest);
+
+#endif
