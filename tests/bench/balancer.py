@@ -16,6 +16,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'balancer'))
+import fewest  # noqa: E402
 import hbal as judge  # noqa: E402
 
 
@@ -44,7 +45,7 @@ def files(program, directory):
 
 
 # What a move must take from the score: with a higher price come fewer moves.
-PRICES = (0.002, 0.01, 0.02, 0.03, 0.035, 0.04, 0.045, 0.05, 0.07, 0.1)
+PRICES = (0.002, 0.01, 0.02, 0.03, 0.035, 0.04, 0.045, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)
 
 
 def few_moves(program, path, directory, use, nodes, price, wanted):
@@ -65,12 +66,12 @@ def made(program, directory, sizes):
         theirs = judge.hbal(path, used, timeout=3600)
         mine, _ = judge.ours(program, path, directory, used)
         wanted = theirs.before - 0.95 * (theirs.before - theirs.after)
-        fewest = min((n for n in (few_moves(program, path, directory, used, nodes, price, wanted) for price in PRICES) if n),
-                     default=None)
-        print('%-10s %12.6f %11.6f (%3d) %11.6f (%3d) %9.2f %9.3f %6.0fx  %s moves, %s of its %d' % (
+        least = min((n for n in (few_moves(program, path, directory, used, nodes, price, wanted) for price in PRICES) if n),
+                    default=None)
+        print('%-10s %12.6f %11.6f (%3d) %11.6f (%3d) %9.2f %9.3f %6.0fx  %s moves, %s of its %d; needed at least %d' % (
             '%s%d' % (kind, nodes), theirs.before, theirs.after, theirs.moves, mine.after, mine.moves, theirs.seconds,
-            mine.seconds, theirs.seconds / mine.seconds, fewest,
-            judge.until(theirs, theirs.before, wanted), theirs.moves))
+            mine.seconds, theirs.seconds / mine.seconds, least,
+            judge.until(theirs, theirs.before, wanted), theirs.moves, fewest.fewest(path, wanted, used)))
 
 
 def drover_cluster(path, nodes, guests, seed):
