@@ -35,7 +35,7 @@ struct step {
 struct volume_unit {
     const struct volume_place *place;
     char id[ID_MAX], pool_path[PATH_MAX], path[PATH_MAX], part[PATH_MAX], source[SOURCE_MAX];
-    char key[VOLUME_KEY_WRAPPED_TEXT]; /* "": not encrypted */
+    char key[VOLUME_KEY_WRAPPED_TEXT], key_of[ID_MAX]; /* "": not encrypted */
     enum volume_driver driver;
     enum volume_phase phase;
     uint64_t wanted_bytes, bytes;
@@ -155,7 +155,7 @@ static int start_step(struct volume_unit *u)
         .program = u->steps[u->step].words[0], .argv = u->steps[u->step].words, .output = u->output};
     int key = -1;
     if (*u->key) {
-        key = volume_key_file(u->place->state, u->id, u->key, &u->reason);
+        key = volume_key_file(u->place->state, u->key_of, u->key, &u->reason);
         if (key < 0)
             return key;
         s.fds = &key;
@@ -463,8 +463,9 @@ struct volume_unit *volume_unit_new(const struct volume_place *place, const char
 }
 
 /* Bytes that came by a move are a volume's from some time on, and of an encrypted one 16 MiB of them are its header. */
-static void take_key(struct volume_unit *u, const char *key)
+static void take_key(struct volume_unit *u, const char *key, const char *of)
 {
+    snprintf(u->key_of, sizeof u->key_of, "%s", of);
     if (!strcmp(u->key, key))
         return;
     snprintf(u->key, sizeof u->key, "%s", key);
@@ -483,13 +484,14 @@ void volume_unit_want(struct volume_unit *u, const struct volume_want *want)
             u->part_of = *want->part;
         choose_paths(u);
     }
-    take_key(u, want->key);
+    take_key(u, want->key, want->key_of);
     snprintf(u->source, sizeof u->source, "%s", want->source);
     u->wanted_bytes = want->bytes;
     u->served = want->served;
     u->moving = want->moving;
+    bool news = want->deleting && !u->deleting; /* what failed waits for its time otherwise */
     u->deleting = want->deleting;
-    if (u->phase != VOLUME_FAILED || u->deleting)
+    if (u->phase != VOLUME_FAILED || news)
         evaluate(u);
 }
 

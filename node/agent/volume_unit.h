@@ -49,6 +49,7 @@ struct volume_want {
     uint64_t bytes;
     const char *source;             /* what drover-img copies from; "": nothing */
     const char *key;                /* wrapped (volume_key.h); "": it is not encrypted */
+    const char *key_of;             /* the volume's id, which is not that of bytes that came by a move */
     const struct volume_part *part; /* NULL: it is a volume by itself */
     bool served;                    /* to other nodes */
     bool moving;                    /* ... while a guest of this node still has it */

@@ -241,6 +241,7 @@ static void want(struct volumes *v, const struct object *o, const struct object 
         .bytes = (uint64_t)json_integer_value(object_spec(o, is_member ? "bytes" : "size")),
         .source = source,
         .key = member_text(o->value, "key"),
+        .key_of = o->id,
         .part = is_part ? &part : NULL,
         /* the owner of a member is fenced, wherever it runs */
         .served = is_member || is_used_elsewhere(v, o) || moving,

@@ -73,6 +73,26 @@ n=0; until drover guest list | grep -q " stopped "; do n=$((n+1)); [ $n -lt 300 
 is "what it wrote" "$(head -c 17 $path)" "written under KVM"
 drover guest delete g --wait >/dev/null || fail "delete g"
 
+# volumes move into the group and out of it, encrypted or not, where their size is one that a group has
+drover volume create odd --size 5M --pool files --wait >/dev/null || fail "volume odd"
+drover volume move odd --to n1:group --dry-run >/dev/null 2>/tmp/why && fail "a volume of 5 MiB in a group"
+grep -q "make it a multiple of 4M" /tmp/why || fail "the reason: $(cat /tmp/why)"
+drover volume move odd --to n1:disk --dry-run >/dev/null 2>/tmp/why && fail "a volume that would become a device"
+grep -q "would change the size of the disk" /tmp/why || fail "the reason: $(cat /tmp/why)"
+for name in one two; do
+    for pool in files group; do
+        drover volume move $name --to n1:$pool --wait >/dev/null 2>/tmp/why || fail "$name to $pool: $(cat /tmp/why); $(drover volume-move list)"
+    done
+    n=0; until [ $(lvm lvs --noheadings group | wc -l) = 2 ]; do n=$((n+1)); [ $n -lt 60 ] || fail "old bytes of $name: $(lvm lvs)"; sleep 1; done
+done
+path=$(drover volume show one --json | sed -n 's/.*"path": "\(.*\)".*/\1/p')
+is "what a guest wrote before it moved" "$(head -c 17 $path)" "written under KVM"
+is "its size after that" $(blockdev --getsize64 $path) 25165824
+path2=$(drover volume show two --json | sed -n 's/.*"path": "\(.*\)".*/\1/p')
+drover-img copy --progress=never '[{"driver":"luks","key":{"file":"/tmp/key"}},{"driver":"raw","file":"'$path2'"}]' /tmp/plain >/dev/null || fail "copy after the move"
+is "what is in the encrypted one after that" $(first /tmp/plain) $image
+drover volume delete odd --wait >/dev/null || fail "delete odd"
+
 drover volume create three --size 1G --pool group --wait >/dev/null 2>/tmp/why && fail "a volume larger than its group"
 grep -q "insufficient free space" /tmp/why || fail "the reason: $(cat /tmp/why)"
 drover volume delete three --wait >/dev/null || fail "delete three"

@@ -96,6 +96,11 @@ class WithVolumes(Moving):
         self.n1.do('guest', 'stop', 'web', '--force', '--wait')
         self.starts('web', self.n2, address)
         self.assertEqual(self.sum(self.n2.console('web', SECOND)), second)
+        self.n1.do('guest', 'stop', 'web', '--force', '--wait')
+        for name in ('vault', 'web'):  # nothing is different about what has moved
+            self.n1.do('volume', 'resize', name, '--size', '48M', '--wait')
+        self.starts('web', self.n2, address)
+        self.assertEqual(self.sum(self.n2.console('web', SECOND)), second)
 
     def test_member(self):
         """Of a mirror the half that is on the guest's node goes with it; where the other half is, nothing is to go."""
