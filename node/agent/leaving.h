@@ -72,7 +72,7 @@ void leaving_late_note(struct leaving *l);
 void leaving_late_go(struct leaving *l, struct guest_unit *unit);
 /* New connections for those that broke. */
 void leaving_late_resume(struct leaving *l, const struct object *migration);
-/* How that goes, or went, in a migration's state. arrived: as the destination has written; NULL: not yet. */
-void leaving_late_tell(const struct leaving *l, const struct json_t *arrived, struct json_t *state);
+/* How that goes, or went, in the migration's state. migration: its value. */
+void leaving_late_tell(const struct leaving *l, const struct json_t *migration, struct json_t *state);
 
 #endif

@@ -92,7 +92,7 @@ void leaving_late_resume(struct leaving *l, const struct object *migration)
 
 /* ---- what is told ---- */
 
-void leaving_late_tell(const struct leaving *l, const json_t *arrived, json_t *state)
+void leaving_late_tell(const struct leaving *l, const json_t *migration, json_t *state)
 {
     static const char *const figures[][2] = {{"post-copy-bytes", "post_copy_bytes"},
                                              {"post-copy-seconds", "post_copy_s"},
@@ -102,6 +102,7 @@ void leaving_late_tell(const struct leaving *l, const json_t *arrived, json_t *s
                                              {"broken-seconds", "broken_s"},
                                              {"longest-wait-ms", "longest_wait_ms"},
                                              {"downtime-ms", "downtime_ms"}};
+    const json_t *arrived = json_object_get(migration, "arrived");
     json_object_set_new(state, "post_copy", json_true());
     for (unsigned i = 0; i < sizeof figures / sizeof *figures; i++)
         if (json_object_get(l->progress, figures[i][0]))
@@ -110,7 +111,7 @@ void leaving_late_tell(const struct leaving *l, const json_t *arrived, json_t *s
         json_object_set(state, "pages_asked", json_object_get(arrived, "asked"));
         json_object_set(state, "longest_wait_ms", json_object_get(arrived, "longest_wait_ms"));
     }
-    if (l->process == MIGRATION_PROCESS_NONE)
+    if (l->process == MIGRATION_PROCESS_NONE && !arrived && !*member_text(migration, "lost"))
         json_object_set_new(state, "source_gone", json_true());
     if (l->broken && !*member_text(state, "reason"))
         json_object_set_new(state, "reason",

@@ -25,6 +25,7 @@
 #include "node/agent/give_aways.h"
 #include "node/agent/guests.h"
 #include "node/agent/http_server.h"
+#include "node/agent/migration_metrics.h"
 #include "node/agent/presence.h"
 #include "node/agent/member.h"
 #include "node/agent/power_watch.h"
@@ -399,6 +400,7 @@ static void show(void *context, struct api_call *call)
     put_guests(m, f);
     put_volumes(m, f);
     put_failover(m, f);
+    migration_metrics_put(f, cluster_mirror(m->cluster), cluster_node(m->cluster));
     drill_metrics_put(f, cluster_mirror(m->cluster), cluster_node(m->cluster), clock_wall_ms());
     put_balance(m, f);
     fclose(f);

@@ -140,7 +140,7 @@ static json_t *state_of(const struct leaving *l, enum migration_phase phase, con
     json_object_update(state, l->forecast);
     const struct object *m = migration_object(l);
     if (l->late)
-        leaving_late_tell(l, m ? json_object_get(m->value, "arrived") : NULL, state);
+        leaving_late_tell(l, m ? m->value : NULL, state);
     if (m)
         add_volumes(l, m, state);
     return state;

@@ -34,6 +34,7 @@ while read -r file package; do
 done <<'LIST'
 /usr/bin/droverd drover-agent
 /usr/bin/drover-fault drover-agent
+/usr/bin/drover-power drover-agent
 /usr/bin/drover-import drover-agent
 /usr/bin/drover-guest drover-guest
 /usr/bin/drover-nbd drover-nbd
@@ -42,6 +43,7 @@ done <<'LIST'
 /usr/bin/drover drover-cli
 /usr/bin/drover-drill drover-cli
 /usr/share/man/man8/droverd.8.gz drover-agent
+/usr/share/man/man8/drover-power.8.gz drover-agent
 /usr/share/man/man1/drover-guest.1.gz drover-guest
 /usr/share/man/man1/drover-nbd.1.gz drover-nbd
 /usr/share/man/man1/drover-img.1.gz drover-nbd
@@ -50,7 +52,7 @@ done <<'LIST'
 /usr/share/bash-completion/completions/drover drover-cli
 /lib/systemd/system/droverd.service drover-agent
 LIST
-[ "$(grep -c '^/usr/bin/' "$work/files")" = 9 ] || fail "there are programs that this test does not know"
+[ "$(grep -c '^/usr/bin/' "$work/files")" = 10 ] || fail "there are programs that this test does not know"
 for page in "$root"/docs/*.md "$root"/docs/decisions/*.md; do
     grep -q "^/usr/share/doc/drover/${page#"$root/docs/"} drover-doc\$" "$work/files" || fail "$page is not in drover-doc"
 done
