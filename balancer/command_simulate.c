@@ -25,7 +25,8 @@ static const struct argp_option options[] = {
      0},
     {"steps", KEY_STEPS, "N", 0, "how long, in steps of five minutes (default: the trace, or a day)", 0},
     {"failures", KEY_FAILURES, "N", 0, "nodes that fail in a day (default 0)", 0},
-    {"only", KEY_ONLY, "WHO", 0, "none, drover, imbalance or contention; default: all of them, one after the other", 0},
+    {"only", KEY_ONLY, "WHO", 0,
+     "none, drover, imbalance, contention or foresight; default: all of them, one after the other", 0},
     {"begin", KEY_BEGIN, "HOUR", 0, "of the day (UTC) at which it begins, for the policy's quiet hours (0)", 0},
     {"seed", KEY_SEED, "N", 0, "of failures and of a trace that is made (default 1)", 0},
     {"report", KEY_REPORT, "DIR", 0, "write report.json and report.svg there", 0},
@@ -95,7 +96,7 @@ static json_t *result_json(const struct simulation_result *r, enum simulation_mi
                      series);
 }
 
-static const char *const colours[SIMULATION_MINDS] = {"#888888", "#1f6fb2", "#c8641e", "#7a3fa0"};
+static const char *const colours[SIMULATION_MINDS] = {"#888888", "#1f6fb2", "#c8641e", "#7a3fa0", "#2e8b57"};
 
 static void plot(FILE *out, const struct simulation_result *results, const bool *ran, bool overload, int top,
                  const char *title)
@@ -137,7 +138,7 @@ static char *draw(const struct simulation_result *results, const bool *ran, size
         fprintf(out, "<text x=\"%d\" y=\"20\" font-size=\"13\" fill=\"%s\">%s: %.0f min, %d moves</text>\n", x,
                 colours[k], simulation_mind_name((enum simulation_mind)k), results[k].overload_minutes,
                 results[k].moves);
-        x += 240;
+        x += 195;
     }
     plot(out, results, ran, true, 60, "nodes above the limit");
     plot(out, results, ran, false, 60 + PLOT_HEIGHT + 50, "spread of the CPU load");
@@ -200,7 +201,7 @@ static int run(void *context, const struct command_cluster *c, const struct poli
                    results[k].imbalance, results[k].moves, results[k].returns, results[k].down_s);
     }
     if (rc == 0 && !known)
-        rc = err_set(err, EINVAL, "--only '%s': none, drover, imbalance or contention is needed", a->only);
+        rc = err_set(err, EINVAL, "--only '%s': none, drover, imbalance, contention or foresight is needed", a->only);
     if (rc == 0 && a->report)
         rc = report(a, results, ran, err);
     for (int k = 0; k < SIMULATION_MINDS; k++)

@@ -7,6 +7,12 @@ static double blend(double old, double new, double rate)
     return old + rate * (new - old);
 }
 
+/* The weight of a new value: of all that was, until there is more than the moving average remembers. */
+static double weight(int seen, double rate)
+{
+    return 1.0 / seen > rate ? 1.0 / seen : rate;
+}
+
 void forecast_add(struct forecast *f, double value, double day_ago)
 {
     if (!f->seen++) {
@@ -14,16 +20,12 @@ void forecast_add(struct forecast *f, double value, double day_ago)
         return;
     }
     double miss = value - f->level;
-    double mean = 1.0 / f->seen; /* of all that was, until there is more than the moving average remembers */
-    f->recent_error =
-        f->seen == 2 ? miss * miss
-                     : blend(f->recent_error, miss * miss, mean > FORECAST_ERROR_RATE ? mean : FORECAST_ERROR_RATE);
+    f->recent_error = blend(f->recent_error, miss * miss, weight(f->seen - 1, FORECAST_ERROR_RATE));
     if (day_ago >= 0) {
         double other = value - day_ago;
-        f->season_error =
-            f->season_error > 0 ? blend(f->season_error, other * other, FORECAST_ERROR_RATE) : other * other;
+        f->season_error = blend(f->season_error, other * other, weight(++f->seasons, FORECAST_ERROR_RATE));
     }
-    f->level = blend(f->level, value, mean > FORECAST_LEVEL_RATE ? mean : FORECAST_LEVEL_RATE);
+    f->level = blend(f->level, value, weight(f->seen, FORECAST_LEVEL_RATE));
 }
 
 double forecast_next(const struct forecast *f, double day_ago, double *error)

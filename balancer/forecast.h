@@ -8,14 +8,15 @@
 struct forecast {
     double level;                      /* moving average */
     double recent_error, season_error; /* moving averages of squared errors */
-    int seen;
+    int seen, seasons;                 /* values; of them those with one a day before */
 };
 
-/* How fast old values are forgotten: the weight of a new one. */
 /* So many values are needed before anybody may act on a forecast. */
-enum { FORECAST_STEPS_NEEDED = 3 };
+enum { FORECAST_STEPS_NEEDED = 2 };
 
-static const double FORECAST_LEVEL_RATE = 0.15, FORECAST_ERROR_RATE = 0.1;
+/* How fast old values are forgotten: the weight of a new one. A load that jumps does so seldom: its error is remembered
+ * for longer than its level. */
+static const double FORECAST_LEVEL_RATE = 0.15, FORECAST_ERROR_RATE = 0.03;
 
 /* One more value; day_ago: what it was at this time the day before, negative if that is not known. */
 void forecast_add(struct forecast *forecast, double value, double day_ago);

@@ -28,7 +28,7 @@ struct world {
     int step, moves_now;
 };
 
-static const char *const mind_names[SIMULATION_MINDS] = {"none", "drover", "imbalance", "contention"};
+static const char *const mind_names[SIMULATION_MINDS] = {"none", "drover", "imbalance", "contention", "foresight"};
 
 const char *simulation_mind_name(enum simulation_mind mind)
 {
@@ -49,13 +49,16 @@ static double day_ago(const struct world *w, int guest, int step)
     return step >= day ? trace_at(w->config->trace, guest, step - day) : -1;
 }
 
-/* What the balancer knows: the forecast for those that decide by it, the last value for the others. */
+/* What the balancer knows: the forecast for those that decide by it, the last value for rules, the next for who sees
+ * it.
+ */
 static void show_loads(struct world *w)
 {
     struct model *m = w->m;
     for (int g = 0; g < m->guest_count; g++) {
         struct model_guest *guest = &m->guests[g];
-        double error = 0, value = trace_at(w->config->trace, g, w->step - 1);
+        bool sees = w->config->mind == SIMULATION_FORESIGHT;
+        double error = 0, value = trace_at(w->config->trace, g, sees ? w->step : w->step - 1);
         if (w->config->mind == SIMULATION_DROVER)
             value = forecast_next(&w->forecasts[g], day_ago(w, g, w->step), &error);
         value += w->config->policy->error_factor * error;
@@ -175,7 +178,7 @@ static int decide(struct world *w, struct err *err)
     struct rule_move moves[RULE_MOVES_MAX];
     int count = 0, rc = 0;
     double step_s = w->config->step_s;
-    if (w->config->mind == SIMULATION_DROVER)
+    if (w->config->mind == SIMULATION_DROVER || w->config->mind == SIMULATION_FORESIGHT)
         rc = run_plan(w, err);
     else if (w->config->mind == SIMULATION_IMBALANCE)
         count = simulation_rule_imbalance(w->m, w->config->policy, &w->memory, step_s, moves);

@@ -24,6 +24,7 @@ enum simulation_mind {
                               one  best move if it makes it smaller by a tenth; at most one move each half minute */
     SIMULATION_CONTENTION, /* as Nutanix publishes: a node above 85 % for 15 minutes is relieved with few moves, then
                               left alone for 30 minutes */
+    SIMULATION_FORESIGHT,  /* plan_make() that is told each step's loads before they come: what nobody can know */
     SIMULATION_MINDS
 };
 

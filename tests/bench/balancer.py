@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """The balancer beside hbal: scores, moves and time on the same files, judged by hbal; then sizes that hbal cannot finish.
 
-usage: balancer.py [--short] [--program PATH] [--planetlab FILE.tsv.gz]
-Needs ganeti-htools for the comparison. The PlanetLab day is read where it is given; it is not part of Drover.
+usage: balancer.py [--short] [--program PATH] [--planetlab FILE.tsv.gz... [--starts N]]
+Needs ganeti-htools for the comparison. PlanetLab days are read where they are given; they are not part of Drover.
 """
 import argparse
 import gzip
@@ -100,39 +100,70 @@ def large(program, directory, sizes):
                  plan['spread_before'], plan['spread_after'], plan['moves']))
 
 
-def day(program, directory, trace):
-    nodes, guests, rng = 100, 1052, random.Random(3)
-    path, text = os.path.join(directory, 'day.json'), os.path.join(directory, 'day.tsv')
-    with gzip.open(trace, 'rt') as f, open(text, 'w') as g:
-        g.write(f.read())
+def begin(path, start):
+    """A hundred nodes and the guests of the first day on them: in turn, or in turn as they were shuffled."""
+    nodes, guests, rng = 100, 1052, random.Random(start or 3)
+    turn = list(range(guests))
+    if start:
+        rng.shuffle(turn)
     with open(path, 'w') as f:
         json.dump({'nodes': [{'name': 'n%03d' % i, 'cpus': 3.2, 'memory': '64G', 'age': 0, 'link': 1.25e9} for i in range(nodes)],
-                   'guests': [{'name': 'g%04d' % i, 'node': 'n%03d' % (i % nodes if i < 1000 else rng.randrange(nodes)), 'vcpus': 1,
-                               'memory': rng.choice(['1G', '2G', '4G']), 'dirty_rate': rng.choice([1e6, 5e6, 2e7]), 'age': 0}
+                   'guests': [{'name': 'g%04d' % i, 'node': 'n%03d' % (turn[i] % nodes if turn[i] < 1000 else rng.randrange(nodes)),
+                               'vcpus': 1, 'memory': rng.choice(['1G', '2G', '4G']), 'dirty_rate': rng.choice([1e6, 5e6, 2e7]), 'age': 0}
                               for i in range(guests)]}, f)
-    print('\nPlanetLab day %s, 100 nodes, 1052 guests' % os.path.basename(trace))
-    calm = os.path.join(judge.ROOT, 'tests', 'balancer', 'calm.json')
-    for name, extra in (('default policy', []), ('calm policy', ['--policy', calm])):
-        began = time.monotonic()
-        out = subprocess.run([program, 'simulate', '--cluster', path, '--trace', text] + extra, stdout=subprocess.PIPE, text=True,
-                             check=True).stdout
-        print('%s (%.2f s for 4 x 24 cluster hours)\n%s' % (name, time.monotonic() - began, out), end='')
 
 
-def main(short, program=None, planetlab=None):
+def simulated(program, directory, path, text, policy):
+    """By the balancer's name its minutes, moves and returns; and the time that it took."""
+    out = os.path.join(directory, 'report')
+    began = time.monotonic()
+    subprocess.run([program, 'simulate', '--cluster', path, '--trace', text, '--report', out] + policy, stdout=subprocess.DEVNULL, check=True)
+    seconds = time.monotonic() - began
+    with open(os.path.join(out, 'report.json')) as f:
+        return {r['balancer']: (r['overload_node_minutes'], r['moves'], r['returns']) for r in json.load(f)}, seconds
+
+
+def days(program, directory, traces, starts):
+    """Each day from each start, and how many of them have half the overload and half the moves of the rule `imbalance`."""
+    path, text = os.path.join(directory, 'day.json'), os.path.join(directory, 'day.tsv')
+    calm = ['--policy', os.path.join(judge.ROOT, 'tests', 'balancer', 'calm.json')]
+    sums, halves, count = {}, [0, 0, 0], 0
+    print('\nPlanetLab days, 100 nodes, 1052 guests: node minutes of overload / moves')
+    for start in [0] + list(range(11, 11 + starts)):
+        begin(path, start)
+        for trace in traces:
+            with gzip.open(trace, 'rt') as f, open(text, 'w') as g:
+                g.write(f.read())
+            by_name, seconds = simulated(program, directory, path, text, calm)
+            if not start:
+                by_name['default policy'] = simulated(program, directory, path, text, ['--only', 'drover'])[0]['drover']
+            print('%s start %2d (%.2f s)  %s' % (os.path.basename(trace), start, seconds, '  '.join(
+                '%s %.0f/%d' % (name, r[0], r[1]) + (', %d returns' % r[2] if r[2] else '') for name, r in by_name.items())))
+            for name, r in by_name.items():
+                sums[name] = tuple(x + y for x, y in zip(sums.get(name, (0, 0, 0)), r))
+            few = [by_name['drover'][i] <= by_name['imbalance'][i] / 2 for i in range(2)]
+            halves = [h + y for h, y in zip(halves, few + [all(few)])]
+            count += 1
+    print('all: ' + '  '.join('%s %.0f/%d' % (name, r[0], r[1]) for name, r in sums.items()))
+    print('half the overload of the rule imbalance on %d of %d, half its moves on %d, both on %d; of all %.2f and %.2f' % (
+        halves[0], count, halves[1], halves[2], *(sums['drover'][i] / sums['imbalance'][i] for i in range(2))))
+
+
+def main(short, program=None, planetlab=(), starts=0):
     program = program or os.path.join(judge.ROOT, 'build', 'release', 'drover-balancer')
     with tempfile.TemporaryDirectory() as directory:
         files(program, directory)
         made(program, directory, [(6, 's')] if short else [(20, 's'), (20, 'u'), (30, 'u'), (12, 'd')])
         large(program, directory, [100] if short else [1000, 10000])
         if planetlab:
-            day(program, directory, planetlab)
+            days(program, directory, planetlab, starts)
 
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--short', action='store_true')
     parser.add_argument('--program')
-    parser.add_argument('--planetlab')
+    parser.add_argument('--planetlab', nargs='+', default=[])
+    parser.add_argument('--starts', type=int, default=0, help='other places to begin from, beside the first')
     arguments = parser.parse_args()
-    main(arguments.short, arguments.program, arguments.planetlab)
+    main(arguments.short, arguments.program, arguments.planetlab, arguments.starts)

@@ -330,6 +330,49 @@ static int room_of(const struct model *m, const struct policy *policy, int lose)
     return room;
 }
 
+/* What is promised of three nodes while a guest of 40 goes from A to B, another of 60 is on one of them, and one of 70
+ * on C, which has so much room; and what is so before and after. */
+static void promise(int other_at, double c_room, int before, int during, int after)
+{
+    static const double sizes[] = {40, 60, 70};
+    const int at[] = {0, other_at, 2};
+    struct policy policy = policy_default();
+    struct model *m = model_new(MODEL_DROVER);
+    struct plan_move move = {.guest = 0, .from = 0, .from_mirror = -1, .to = 1, .to_mirror = -1};
+    const struct plan plan = {.moves = &move, .count = 1, .waves = 1};
+    struct consolidate_losses losses;
+    struct err err;
+    for (int n = 0; n < 3; n++) {
+        double room = n == 2 ? c_room : 100;
+        struct model_node node = {.rack = -1, .site = -1, .speed = 1, .vcpus = 32, .memory = room, .memory_free = room};
+        for (int g = 0; g < 3; g++)
+            node.memory_free -= at[g] == n ? sizes[g] : 0;
+        assert_int_equal(model_add_node(m, (const char *[]){"A", "B", "C"}[n], &node, &err), n);
+    }
+    for (int g = 0; g < 3; g++) {
+        struct model_guest guest = {.movable = true, .balanced = true, .measured = true, .vcpus = 1, .came_from = -1};
+        guest.memory = sizes[g];
+        guest.moved_ago_s = -1;
+        assert_int_equal(model_add_guest(m, (const char *[]){"a", "b", "c"}[g], &guest, &err), g);
+    }
+    assert_int_equal(model_ready(m, at, NULL, &err), 0);
+    assert_int_equal(consolidate_losses_init(&losses, m, &policy, &err), 0);
+    assert_int_equal(consolidate_room(&losses, m, &policy, 1), before);
+    assert_int_equal(consolidate_room_during(&losses, m, &policy, &plan, 0, 1, 1), during);
+    model_place(m, 0, 1, -1);
+    assert_int_equal(consolidate_room(&losses, m, &policy, 1), after);
+    consolidate_losses_fini(&losses);
+    model_free(m);
+}
+
+static void who_moves_takes_room_on_both_nodes(void **state)
+{
+    (void)state;
+    promise(1, 100, 0, 0, 1); /* with its room on neither, c would find a place at A, and each other one, too */
+    promise(1, 110, 0, 0, 1); /* so it would without that on A: C takes the one that moves */
+    promise(0, 110, 1, 0, 0); /* and at B without that on B */
+}
+
 /* ---- random clusters ---- */
 
 /* What is said of many waves at once is never more than what each state between them has. */
@@ -496,6 +539,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(who_waits_comes_first),
         cmocka_unit_test(a_hot_cluster_wakes_nodes),
         cmocka_unit_test(waking_has_a_reason_that_it_removes),
+        cmocka_unit_test(who_moves_takes_room_on_both_nodes),
         cmocka_unit_test(a_budget_ends_it_anywhere),
         cmocka_unit_test(every_state_is_safe_and_the_end_at_rest),
         cmocka_unit_test(limits_of_the_question),
