@@ -143,7 +143,7 @@ static unsigned under_way(struct drain *d)
     unsigned n = 0;
     struct sent *s;
     for (const struct object *g = mirror_next(m, OBJECT_GUEST, NULL); g; g = mirror_next(m, OBJECT_GUEST, g->name))
-        n += is_ours(d, g) && migration_of(m, g);
+        n += is_ours(d, g) ? migration_of(m, g) != NULL : migration_followed(m, g, cluster_node(d->cluster)) != NULL;
     LIST_FOREACH (s, &d->all, link)
         n += s->starting;
     return n;

@@ -20,7 +20,9 @@ enum { AGAIN_MS = 1000, PATIENCE_MS = 1000 };
 void leaving_late_note(struct leaving *l)
 {
     bool broken = !strcmp(member_text(l->progress, "link"), "broken");
-    l->late |= json_is_true(json_object_get(l->progress, "post-copy"));
+    bool goes = l->process == MIGRATION_PROCESS_MOVING || l->process == MIGRATION_PROCESS_READY ||
+                l->process == MIGRATION_PROCESS_SERVES; /* else that was another one, before this */
+    l->late = goes && json_is_true(json_object_get(l->progress, "post-copy"));
     if (l->late && broken && !l->broken)
         log_warn("migration %s: the guest's last pages cannot follow it: %s", l->id,
                  member_text(l->progress, "link-reason"));

@@ -285,6 +285,18 @@ class PostCopy(ThreeNodes):
         self.assertIn('has ended', self.ended('lost', 'failed')['reason'])
         self.assertEqual(self.processes('lost', self.n2), [])
 
+    def test_stays_down(self):
+        """By its policy, with the reason; and is started by whoever wants it."""
+        self.guest('down', '--on-crash', 'stop')
+        self.begin('down')
+        for _, pid in self.processes('down', self.n2):
+            os.kill(pid, signal.SIGKILL)
+        until('it stays down', lambda: self.show('down')['state'].get('phase') == 'failed' and 'migration' not in self.show('down'))
+        self.assertIn('has ended', self.show('down')['state']['reason'])
+        self.ended('down', 'failed')
+        self.assertEqual(self.n1.cli('guest', 'start', 'down', '--wait').returncode, 0)
+        until('it runs', lambda: self.runs_on('down', self.n3))
+
     def test_source_node_killed(self):
         self.guest('orphan')
         self.begin('orphan')

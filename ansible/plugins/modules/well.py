@@ -11,7 +11,7 @@ short_description: Wait until a Drover cluster is well
 version_added: "0.1.0"
 description:
   - All nodes are there and the store answers. Volumes of guests that are to run lack nothing, unless C(volumes) is false.
-  - With C(empty), no guest runs on that node, either.
+  - With C(empty), no guest runs on that node, or waits for pages from it, either.
   - Changes nothing. When the time is over it fails, and says what is missing.
 options:
   empty:
@@ -77,6 +77,8 @@ def missing(module):
         wrong += ['guest %s is %s on node %s%s' % (g['name'], g['state'].get('phase'), empty,
                                                  ': ' + g['state']['reason'] if g['state'].get('reason') else '')
                   for g in guests if g['spec']['node'] == empty and g['state'].get('phase', 'stopped') not in ('stopped', 'failed')]
+        wrong += ['guest %s waits for its last pages from node %s' % (m['spec']['guest'], empty) for m in ask(module, 'migration', 'list')
+                  if m['spec']['from'] == empty and m['state'].get('phase') == 'post-copy']
     if module.params['volumes']:
         used = [d['volume'] for g in guests if g['spec'].get('running') for d in g['spec'].get('disks') or []]
         wrong += ['volume %s is %s' % (v['name'], v['state']['health']) for v in ask(module, 'volume', 'list')
