@@ -14,6 +14,7 @@
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
 #include "node/agent/migration_start.h"
+#include "node/agent/migration_volumes.h"
 #include "node/agent/placement.h"
 #include "node/base/clock.h"
 #include "node/base/container.h"
@@ -97,7 +98,7 @@ static const struct object *destination(struct drain *d, const struct object *gu
 {
     const struct mirror *m = cluster_mirror(d->cluster);
     const struct placement_guest rules = placement_guest_of(guest, true);
-    const struct object *to = goals->with_volumes ? drain_volumes_choose(m, guest) : NULL;
+    const struct object *to = goals->with_volumes ? migration_volumes_node(m, guest) : NULL;
     goals->with_volumes = to;
     goals->within_s = to ? WITH_VOLUMES_S : WITHIN_S;
     return to ? to : placement_choose(m, &rules, cluster_node(d->cluster), why);

@@ -12,9 +12,6 @@
 #include "node/agent/cluster.h"
 #include "node/agent/complete.h"
 #include "node/agent/member.h"
-#include "node/agent/migration.h"
-#include "node/agent/migration_volumes.h"
-#include "node/agent/placement.h"
 #include "node/agent/presence.h"
 #include "node/agent/volume_member.h"
 #include "node/agent/volume_move.h"
@@ -68,33 +65,6 @@ static void choose(const struct mirror *m, const char *here, const struct object
         best = worth(m, volume, &at);
         *wish = at;
     }
-}
-
-static bool takes_both(const struct mirror *m, const struct object *guest, const struct object *node)
-{
-    static const struct migration_goals goals = {.with_volumes = true};
-    const struct placement_guest rules = placement_guest_of(guest, true);
-    struct complete_error wrong;
-    if (!presence_takes_guests(node) || !placement_allows(m, &rules, node, NULL))
-        return false;
-    json_t *migration = migration_make(guest, "", node->name, "", &goals, ""), *moves = json_array();
-    bool fits = !migration_volumes_choose(m, guest, migration, moves, &wrong);
-    json_decref(migration);
-    json_decref(moves);
-    return fits;
-}
-
-const struct object *drain_volumes_choose(const struct mirror *m, const struct object *guest)
-{
-    const char *here = object_spec_text(guest, "node");
-    const struct placement_guest rules = placement_guest_of(guest, true);
-    const struct object *best = placement_choose(m, &rules, here, NULL);
-    if (!best || takes_both(m, guest, best))
-        return best;
-    for (const struct object *n = mirror_next(m, OBJECT_NODE, NULL); n; n = mirror_next(m, OBJECT_NODE, n->name))
-        if (strcmp(n->name, here) != 0 && takes_both(m, guest, n))
-            return n;
-    return NULL;
 }
 
 /* ---- which ---- */

@@ -19,7 +19,4 @@ unsigned drain_volumes_under_way(const struct drain_volumes *volumes);
 void drain_volumes_go(struct drain_volumes *volumes, unsigned max);
 void drain_volumes_free(struct drain_volumes *volumes);
 
-/* A node for a guest of this one and for what its volumes have here; NULL: none takes both. */
-const struct object *drain_volumes_choose(const struct mirror *mirror, const struct object *guest);
-
 #endif

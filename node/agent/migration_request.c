@@ -40,7 +40,12 @@ static const struct object *find_destination(struct api_call *call, const struct
     const struct placement_guest rules = placement_guest_of(guest, true);
     char why[PLACEMENT_WHY_MAX] = "";
     bool forced = json_is_true(json_object_get(call->body, "force"));
-    const struct object *to = *name ? mirror_named(m, OBJECT_NODE, name) : placement_choose(m, &rules, from, why);
+    bool both = json_is_true(json_object_get(call->body, "with_volumes"));
+    const struct object *to = *name  ? mirror_named(m, OBJECT_NODE, name)
+                              : both ? migration_volumes_node(m, guest)
+                                     : NULL;
+    if (!to && !*name)
+        to = placement_choose(m, &rules, from, why);
     if (!to && *name)
         api_error(call, 422, "reference-not-found", "to", "there is no node '%s'", name);
     else if (!to)

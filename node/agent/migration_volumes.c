@@ -9,6 +9,8 @@
 #include "node/agent/complete_network.h"
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
+#include "node/agent/placement.h"
+#include "node/agent/presence.h"
 #include "node/agent/volume_move.h"
 #include "node/agent/volume_move_change.h"
 #include "node/agent/volume_move_place.h"
@@ -66,6 +68,33 @@ int migration_volumes_choose(const struct mirror *m, const struct object *guest,
     }
     json_decref(taken);
     return rc;
+}
+
+static bool takes_both(const struct mirror *m, const struct object *guest, const struct object *node)
+{
+    static const struct migration_goals goals = {.with_volumes = true};
+    const struct placement_guest rules = placement_guest_of(guest, true);
+    struct complete_error wrong;
+    if (!presence_takes_guests(node) || !placement_allows(m, &rules, node, NULL))
+        return false;
+    json_t *migration = migration_make(guest, "", node->name, "", &goals, ""), *moves = json_array();
+    bool fits = !migration_volumes_choose(m, guest, migration, moves, &wrong);
+    json_decref(migration);
+    json_decref(moves);
+    return fits;
+}
+
+const struct object *migration_volumes_node(const struct mirror *m, const struct object *guest)
+{
+    const char *here = object_spec_text(guest, "node");
+    const struct placement_guest rules = placement_guest_of(guest, true);
+    const struct object *best = placement_choose(m, &rules, here, NULL);
+    if (!best || takes_both(m, guest, best))
+        return best;
+    for (const struct object *n = mirror_next(m, OBJECT_NODE, NULL); n; n = mirror_next(m, OBJECT_NODE, n->name))
+        if (strcmp(n->name, here) != 0 && takes_both(m, guest, n))
+            return n;
+    return NULL;
 }
 
 void migration_volumes_put(struct change *change, const struct mirror *m, const json_t *moves)

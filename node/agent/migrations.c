@@ -479,7 +479,8 @@ static void write_down(struct leaving *l, const struct object *migration, const 
 
 static void close_it(struct leaving *l, const struct object *guest, enum migration_phase phase, const char *reason)
 {
-    char at[TIMESTAMP_BYTES], moved[MIGRATION_VOLUMES_TEXT_MAX] = "", text[ERR_TEXT_MAX];
+    char at[TIMESTAMP_BYTES], moved[MIGRATION_VOLUMES_TEXT_MAX] = "";
+    char text[ERR_TEXT_MAX + sizeof moved];
     const struct object *m = migration_object(l);
     if (guest && !strcmp(member_text(guest->value, "migration"), l->id)) {
         unmark(l, guest);
@@ -488,7 +489,7 @@ static void close_it(struct leaving *l, const struct object *guest, enum migrati
     reason = *reason || phase == MIGRATION_DONE ? reason : l->why.text;
     if (m && phase != MIGRATION_DONE)
         migration_volumes_moved(mirror_of(l), m, moved, sizeof moved);
-    snprintf(text, sizeof text, "%.*s%s", (int)(sizeof text - sizeof moved), reason, moved);
+    snprintf(text, sizeof text, "%.*s%s", ERR_TEXT_MAX - 1, reason, moved);
     json_t *state = state_of(l, phase, text);
     json_object_set_new(state, "ended", json_string(timestamp(at)));
     json_object_set_new(state, "total_ms", json_integer((json_int_t)(clock_ms() - l->since_ms)));

@@ -109,6 +109,8 @@ class WithVolumes(Moving):
         still = self.begin_load('pair', self.n2)
         self.assertRegex(self.refuses('guest', 'migrate', 'pair', '--to', self.n4.name, '--with-volumes'),
                          'volume pair cannot move along: .*witness is')
+        chosen = self.n1.do('guest', 'migrate', 'pair', '--with-volumes', '--dry-run')['spec']['to']
+        self.assertIn(chosen, (self.n1.name, self.n3.name))
         self.migrate('pair', self.n1)
         self.assertEqual(self.pools('pair'), ['p1', 'p3'])
         state = self.show('volume', 'pair')['state']
