@@ -115,12 +115,20 @@ bool search_forbidden(const struct search *s, int guest, int at)
     return g->came_from == at && at >= 0 && g->moved_ago_s >= 0 && g->moved_ago_s < s->policy->return_s;
 }
 
+/* Moves from its home to there: two if it has a mirror and both nodes are new, since one stays in each step. */
+static int steps_to(const struct search *s, int guest, int at, int mirror)
+{
+    int p = s->home[guest], q = s->home_mirror[guest];
+    if (at == p && mirror == q)
+        return 0;
+    return q >= 0 && at != p && at != q && mirror != p && mirror != q ? 2 : 1;
+}
+
 double search_price(const struct search *s, int guest, int at, int mirror)
 {
     const struct model *m = s->model;
-    bool away = m->at[guest] != s->home[guest] || m->mirror[guest] != s->home_mirror[guest];
-    bool will_be = at != s->home[guest] || mirror != s->home_mirror[guest];
-    return (will_be - away) * s->threshold[guest];
+    int steps = steps_to(s, guest, at, mirror) - steps_to(s, guest, m->at[guest], m->mirror[guest]);
+    return steps * s->threshold[guest];
 }
 
 /* ---- targets ---- */
@@ -382,8 +390,7 @@ static double objective(const struct search *s)
     double sum = score_value(&s->score);
     const struct model *m = s->model;
     for (int g = 0; g < m->guest_count; g++)
-        if (m->at[g] != s->home[g] || m->mirror[g] != s->home_mirror[g])
-            sum += s->threshold[g];
+        sum += steps_to(s, g, m->at[g], m->mirror[g]) * s->threshold[g];
     return sum;
 }
 

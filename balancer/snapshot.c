@@ -111,15 +111,32 @@ static void put_load(json_t *to, const json_t *load, const char *id, double vcpu
         json_object_set_new(to, "age", json_real(age_of(load, now)));
 }
 
-/* What moved, or failed to, a while ago: it rests. How fast it wrote then is how fast it will. */
+/* How long ago it ended, in seconds; infinite: it did not. */
+static double ended_ago(const struct making *m, const json_t *migration)
+{
+    int64_t at = snapshot_seconds(snapshot_text(json_object_get(migration, "state"), "ended"));
+    return at < 0 ? INFINITY : m->now->wall_s > at ? (double)(m->now->wall_s - at) : 0;
+}
+
+/* How fast it writes its memory, as was seen last: by a migration, or by its node that has looked. */
+static void put_writes(const struct making *m, json_t *to, const char *id, const json_t *load)
+{
+    const json_t *const migrations[] = {json_object_get(m->last_ended, id), json_object_get(m->last_done, id)};
+    double ago, rate = snapshot_load_writes(json_object_get(load, "state"), id, &ago), taught = 0;
+    ago = rate < 0 ? INFINITY : ago + age_of(load, m->now);
+    for (unsigned i = 0; i < 2 && taught <= 0; i++) {
+        taught = snapshot_number(json_object_get(migrations[i], "state"), "dirty_rate");
+        if (taught > 0 && ended_ago(m, migrations[i]) < ago)
+            rate = taught;
+    }
+    if (rate > 0)
+        json_object_set_new(to, "dirty_rate", json_real(rate));
+}
+
+/* What moved, or failed to, a while ago: it rests. */
 static void put_past(const struct making *m, json_t *to, const char *id)
 {
     const json_t *ended = json_object_get(m->last_ended, id), *done = json_object_get(m->last_done, id);
-    double dirty = snapshot_number(json_object_get(ended, "state"), "dirty_rate");
-    if (dirty <= 0)
-        dirty = snapshot_number(json_object_get(done, "state"), "dirty_rate");
-    if (dirty > 0)
-        json_object_set_new(to, "dirty_rate", json_real(dirty));
     int64_t at = snapshot_seconds(snapshot_text(json_object_get(ended, "state"), "ended"));
     const char *from = spec_text(done, "from");
     if (at < 0)
@@ -162,7 +179,9 @@ static json_t *make_guest(const struct making *m, const char *id, json_t *guest)
         snapshot_failover_guest(to, spec, json_object_get(json_object_get(m->objects, "volumes"), id));
     if (to && runs) {
         const char *node_id = snapshot_text(json_object_get(node, "value"), "id");
-        put_load(to, json_object_get(json_object_get(m->objects, "load"), node_id), id, vcpus, m->now);
+        const json_t *load = json_object_get(json_object_get(m->objects, "load"), node_id);
+        put_load(to, load, id, vcpus, m->now);
+        put_writes(m, to, id, load);
         put_past(m, to, id);
     }
     return to;

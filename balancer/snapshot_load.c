@@ -59,6 +59,10 @@ static json_t *digest_guest(const json_t *use)
         if (two && !i)
             json_object_set_new(to, "samples", json_integer((json_int_t)samples));
     }
+    static const char *const writes[] = {"dirty", "dirty_ago"};
+    for (unsigned i = 0; i < sizeof writes / sizeof *writes; i++) /* none is another thing than zero */
+        if (json_is_number(json_object_get(use, writes[i])))
+            json_object_set_new(to, writes[i], json_real(snapshot_number(use, writes[i])));
     return to;
 }
 
@@ -120,6 +124,14 @@ bool snapshot_load_guest(json_t *to, const json_t *record, const char *id, doubl
     if (steal > 0)
         json_object_set_new(to, "steal", json_real(steal));
     return true;
+}
+
+double snapshot_load_writes(const json_t *record, const char *id, double *ago_s)
+{
+    const json_t *use = json_object_get(json_object_get(record, "guests"), id);
+    const json_t *rate = json_object_get(use, "dirty");
+    *ago_s = snapshot_number(use, "dirty_ago");
+    return rate ? json_number_value(rate) : -1;
 }
 
 /* ---- nodes ---- */

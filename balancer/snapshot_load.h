@@ -15,13 +15,17 @@ enum {
 };
 
 /* Windows into what follows from them, once, in place: {ID: {"samples": N, "memory", "cpu": [p95, error], "steal",
- * "disk", "network": likewise}}, in the record's units. Thirty numbers are read when they come, and not at each look at
- * all guests; a record that is digested already stays. */
+ * "disk", "network": likewise, "dirty", "dirty_ago"}}, in the record's units. Thirty numbers are read when they come,
+ * and not at each look at all guests; a record that is digested already stays. */
 void snapshot_load_digest(json_t *record);
 
 /* Of a digested record. Puts "load", "error" and "steal" of the guest into *to, if it was measured for long enough:
  * false otherwise. */
 bool snapshot_load_guest(json_t *to, const json_t *record, const char *guest_id, double vcpus);
+
+/* Of a digested record: how fast the guest writes its memory, bytes a second, and how long before the record somebody
+ * looked. Negative: nobody did. */
+double snapshot_load_writes(const json_t *record, const char *guest_id, double *ago_s);
 
 /* Puts "pressure", "stalled", "disk_rate" and "network_rate" of the node: what its labels say it can carry, or what
  * is usual. */

@@ -18,6 +18,7 @@
 #include "node/agent/kind.h"
 #include "node/agent/load_kernel.h"
 #include "node/agent/load_meter.h"
+#include "node/agent/load_writes.h"
 #include "node/agent/mirror.h"
 #include "node/agent/presence.h"
 #include "node/base/clock.h"
@@ -29,15 +30,16 @@
 
 enum { DISKS_MAX = 64 };
 
-/* A guest that runs here; freed by forget(), or by answered() if a question of it is under way. */
+/* A guest that runs here; freed by forget(), or when the last question of it that is under way is answered. */
 struct track {
     struct load *load; /* NULL: forgotten */
     char *id;
     int pid;
     uint64_t memory_bytes, disk_bytes, disk_ops;
     struct load_meter cpu, steal, disk, network;
-    struct guest_call call;
-    bool seen, asking;
+    struct load_writes writes;
+    struct guest_call call, look;
+    bool seen, asking, looking;
     LIST_ENTRY(track) link;
 };
 
@@ -47,6 +49,7 @@ struct load {
     struct load_taps taps;
     LIST_HEAD(, track) tracks;
     unsigned count;
+    bool looking; /* at what one of them writes */
     bool busy, freed;
 };
 
@@ -64,9 +67,21 @@ static void forget(struct load *l, struct track *t)
     LIST_REMOVE(t, link);
     l->count--;
     free(t->id);
+    if (t->looking)
+        l->looking = false;
     t->load = NULL;
-    if (!t->asking)
+    if (!t->asking && !t->looking)
         free(t);
+}
+
+/* An answer has come. False: the guest was forgotten, and *t is gone or will be. */
+static bool is_remembered(struct track *t)
+{
+    if (t->load)
+        return true;
+    if (!t->asking && !t->looking)
+        free(t);
+    return false;
 }
 
 static struct track *remember(struct load *l, const char *id)
@@ -111,11 +126,7 @@ static void answered(struct guest_call *call, int rc, const json_t *answer, cons
     uint64_t work = 0;
     (void)text; /* one that does not answer has no disk load for a while */
     t->asking = false;
-    if (!t->load) {
-        free(t);
-        return;
-    }
-    if (rc)
+    if (!is_remembered(t) || rc)
         return;
     t->disk_bytes = t->disk_ops = 0;
     for (size_t i = 0; i < json_array_size(disks) && i < DISKS_MAX; i++)
@@ -129,6 +140,40 @@ static void ask(struct track *t, struct guest_unit *unit)
         return;
     t->call = (struct guest_call){.done = answered, .type = CONTROL_STATS};
     t->asking = !guest_unit_call(unit, &t->call);
+}
+
+/* ---- what it writes ---- */
+
+static void looked(struct guest_call *call, int rc, const json_t *answer, const char *text)
+{
+    struct track *t = CONTAINER_OF(call, struct track, look);
+    t->looking = false;
+    if (!is_remembered(t))
+        return;
+    t->load->looking = false;
+    if (rc || !load_writes_learn(&t->writes, answer, clock_ns()))
+        log_debug("how fast guest %s writes is not known: %s", t->id, rc ? text : "its process does not say");
+}
+
+/* It runs, is not on its way, and nobody has looked lately. */
+static bool look_at(void *context, const char *id)
+{
+    struct load *l = context;
+    struct track *t = find(l, id);
+    const struct object *guest = mirror_find(cluster_mirror(l->place.cluster), OBJECT_GUEST, id);
+    struct guest_unit *unit = t && guest ? guests_find(l->place.guests, id) : NULL;
+    if (!unit || json_object_get(guest->value, "migration") || !load_writes_due(&t->writes, clock_ns()))
+        return false;
+    t->writes.asked_ns = clock_ns();
+    t->look = (struct guest_call){.done = looked, .type = CONTROL_FORECAST};
+    t->looking = l->looking = !guest_unit_call(unit, &t->look);
+    return t->looking;
+}
+
+static void look_at_one(struct load *l)
+{
+    if (!l->looking && cluster_is_current(l->place.cluster))
+        load_writes_leaving(cluster_mirror(l->place.cluster), cluster_node(l->place.cluster), look_at, l);
 }
 
 /* ---- sampling ---- */
@@ -149,6 +194,7 @@ static void begin_anew(struct track *t, int pid)
     t->pid = pid;
     t->cpu = t->steal = t->disk = t->network = (struct load_meter){0};
     t->disk_bytes = t->disk_ops = 0;
+    t->writes = (struct load_writes){0};
 }
 
 static void sample(struct load *l, struct guest_unit *unit)
@@ -222,6 +268,7 @@ static json_t *guest_of(const struct track *t)
         json_object_set_new(guest, "disk_bytes", json_integer((json_int_t)t->disk_bytes));
         json_object_set_new(guest, "disk_ops", json_integer((json_int_t)t->disk_ops));
     }
+    load_writes_put(&t->writes, guest, clock_ns());
     return guest;
 }
 
@@ -270,6 +317,7 @@ static void fired(struct loop_timer *timer)
     struct load *l = CONTAINER_OF(timer, struct load, timer);
     sample_all(l);
     tell(l);
+    look_at_one(l); /* the next sample has it */
     loop_timer_set(l->place.loop, timer, clock_ns() + LOAD_SAMPLE_MS * UINT64_C(1000000));
 }
 

@@ -7,7 +7,9 @@
  *      "stalled": {the same, in which all did},
  *      "guests": {ID: {"cpu": [hundredths of a processor], "memory": bytes,
  *                      "steal": [hundredths of a processor that vCPUs waited for],
- *                      "disk", "network": [units a second], "disk_bytes", "disk_ops": of all disks, as counted}}}
+ *                      "disk", "network": [units a second], "disk_bytes", "disk_ops": of all disks, as counted,
+ *                      "dirty": bytes a second it writes of its memory, "dirty_ago": seconds since that look
+ *                      (load_writes.h): only of guests that a plan wanted to move}}}
  *
  * Windows have the oldest sample first. One that is all zero, or what cannot be measured here, is left out; "cpu" is
  * always there. An operation of a disk counts as LOAD_OPERATION_BYTES at least, so that small ones weigh what they

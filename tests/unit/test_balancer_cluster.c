@@ -128,6 +128,41 @@ static void test_all_loads(void **state)
     model_free(read.model);
 }
 
+static double writes(struct world *w, const char *guest)
+{
+    json_t *cluster = snapshot_make(w->objects, &w->now);
+    const json_t *rate = json_object_get(named(json_object_get(cluster, "guests"), guest), "dirty_rate");
+    double bytes = rate ? json_number_value(rate) : -1;
+    json_decref(cluster);
+    return bytes;
+}
+
+/* What was seen last counts: by the guest's node that has looked, or by a migration; nothing is not the same as
+ * unknown.
+ */
+static void test_what_a_guest_writes(void **state)
+{
+    struct world *w = *state;
+    put_load(w, 1,
+             "'G1':{'cpu':[9,9,9],'dirty':3000000,'dirty_ago':50},'G2':{'cpu':[9,9,9],'dirty':0,'dirty_ago':0},"
+             "'G3':{'cpu':[9,9,9],'dirty':'fast'},'G4':{'cpu':[9,9,9]}");
+    assert_true(writes(w, "g1") == 3e6); /* it never moved */
+    assert_true(writes(w, "g3") == -1 && writes(w, "g4") == -1);
+    for (int g = 1; g <= 4; g++) {
+        char key[64];
+        snprintf(key, sizeof key, "/drover/migration/M%d", g);
+        put(w, key, "{'id':'M%d','name':'m%d','spec':{'guest_id':'G%d','from':'n3','to':'n1'}}", g, g, g);
+        snprintf(key, sizeof key, "/drover/state/migration/M%d", g);
+        put(w, key, "{'phase':'done','ended':'2026-11-26T11:59:00Z','dirty_rate':7000000}");
+    }
+    assert_true(writes(w, "g1") == 3e6 && writes(w, "g2") == -1); /* the migration was a minute ago */
+    assert_true(writes(w, "g3") == 7e6 && writes(w, "g4") == 7e6);
+    w->now.clock_s += 11; /* 50 s when it was written, and the record is 11 s old */
+    assert_true(writes(w, "g1") == 7e6 && writes(w, "g2") == -1);
+    put(w, "/drover/state/migration/M1", "{'phase':'done','ended':'2026-11-26T11:59:00Z'}");
+    assert_true(writes(w, "g1") == 3e6); /* that one taught nothing */
+}
+
 /* Idle processors, and one node's network carries all: the plan is for the network, and says so. */
 static void test_a_move_says_what_for(void **state)
 {
@@ -519,6 +554,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_snapshot, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_all_loads, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_what_a_guest_writes, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_move_says_what_for, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_rules_of_guests, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_images, world_setup, world_teardown),

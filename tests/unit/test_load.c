@@ -1,4 +1,5 @@
-/* What the agent measures: windows of rates from counters, taps by name, and the waiting of vCPUs. */
+/* What the agent measures: windows of rates from counters, taps by name, the waiting of vCPUs, and what guests write
+ * that a plan moves away. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,11 +8,13 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "node/agent/load_kernel.h"
 #include "node/agent/load_meter.h"
+#include "node/agent/load_writes.h"
 
 static void test_meter(void **state)
 {
@@ -110,13 +113,96 @@ static void test_run_delay(void **state)
     assert_int_equal(system(path), 0);
 }
 
+/* ---- what a guest writes ---- */
+
+static void put(struct mirror *m, const char *key, const char *text)
+{
+    static uint64_t revision;
+    char copy[1024];
+    snprintf(copy, sizeof copy, "%s", text);
+    for (char *c = copy; *c; c++)
+        *c = *c == '\'' ? '"' : *c;
+    assert_int_equal(mirror_put(m, key, copy, strlen(copy), ++revision), 0);
+}
+
+struct heard {
+    char text[64];
+    const char *take;
+};
+
+static bool hear(void *context, const char *id)
+{
+    struct heard *h = context;
+    snprintf(h->text + strlen(h->text), sizeof h->text - strlen(h->text), "%s ", id);
+    return h->take && !strcmp(id, h->take);
+}
+
+/* Of plans that may still be carried out, those whose guest leaves this node; and no further than one is taken. */
+static void test_who_is_looked_at(void **state)
+{
+    struct mirror *m = mirror_new();
+    struct heard all = {.take = NULL}, first = {.take = "B"}, nobody = {.take = NULL};
+    (void)state;
+    put(m, "/drover/plan/P1",
+        "{'kind':'plan','id':'P1','name':'1','spec':{'phase':'done','waves':[[{'guest_id':'X','from':'n1'}]]}}");
+    put(m, "/drover/plan/P2",
+        "{'kind':'plan','id':'P2','name':'2','spec':{'phase':'active','waves':[[{'guest_id':'A','from':'n1'},"
+        "{'guest_id':'Y','from':'n2'}],[{'guest_id':'B','from':'n1'}]]}}");
+    put(m, "/drover/plan/P3",
+        "{'kind':'plan','id':'P3','name':'3','spec':{'phase':'proposed','waves':[[{'guest_id':'C','from':'n1'}]]}}");
+    put(m, "/drover/plan/P4", "{'kind':'plan','id':'P4','name':'4','spec':{'phase':'proposed','waves':'none'}}");
+    assert_false(load_writes_leaving(m, "n1", hear, &all));
+    assert_string_equal(all.text, "A B C ");
+    assert_true(load_writes_leaving(m, "n1", hear, &first));
+    assert_string_equal(first.text, "A B ");
+    assert_false(load_writes_leaving(m, "n3", hear, &nobody));
+    assert_string_equal(nobody.text, "");
+    mirror_free(m);
+}
+
+static bool learns(struct load_writes *w, const char *answer, uint64_t now_ns)
+{
+    json_t *a = json_loads(answer, JSON_DECODE_ANY, NULL);
+    bool learnt = load_writes_learn(w, a, now_ns);
+    json_decref(a);
+    return learnt;
+}
+
+/* Once in ten minutes, a minute after a look that failed; its figure stays, with its age, whatever is answered next. */
+static void test_writes(void **state)
+{
+    const uint64_t ms = 1000000, began = 5000 * ms;
+    struct load_writes w = {0};
+    json_t *said = json_object();
+    (void)state;
+    assert_true(load_writes_due(&w, began));
+    load_writes_put(&w, said, began);
+    assert_int_equal(json_object_size(said), 0); /* not known is another thing than none */
+    w.asked_ns = began;
+    assert_false(learns(&w, "{}", began));
+    assert_false(learns(&w, "{\"dirty-rate\": \"fast\"}", began));
+    assert_false(learns(&w, "{\"dirty-rate\": -1}", began));
+    assert_false(learns(&w, "{\"dirty-rate\": 1e30}", began));
+    assert_false(load_writes_due(&w, began + (LOAD_WRITES_AGAIN_MS - 1) * ms));
+    assert_true(load_writes_due(&w, began + LOAD_WRITES_AGAIN_MS * ms));
+    assert_true(learns(&w, "{\"dirty-rate\": 0}", began));
+    load_writes_put(&w, said, began);
+    assert_true(json_is_integer(json_object_get(said, "dirty")));
+    assert_true(learns(&w, "{\"dirty-rate\": 25000000}", began));
+    assert_false(load_writes_due(&w, began + (LOAD_WRITES_FRESH_MS - 1) * ms));
+    assert_true(load_writes_due(&w, began + LOAD_WRITES_FRESH_MS * ms));
+    assert_false(learns(&w, "[]", began));
+    load_writes_put(&w, said, began + 61500 * ms);
+    assert_int_equal(json_integer_value(json_object_get(said, "dirty")), 25000000);
+    assert_int_equal(json_integer_value(json_object_get(said, "dirty_ago")), 61);
+    json_decref(said);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_meter),
-        cmocka_unit_test(test_meter_is_bounded),
-        cmocka_unit_test(test_taps),
-        cmocka_unit_test(test_run_delay),
+        cmocka_unit_test(test_meter),     cmocka_unit_test(test_meter_is_bounded), cmocka_unit_test(test_taps),
+        cmocka_unit_test(test_run_delay), cmocka_unit_test(test_who_is_looked_at), cmocka_unit_test(test_writes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
