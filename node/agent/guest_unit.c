@@ -169,6 +169,14 @@ static void link_health(struct guest_link_handler *handler, const json_t *health
     u->handler->changed(u->handler, u);
 }
 
+/* Why it stays down. */
+static void explain(struct guest_unit *u, const struct restart_policy *policy)
+{
+    restart_explain(&u->restarts, policy, &u->reason);
+    if (*u->lost.text)
+        err_prefix(&u->reason, "%s", u->lost.text);
+}
+
 /* The process has ended, and was not meant to. */
 static void judge(struct guest_unit *u, int status, bool ran)
 {
@@ -189,7 +197,7 @@ static void judge(struct guest_unit *u, int status, bool ran)
         restart_judge(&u->restarts, &policy, cause, member_text(u->plan, "started"), clock_ms()) == RESTART_AGAIN;
     if (u->again)
         return;
-    restart_explain(&u->restarts, &policy, &u->reason);
+    explain(u, &policy);
     log_warn("guest %s: %s", u->id, u->reason.text);
 }
 
@@ -371,6 +379,7 @@ static void prepared(struct guest_unit *u)
         return;
     }
     u->tries = 0;
+    u->lost = (struct err){0};
     u->off = u->stop_asked = false;
     set_timer(u, ANSWER_MS);
     enter(u, GUEST_PHASE_STARTING);
@@ -433,7 +442,6 @@ static void process_ended(struct process *process, int status)
     else
         judge(u, status, ran);
     u->ending = false;
-    u->lost = (struct err){0};
     u->trouble = RESTART_CAUSES;
     back_off(u, ran && ran_ms >= STEADY_MS);
     begin_clean(u);
@@ -526,7 +534,7 @@ static void begin_prepare(struct guest_unit *u)
         return;
     if (u->restarts.down) {
         struct restart_policy policy = restart_policy_of(u->plan);
-        restart_explain(&u->restarts, &policy, &u->reason);
+        explain(u, &policy);
         enter(u, GUEST_PHASE_FAILED);
         return;
     }

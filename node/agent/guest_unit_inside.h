@@ -54,7 +54,7 @@ struct guest_unit {
     struct guest_deadline deadline;
     bool bound;                /* the process has a deadline, or may have one */
     struct owner_claim *claim; /* while one is on its way */
-    struct err reason, lost;   /* lost: why its process was made to end; "": it was not */
+    struct err reason, lost;   /* lost: why its last process was made to end; "": it was not */
 };
 
 #endif
