@@ -264,6 +264,19 @@ static int connect_link(struct guest_unit *u)
     return guest_link_open(u->place->loop, path, &u->link_handler, &u->link, NULL);
 }
 
+/* One that has left before its last pages is not what is wanted here now: it never runs again. */
+static void looked(struct guest_call *call, int rc, const json_t *answer, const char *text)
+{
+    struct guest_unit *u = CONTAINER_OF(call, struct guest_unit, look_call);
+    bool serves = !strcmp(member_text(answer, "phase"), "post-copy") && json_object_get(answer, "bytes-sent");
+    (void)text;
+    if (rc || !serves || !u->plan || u->phase != GUEST_PHASE_RUNNING)
+        return;
+    log_warn("guest %s: its process is that of a guest that has left: it is started anew", u->id);
+    u->dropped = true;
+    process_signal(&u->process, SIGKILL);
+}
+
 /* A guest that an agent before us started. */
 static bool adopt(struct guest_unit *u)
 {
@@ -278,6 +291,8 @@ static bool adopt(struct guest_unit *u)
     }
     log_info("guest %s: runs already, process %d", u->id, pid);
     u->bound = true;
+    u->look_call = (struct guest_call){.done = looked, .type = CONTROL_MIGRATION};
+    guest_link_call(u->link, &u->look_call);
     enter(u, incoming(u) ? GUEST_PHASE_INCOMING : GUEST_PHASE_RUNNING);
     return true;
 }

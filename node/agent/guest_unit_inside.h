@@ -39,7 +39,7 @@ struct guest_unit {
     struct process process;
     struct guest_link *link;
     struct guest_link_handler link_handler;
-    struct guest_call stop_call, go_call;
+    struct guest_call stop_call, go_call, look_call;
     char address[GUEST_HANDED_ADDRESS_BYTES];
     bool stop_asked, off, freed;
     bool yields;  /* no process is to be started now */

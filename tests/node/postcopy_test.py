@@ -345,6 +345,22 @@ class PostCopy(ThreeNodes):
         self.assertIn('fresh', heir.console('twice', 'test -e /tmp/passes || echo fresh'))
         self.ended('twice', 'failed')
 
+    def test_back_meanwhile(self):
+        """It was stopped, and is to run where a process of it still serves pages that nobody needs any more."""
+        self.guest('back')
+        self.begin('back')
+        self.n2.end(signal.SIGKILL)
+        old = [p for _, p in self.processes('back', self.n2)]
+        self.assertEqual(self.n1.cli('guest', 'stop', 'back', '--force', '--wait').returncode, 0)
+        until('it is in no migration', lambda: 'migration' not in self.show('back'))
+        self.n1.do('guest', 'set', 'back', '--node', self.n2.name)
+        self.n1.do('guest', 'start', 'back')
+        self.n2.start()
+        until('it runs', lambda: self.runs_on('back', self.n2) and [p for _, p in self.processes('back')] not in ([], old))
+        self.answers('back', self.n2)
+        self.assertEqual(len(self.processes('back')), 1)
+        self.ended('back', 'failed')
+
     def test_stopped_meanwhile(self):
         self.guest('enough')
         self.begin('enough')
