@@ -169,6 +169,14 @@ static void link_health(struct guest_link_handler *handler, const json_t *health
     u->handler->changed(u->handler, u);
 }
 
+/* Why it stays down. */
+static void explain(struct guest_unit *u, const struct restart_policy *policy)
+{
+    restart_explain(&u->restarts, policy, &u->reason);
+    if (*u->lost.text)
+        err_prefix(&u->reason, "%s", u->lost.text);
+}
+
 /* The process has ended, and was not meant to. */
 static void judge(struct guest_unit *u, int status, bool ran)
 {
@@ -189,7 +197,7 @@ static void judge(struct guest_unit *u, int status, bool ran)
         restart_judge(&u->restarts, &policy, cause, member_text(u->plan, "started"), clock_ms()) == RESTART_AGAIN;
     if (u->again)
         return;
-    restart_explain(&u->restarts, &policy, &u->reason);
+    explain(u, &policy);
     log_warn("guest %s: %s", u->id, u->reason.text);
 }
 
@@ -256,6 +264,19 @@ static int connect_link(struct guest_unit *u)
     return guest_link_open(u->place->loop, path, &u->link_handler, &u->link, NULL);
 }
 
+/* One that has left before its last pages is not what is wanted here now: it never runs again. */
+static void looked(struct guest_call *call, int rc, const json_t *answer, const char *text)
+{
+    struct guest_unit *u = CONTAINER_OF(call, struct guest_unit, look_call);
+    bool serves = !strcmp(member_text(answer, "phase"), "post-copy") && json_object_get(answer, "bytes-sent");
+    (void)text;
+    if (rc || !serves || !u->plan || u->phase != GUEST_PHASE_RUNNING)
+        return;
+    log_warn("guest %s: its process is that of a guest that has left: it is started anew", u->id);
+    u->dropped = true;
+    process_signal(&u->process, SIGKILL);
+}
+
 /* A guest that an agent before us started. */
 static bool adopt(struct guest_unit *u)
 {
@@ -270,6 +291,8 @@ static bool adopt(struct guest_unit *u)
     }
     log_info("guest %s: runs already, process %d", u->id, pid);
     u->bound = true;
+    u->look_call = (struct guest_call){.done = looked, .type = CONTROL_MIGRATION};
+    guest_link_call(u->link, &u->look_call);
     enter(u, incoming(u) ? GUEST_PHASE_INCOMING : GUEST_PHASE_RUNNING);
     return true;
 }
@@ -371,6 +394,7 @@ static void prepared(struct guest_unit *u)
         return;
     }
     u->tries = 0;
+    u->lost = (struct err){0};
     u->off = u->stop_asked = false;
     set_timer(u, ANSWER_MS);
     enter(u, GUEST_PHASE_STARTING);
@@ -433,7 +457,6 @@ static void process_ended(struct process *process, int status)
     else
         judge(u, status, ran);
     u->ending = false;
-    u->lost = (struct err){0};
     u->trouble = RESTART_CAUSES;
     back_off(u, ran && ran_ms >= STEADY_MS);
     begin_clean(u);
@@ -526,7 +549,7 @@ static void begin_prepare(struct guest_unit *u)
         return;
     if (u->restarts.down) {
         struct restart_policy policy = restart_policy_of(u->plan);
-        restart_explain(&u->restarts, &policy, &u->reason);
+        explain(u, &policy);
         enter(u, GUEST_PHASE_FAILED);
         return;
     }

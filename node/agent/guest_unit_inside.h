@@ -39,7 +39,7 @@ struct guest_unit {
     struct process process;
     struct guest_link *link;
     struct guest_link_handler link_handler;
-    struct guest_call stop_call, go_call;
+    struct guest_call stop_call, go_call, look_call;
     char address[GUEST_HANDED_ADDRESS_BYTES];
     bool stop_asked, off, freed;
     bool yields;  /* no process is to be started now */
@@ -54,7 +54,7 @@ struct guest_unit {
     struct guest_deadline deadline;
     bool bound;                /* the process has a deadline, or may have one */
     struct owner_claim *claim; /* while one is on its way */
-    struct err reason, lost;   /* lost: why its process was made to end; "": it was not */
+    struct err reason, lost;   /* lost: why its last process was made to end; "": it was not */
 };
 
 #endif

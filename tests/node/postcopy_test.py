@@ -4,6 +4,7 @@ their last pages. While these follow, the link breaks, agents begin anew, proces
 
     n1, n2, n3 --- bridge of the test       each a network namespace with a droverd of its own; n1 has the etcd
          n2 -> n3 is narrow                 by a link of its own, so that the store is reached as ever"""
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from cluster import ThreeNodes, seeded_guest_files, until  # noqa: E402
+from cluster import BUILD, ThreeNodes, seeded_guest_files, until  # noqa: E402
 
 MIB = 32  # are rewritten, over and over, and compared with what was written
 NARROW, TIGHT = '40mbit', '6mbit'  # TIGHT: so that what happens meanwhile happens before the last page
@@ -242,6 +243,32 @@ class PostCopy(ThreeNodes):
         until('it has left', lambda: not self.runs_on('ruled', self.n2) and 'migration' not in self.show('ruled'))
         self.assertTrue(self.migration('ruled')['spec']['post_copy'])
 
+    def process(self, name, node):
+        """What it says of its migration."""
+        socket = 'unix:' + os.path.join(node.run, 'guests', self.show(name)['id'] + '.sock')
+        done = subprocess.run([os.path.join(BUILD, 'drover-guest'), 'ctl', socket, 'migration'], stdout=subprocess.PIPE, check=True)
+        return json.loads(done.stdout)
+
+    def test_link_cut_before(self):
+        """All is at n3 that it needs to run, but it has not changed hands when no page can follow any more: it stays."""
+        self.guest('held')
+        self.narrow(NARROW)
+        self.n1.do('guest', 'migrate', 'held', '--to', self.n3.name, *WISH, '--post-copy')
+        until('it copies', lambda: self.process('held', self.n2).get('bytes-sent', 0) > 1 << 20)
+        self.n2.process.send_signal(signal.SIGSTOP)
+        try:
+            until('it stands', lambda: self.process('held', self.n2)['phase'] == 'ready')
+            self.cut()
+            until('it breaks', lambda: self.process('held', self.n2).get('link') == 'broken')
+            self.assertEqual(self.show('held')['spec']['node'], self.n2.name)
+            self.heal()
+        finally:
+            self.n2.process.send_signal(signal.SIGCONT)
+        told = self.ended('held', 'failed')
+        self.assertIn('connections broke before', told['reason'])
+        until('it goes on', lambda: self.runs_on('held', self.n2) and [n for n, _ in self.processes('held')] == [self.n2])
+        self.goes_on('held', self.n2)
+
     def test_link_cut(self):
         self.guest('torn')
         self.begin('torn')
@@ -317,6 +344,22 @@ class PostCopy(ThreeNodes):
         self.answers('twice', heir)
         self.assertIn('fresh', heir.console('twice', 'test -e /tmp/passes || echo fresh'))
         self.ended('twice', 'failed')
+
+    def test_back_meanwhile(self):
+        """It was stopped, and is to run where a process of it still serves pages that nobody needs any more."""
+        self.guest('back')
+        self.begin('back')
+        self.n2.end(signal.SIGKILL)
+        old = [p for _, p in self.processes('back', self.n2)]
+        self.assertEqual(self.n1.cli('guest', 'stop', 'back', '--force', '--wait').returncode, 0)
+        until('it is in no migration', lambda: 'migration' not in self.show('back'))
+        self.n1.do('guest', 'set', 'back', '--node', self.n2.name)
+        self.n1.do('guest', 'start', 'back')
+        self.n2.start()
+        until('it runs', lambda: self.runs_on('back', self.n2) and [p for _, p in self.processes('back')] not in ([], old))
+        self.answers('back', self.n2)
+        self.assertEqual(len(self.processes('back')), 1)
+        self.ended('back', 'failed')
 
     def test_stopped_meanwhile(self):
         self.guest('enough')
