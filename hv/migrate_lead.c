@@ -109,7 +109,9 @@ static void make_senders(struct migrate_source *m)
                                                 .stream = i,
                                                 .streams = m->request.streams,
                                                 .pace = migrate_round_pace,
-                                                .context = m};
+                                                .context = m,
+                                                .sums = m->sums,
+                                                .copy = m->copies + i * (size_t)MIGRATE_RUN_BYTES};
 }
 
 static void facts(void *context)
@@ -229,12 +231,13 @@ static int take_more(struct migrate_source *m, uint64_t *fresh, struct err *err)
     return rc;
 }
 
-/* Pages that have left, as if none were compressed. */
+/* Pages that have been dealt with, as if none were compressed, and none the same as before. */
 static uint64_t moved_bytes(struct migrate_source *m)
 {
     uint64_t moved = 0;
     for (unsigned i = 0; i < m->request.streams; i++)
-        moved += atomic_load(&m->links[i].sent_bytes) + m->senders[i].saved_bytes;
+        moved += atomic_load(&m->links[i].sent_bytes) + m->senders[i].saved_bytes +
+                 m->senders[i].same_pages * MEMORY_PAGE_BYTES;
     return moved;
 }
 

@@ -7,6 +7,7 @@
 
 #include "hv/migrate_link.h"
 #include "hv/migrate_pack.h"
+#include "hv/migrate_sums.h"
 #include "nbd/zeroes.h"
 #include "node/base/clock.h"
 #include "node/base/err.h"
@@ -48,19 +49,18 @@ static int put_packed(struct migrate_sender *s, uint64_t gpa, uint64_t bytes, co
     return migrate_link_put_parts(s->link, &f, &count, sizeof count, packed, err);
 }
 
-static int put_pages(struct migrate_sender *s, const struct memory_slot *slot, uint64_t at, uint64_t bytes,
-                     struct err *err)
+static int put_pages(struct migrate_sender *s, uint64_t gpa, const uint8_t *pages, uint64_t bytes, struct err *err)
 {
-    struct migrate_frame f = {MIGRATE_PAGES, (uint32_t)bytes, slot->gpa + at};
+    struct migrate_frame f = {MIGRATE_PAGES, (uint32_t)bytes, gpa};
     const uint8_t *packed = NULL;
-    size_t n = pack(s, slot->host + at, bytes, &packed);
+    size_t n = pack(s, pages, bytes, &packed);
     uint64_t wire = n ? n + MIGRATE_COUNT_BYTES : bytes;
     int rc = keep_pace(s, wire, err);
     s->pages += bytes / PAGE;
     if (!rc && n)
         rc = put_packed(s, f.number, bytes, packed, n, err);
     else if (!rc)
-        rc = migrate_link_put(s->link, &f, slot->host + at, err);
+        rc = migrate_link_put(s->link, &f, pages, err);
     if (!rc && s->pack && migrate_pays_sent(&s->pays, wire))
         migrate_pays_look(&s->pays, clock_ns(), s->link->waited_ns + s->paced_ns);
     return rc;
@@ -85,6 +85,43 @@ static enum kind kind_of(const struct migrate_sender *s, const struct memory_slo
     return zeroes(slot->host + at, PAGE) ? PAGE_ZERO : PAGE_FULL;
 }
 
+/* Those of up to MIGRATE_RUN_BYTES that the destination has not. They are copied first: what is judged and what is sent
+ * must be the same, and the guest may write to its own at any time. */
+static int put_changed(struct migrate_sender *s, unsigned i, uint64_t at, uint64_t bytes, struct err *err)
+{
+    const struct memory_slot *slot = memory_slot(s->memory, i);
+    int rc = 0;
+    memcpy(s->copy, slot->host + at, bytes);
+    for (uint64_t from = 0, to; !rc && from < bytes; from = to + PAGE) {
+        for (to = from; to < bytes && !migrate_sums_has(s->sums, i, (at + to) / PAGE, s->copy + to);)
+            to += PAGE;
+        if (to > from)
+            rc = put_pages(s, slot->gpa + at + from, s->copy + from, to - from, err);
+        s->same_pages += to < bytes;
+    }
+    return rc;
+}
+
+/* The same of pages that are zero; first: at the destination all memory is. */
+static int put_new_zeroes(struct migrate_sender *s, unsigned i, uint64_t at, uint64_t bytes, bool first,
+                          struct err *err)
+{
+    const struct memory_slot *slot = memory_slot(s->memory, i);
+    int rc = 0;
+    if (first)
+        s->zero_pages += bytes / PAGE;
+    else if (!s->sums)
+        return put_zeroes(s, slot, at, bytes, err);
+    for (uint64_t from = 0, to; !first && !rc && from < bytes; from = to + PAGE) {
+        for (to = from; to < bytes && !migrate_sums_has_zeroes(s->sums, i, (at + to) / PAGE);)
+            to += PAGE;
+        if (to > from)
+            rc = put_zeroes(s, slot, at + from, to - from, err);
+        s->same_pages += to < bytes;
+    }
+    return rc;
+}
+
 /* [at, end) of slot i lies within one chunk. first: zeroes need not be told. */
 static int put_run(struct migrate_sender *s, unsigned i, uint64_t at, uint64_t end, bool first, struct err *err)
 {
@@ -95,12 +132,12 @@ static int put_run(struct migrate_sender *s, unsigned i, uint64_t at, uint64_t e
         uint64_t to = at + PAGE;
         while (to < end && (kind != PAGE_FULL || to - at < MIGRATE_RUN_BYTES) && kind_of(s, slot, i, to) == kind)
             to += PAGE;
-        if (kind == PAGE_FULL)
-            rc = put_pages(s, slot, at, to - at, err);
-        else if (kind == PAGE_ZERO && !first)
-            rc = put_zeroes(s, slot, at, to - at, err);
+        if (kind == PAGE_FULL && s->sums)
+            rc = put_changed(s, i, at, to - at, err);
+        else if (kind == PAGE_FULL)
+            rc = put_pages(s, slot->gpa + at, slot->host + at, to - at, err);
         else if (kind == PAGE_ZERO)
-            s->zero_pages += (to - at) / PAGE;
+            rc = put_new_zeroes(s, i, at, to - at, first, err);
         at = to;
     }
     return rc;
@@ -184,7 +221,11 @@ int migrate_pages_send(struct migrate_sender *s, uint64_t *const *bitmaps, struc
 
 int migrate_pages_send_some(struct migrate_sender *s, unsigned slot, uint64_t at, uint64_t bytes, struct err *err)
 {
-    return put_run(s, slot, at, at + bytes, false, err);
+    struct migrate_sums *sums = s->sums;
+    s->sums = NULL;
+    int rc = put_run(s, slot, at, at + bytes, false, err);
+    s->sums = sums;
+    return rc;
 }
 
 /* ---- receiving ---- */

@@ -2,8 +2,8 @@
  *
  * The first round takes what the memory's file holds; what it does not hold are zeroes, as in new memory. Later rounds
  * take what is set in the bitmaps. A page may change while it is read: then it is dirty again and follows once more;
- * one that is dirty again before it was its turn is left out, as it follows anyway. Pages are compressed where it pays
- * (migrate_pays.h).
+ * one that is dirty again before it was its turn is left out, as it follows anyway, and so is one that is what it was
+ * when it was sent (migrate_sums.h). Pages are compressed where it pays (migrate_pays.h).
  *
  * Threads: one per connection; the memory is shared. */
 #ifndef HV_MIGRATE_PAGES_H
@@ -19,6 +19,7 @@ struct err;
 struct migrate_frame;
 struct migrate_link;
 struct migrate_pack;
+struct migrate_sums;
 
 struct migrate_sender {
     const struct memory *memory;
@@ -29,15 +30,18 @@ struct migrate_sender {
     void *context;
     struct migrate_pack *pack; /* NULL: the other side knows no compressed pages */
     struct migrate_pays pays;
+    struct migrate_sums *sums; /* all senders' of a migration; NULL: what is marked goes in any case */
+    uint8_t *copy;             /* MIGRATE_RUN_BYTES, if there are sums: pages as they are judged and sent */
     uint64_t paced_ns;
     /* Counted up; any thread may read them. saved: what compressing has kept off the wire; pack_ns: what it took. */
-    _Atomic uint64_t pages, zero_pages, saved_bytes, pack_ns;
+    _Atomic uint64_t pages, zero_pages, same_pages, saved_bytes, pack_ns;
 };
 
 /* bitmaps: one per slot, a bit per page; NULL: the first round. Errors: the link's. */
 int migrate_pages_send(struct migrate_sender *sender, uint64_t *const *bitmaps, struct err *err);
 
-/* Pages [at, at + bytes) of a slot, within one chunk, without regard to whose they are. Errors: the link's. */
+/* Pages [at, at + bytes) of a slot, within one chunk, without regard to whose they are and to what was sent before.
+ * Errors: the link's. */
 int migrate_pages_send_some(struct migrate_sender *sender, unsigned slot, uint64_t at, uint64_t bytes, struct err *err);
 
 struct migrate_receiver {

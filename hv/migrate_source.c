@@ -10,7 +10,9 @@
 
 #include "hv/migrate_crew.h"
 #include "hv/migrate_pack.h"
+#include "hv/migrate_sums.h"
 #include "hv/migrate_source_inside.h"
+#include "hv/migrate_sums.h"
 #include "node/base/clock.h"
 
 static const char *const phase_names[MIGRATE_PHASE_COUNT] = {
@@ -192,11 +194,12 @@ static double fixed_ms(const struct migrate_figures *f)
 
 json_t *migrate_source_report(struct migrate_source *m)
 {
-    uint64_t sent = 0, saved = 0, pack_ns = 0, pages = 0, zero_pages = 0, now = clock_ns();
+    uint64_t sent = 0, saved = 0, pack_ns = 0, pages = 0, zero_pages = 0, same_pages = 0, now = clock_ns();
     for (unsigned i = 0; i < m->request.streams; i++) {
         sent += atomic_load(&m->links[i].sent_bytes);
         pages += m->senders[i].pages;
         zero_pages += m->senders[i].zero_pages;
+        same_pages += m->senders[i].same_pages;
         saved += m->senders[i].saved_bytes;
         pack_ns += m->senders[i].pack_ns;
     }
@@ -214,8 +217,8 @@ json_t *migrate_source_report(struct migrate_source *m)
                             (json_int_t)f.plan.dirty_rate, "bandwidth", (json_int_t)f.bandwidth, "throttle",
                             (int)f.throttle, "seconds", (double)((f.over_ns ? f.over_ns : now) - f.began_ns) / 1e9);
     if (all)
-        json_object_update_new(
-            all, json_pack("{s:I, s:f}", "bytes-saved", (json_int_t)saved, "compress-ms", (double)pack_ns / 1e6));
+        json_object_update_new(all, json_pack("{s:I, s:I, s:f}", "unchanged-pages", (json_int_t)same_pages,
+                                              "bytes-saved", (json_int_t)saved, "compress-ms", (double)pack_ns / 1e6));
     if (all && f.plan.ends)
         json_object_update_new(all, json_pack("{s:f, s:f}", "predicted-seconds", (double)f.plan.remaining_ns / 1e9,
                                               "predicted-downtime-ms", (double)f.plan.downtime_ns / 1e6));
@@ -254,7 +257,9 @@ static int prepare(struct migrate_source *m, struct err *err)
         if (!m->bitmaps[i])
             return err_set(err, ENOMEM, "no memory for a dirty log");
     }
-    return 0;
+    m->copies = malloc(m->request.streams * (size_t)MIGRATE_RUN_BYTES);
+    m->sums = migrate_sums_new(m->memory, err);
+    return m->copies && m->sums ? 0 : err_set(err, ENOMEM, "no memory for what was sent");
 }
 
 struct migrate_source *migrate_source_start(struct migrate_crew *crew, struct memory *memory,
@@ -296,6 +301,8 @@ void migrate_source_free(struct migrate_source *m)
     }
     for (unsigned i = 0; i < MEMORY_SLOT_MAX; i++)
         free(m->bitmaps[i]);
+    migrate_sums_free(m->sums);
+    free(m->copies);
     if (m->wake >= 0)
         close(m->wake);
     if (m->nudge >= 0)

@@ -43,6 +43,8 @@ struct migrate_source {
 
     /* the leader's */
     uint64_t *bitmaps[MEMORY_SLOT_MAX];
+    struct migrate_sums *sums;
+    uint8_t *copies; /* the senders' */
     const void *state;
     size_t state_bytes;
     struct json_t *last;

@@ -4,7 +4,7 @@
 set -eu
 set -- build-essential cmake ninja-build pkg-config acpica-tools liburing-dev libjansson-dev libssl-dev libseccomp-dev \
     libargon2-dev libcurl4-openssl-dev libsqlite3-dev libnl-3-dev libnftables-dev libarchive-dev libisal-dev zlib1g-dev \
-    liblzma-dev liblz4-dev libzstd-dev "$@"
+    liblzma-dev liblz4-dev libzstd-dev libxxhash-dev "$@"
 missing=""
 for p in "$@"; do
     dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"

@@ -130,6 +130,7 @@ static json_t *state_of(const struct leaving *l, enum migration_phase phase, con
                                              {"first-predicted-downtime-ms", "predicted_downtime_ms"},
                                              {"connect-ms", "connect_ms"},
                                              {"bytes-saved", "saved_bytes"},
+                                             {"unchanged-pages", "unchanged_pages"},
                                              {"seconds", "seconds"}};
     json_int_t sent = said(l, "bytes-sent");
     json_t *state = json_pack("{s:s, s:s, s:I, s:I}", "phase", migration_phase_name(phase), "reason", reason,

@@ -273,16 +273,17 @@ def told(what, side):
 
 
 def measure(b, sides, load, moves):
+    """load: what memory_load is told beside its size; None: idle."""
     for s in sides:
-        if load:
-            s.machine.console.sendall(b'memory_load %d >/dev/null & sleep 3; echo load ""runs\n' % LOAD_MIB)
+        if load is not None:
+            s.machine.console.sendall(b'memory_load %d %s >/dev/null & sleep 3; echo load ""runs\n' % (LOAD_MIB, load))
             s.machine.until(b'load runs')
     times = {s.name: [] for s in sides}
     for _ in range(moves):
         for s in sides:
             times[s.name].append(s.move())
             time.sleep(0.5)
-    what = 'rewriting %d MiB' % LOAD_MIB if load else 'idle'
+    what = 'idle' if load is None else 'rewriting %d MiB %s' % (LOAD_MIB, load.decode())
     rows = {}
     for s in sides:
         total, downtime = [t[0] for t in times[s.name]], [t[1] for t in times[s.name]]
@@ -295,6 +296,8 @@ def measure(b, sides, load, moves):
     good = within([t[0] for t in ours], [t[2] for t in ours])
     print('%-18s %.0f %% of the pages\' bytes went over the link' % (
         what, 100 * statistics.median(m['bytes-sent'] / (m['bytes-sent'] + m['bytes-saved']) for m in sides[0].moves)))
+    print('%-18s %.0f pages went, %.0f were what they had been when they were sent' % (
+        what, *(statistics.median(m.get(key, 0) for m in sides[0].moves) for key in ('pages', 'unchanged-pages'))))
     print('%-18s predicted total within 25 %%, after the first round: %d of %d' % (what, sum(good), len(good)))
     foretold = told(what, sides[0])
     if 'qemu' in rows:
@@ -333,22 +336,22 @@ def main(short):
     result = {}
     with Bench('migration', short) as b:
         boot = files(b)
-        for load in (False, True):
+        for name, load in (('idle', None), ('load', b''), ('same', b'same')):
             sides = [Drover(b, boot), Qemu(b, boot)]
             try:
-                result['load' if load else 'idle'] = measure(b, sides, load, 1 if short else int(os.environ.get('DROVER_MOVES', '10')))
+                result[name] = measure(b, sides, load, 1 if short else int(os.environ.get('DROVER_MOVES', '10')))
             finally:
                 for s in sides:
                     s.end()
     moves = 2 if short else int(os.environ.get('DROVER_MOVES', '10')) + 1
     with Bench('migration', short) as b:  # over a link that is slower than the processors: what is predicted can be known
         boot = files(b)
-        for load in (False, True):
+        for name, load in (('paced-idle', None), ('paced-load', b'')):
             # held to a hundredth of its time, a guest still dirties more than this link takes in the usual 100 ms
             side = Drover(b, boot, '--bandwidth', LINK, '--max-downtime', '1s')
             try:
                 print('over a link of %sB/s:' % LINK)
-                result['paced-load' if load else 'paced-idle'] = measure(b, [side], load, moves)
+                result[name] = measure(b, [side], load, moves)
             finally:
                 side.end()
         print('rewriting %d MiB, over a link of %sB/s:' % (LOAD_MIB, LINK))

@@ -1,6 +1,8 @@
 /* Runs in a guest: rewrites memory as fast as it can, and says so if it does not find what it has written.
  *
- *     memory_load MIB [verify]     until /tmp/stop exists; its last line: "passes N wrong M"
+ *     memory_load MIB [verify|same]     until /tmp/stop exists; its last line: "passes N wrong M"
+ *
+ * same: each time with what is there already.
  *
  * Every eight bytes hold the number of the pass and their own place; the pass is the same for a whole page. */
 #include <stdint.h>
@@ -32,7 +34,7 @@ static void note(const char *path, uint64_t passes, uint64_t wrong)
 int main(int argc, char **argv)
 {
     size_t words = (size_t)(argc > 1 ? atoi(argv[1]) : 64) << 17;
-    int verify = argc > 2 && strcmp(argv[2], "verify") == 0;
+    int verify = argc > 2 && strcmp(argv[2], "verify") == 0, same = argc > 2 && strcmp(argv[2], "same") == 0;
     uint64_t wrong = 0, pass = 0;
     volatile uint64_t *m =
         mmap(NULL, words * sizeof *m, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
@@ -42,7 +44,7 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < words; i++) {
             if (verify && pass && m[i] != word(pass, i))
                 wrong++;
-            m[i] = word(pass + 1, i);
+            m[i] = word(same ? 1 : pass + 1, i);
         }
         pass++;
         note("/tmp/passes", pass, wrong);

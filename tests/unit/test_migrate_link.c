@@ -23,6 +23,7 @@
 #include "hv/migrate_link.h"
 #include "hv/migrate_pack.h"
 #include "hv/migrate_pages.h"
+#include "hv/migrate_sums.h"
 #include "node/base/err.h"
 
 enum { MIB = 1 << 20, PAGE = 4096, SIZE = 8 * MIB };
@@ -278,6 +279,62 @@ static void test_packed(void **state)
     memory_free(to);
 }
 
+/* What is marked but the same as when it was sent stays; what has changed goes, also back to what it was before. */
+static void test_unchanged(void **state)
+{
+    (void)state;
+    struct pair p = same_key();
+    struct err err;
+    struct memory *from = memory_new(SIZE, &err), *to = memory_new(SIZE, &err);
+    struct receiving r = {.receiver = {.memory = to, .link = &p.server.link, .streams = 1}};
+    struct migrate_frame go = {MIGRATE_GO, 0, 0};
+    uint64_t *bitmaps[MEMORY_SLOT_MAX];
+    uint8_t *host = memory_slot(from, 0)->host;
+    pthread_t thread;
+    open_pair(&p, 0);
+    assert_int_equal(p.client.rc, 0);
+    for (size_t page = 0; page < 40; page++)
+        memset(host + page * PAGE, page % 2 ? (int)page + 1 : 0, PAGE); /* each second one is zero */
+    for (unsigned i = 0; i < memory_slot_count(from); i++) {
+        size_t words = (memory_slot(from, i)->bytes / PAGE + 63) / 64;
+        bitmaps[i] = calloc(words, sizeof **bitmaps);
+    }
+    struct migrate_sender s = {.memory = from, .link = &p.client.link, .streams = 1};
+    s.sums = migrate_sums_new(from, &err);
+    s.copy = malloc(MIGRATE_RUN_BYTES);
+    assert_int_equal(pthread_create(&thread, NULL, receive, &r), 0);
+    assert_int_equal(migrate_pages_send(&s, NULL, &err), 0);
+    assert_int_equal(s.pages, 20);
+    assert_int_equal(s.same_pages, 0);
+    bitmaps[0][0] = (1ull << 40) - 1;
+    memset(host + 3 * PAGE, 9, PAGE);
+    memset(host + 5 * PAGE, 0, PAGE);
+    memset(host + 6 * PAGE, 1, PAGE);
+    assert_int_equal(migrate_pages_send(&s, bitmaps, &err), 0); /* all are marked, three have changed */
+    assert_int_equal(s.pages, 22);
+    assert_int_equal(s.same_pages, 37);
+    memset(host + 3 * PAGE, 4, PAGE);
+    memset(host + 5 * PAGE, 6, PAGE);
+    memset(host + 6 * PAGE, 0, PAGE);
+    assert_int_equal(migrate_pages_send(&s, bitmaps, &err), 0);
+    assert_int_equal(s.pages, 24);
+    assert_int_equal(s.same_pages, 37 + 37);
+    assert_int_equal(migrate_pages_send_some(&s, 0, 0, 2 * PAGE, &err), 0); /* whatever was sent before */
+    assert_int_equal(s.pages, 25);
+    assert_int_equal(migrate_link_put(&p.client.link, &go, NULL, &err), 0);
+    assert_int_equal(migrate_link_flush(&p.client.link, &err), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(r.rc, 0);
+    assert_memory_equal(host, memory_slot(to, 0)->host, SIZE);
+    for (unsigned i = 0; i < memory_slot_count(from); i++)
+        free(bitmaps[i]);
+    migrate_sums_free(s.sums);
+    free(s.copy);
+    close_pair(&p);
+    memory_free(from);
+    memory_free(to);
+}
+
 struct foreign {
     uint32_t count;
     uint8_t packed[2 * PAGE];
@@ -378,9 +435,9 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN); /* as a guest does */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys),   cmocka_unit_test(test_key_files), cmocka_unit_test(test_pages),
-        cmocka_unit_test(test_places), cmocka_unit_test(test_packed),    cmocka_unit_test(test_packed_lies),
-        cmocka_unit_test(test_breaks),
+        cmocka_unit_test(test_keys),        cmocka_unit_test(test_key_files), cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_places),      cmocka_unit_test(test_packed),    cmocka_unit_test(test_unchanged),
+        cmocka_unit_test(test_packed_lies), cmocka_unit_test(test_breaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
