@@ -13,6 +13,8 @@
  *         -ENOSPC   WRITE, ZERO past the end         -EINVAL  any other op past the end
  *         -EPERM    a change to a read-only stack    -EOPNOTSUPP  the stack cannot do this op, or not this fast
  *         -EOVERFLOW  longer than max_transfer_bytes (READ, WRITE)
+ *   - -ENOTCONN: what it is for could not be reached in time. After a FLUSH that is no lost write: what was answered is
+ *     there still, or the next FLUSH that is answered says that it is not.
  *   - length 0 succeeds at once for every op that has a range.
  *
  * Durability

@@ -84,7 +84,7 @@ static void act(struct fault *fault, struct blk_req *req, const struct fault_rul
     if (rule->tears) {
         tear(fault->blk, req, rule);
     } else if (rule->error) {
-        if (req->op == BLK_FLUSH)
+        if (req->op == BLK_FLUSH && rule->error != -ENOTCONN)
             fault->flush_failed = rule->error;
         blk_complete(req, rule->error);
     } else {

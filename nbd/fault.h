@@ -16,7 +16,7 @@
  *
  * Dice are thrown by a generator of each rule's own, from seed and rule number: the same requests
  * in the same order meet the same faults. A flush made to fail keeps the promise of blk.h: no later
- * flush or FUA succeeds. */
+ * flush or FUA succeeds; but for ENOTCONN, by which nothing is lost. */
 #ifndef NBD_FAULT_H
 #define NBD_FAULT_H
 

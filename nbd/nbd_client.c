@@ -84,7 +84,7 @@ static void keep(struct nbd_task *task)
     if (!task->broken_ns)
         task->broken_ns = now_ns;
     if (hopeless || client->given_up || task->lies >= LIES_MAX)
-        finish(task, -EIO);
+        finish(task, task->lies >= LIES_MAX ? -EIO : -ENOTCONN);
     else
         TAILQ_INSERT_TAIL(&client->again, task, entry);
 }
@@ -150,7 +150,7 @@ static void dispatch(struct nbd_client *client)
 /* ---- outage ---- */
 
 /* Completes what is held back: everything, or the flushes only. Returns how many there were. */
-static unsigned fail_held(struct nbd_client *client, bool flushes_only)
+static unsigned fail_held(struct nbd_client *client, bool flushes_only, int error)
 {
     struct nbd_task_list again = TAILQ_HEAD_INITIALIZER(again);
     struct blk_req_list waiting = STAILQ_HEAD_INITIALIZER(waiting);
@@ -166,7 +166,7 @@ static unsigned fail_held(struct nbd_client *client, bool flushes_only)
             continue;
         }
         count++;
-        finish(task, -EIO);
+        finish(task, error);
     }
     while ((req = STAILQ_FIRST(&waiting))) {
         STAILQ_REMOVE_HEAD(&waiting, link);
@@ -175,7 +175,7 @@ static unsigned fail_held(struct nbd_client *client, bool flushes_only)
             continue;
         }
         count++;
-        blk_complete(req, -EIO);
+        blk_complete(req, error);
     }
     return count;
 }
@@ -183,7 +183,7 @@ static unsigned fail_held(struct nbd_client *client, bool flushes_only)
 static void give_up(struct nbd_client *client)
 {
     client->given_up = true;
-    unsigned count = fail_held(client, false);
+    unsigned count = fail_held(client, false, -ENOTCONN);
     log_error("nbd: %s: no connection for %.3g s: %u requests failed (%s)", client->name,
               (double)client->reconnect_ns / 1e9, count, client->routes.err.text);
 }
@@ -217,7 +217,7 @@ static void changed(struct nbd_routes *routes)
             log_info("nbd: %s: connected again", client->name);
         loop_timer_clear(client->loop, &client->outage);
         client->given_up = false;
-        if (routes->lossy && fail_held(client, true))
+        if (routes->lossy && fail_held(client, true, -EIO))
             routes->lossy = false;
         dispatch(client);
     } else if (!client->outage.slot && !client->given_up) {
@@ -255,7 +255,7 @@ static void nbd_submit(struct blk *blk, struct blk_req *req)
     } else if (req->op == BLK_EXTENTS && !routes->offer.allocation) {
         one_data_extent(req);
     } else if (client->given_up) {
-        blk_complete(req, -EIO);
+        blk_complete(req, -ENOTCONN);
     } else if (flush && routes->lossy && routes->state == ROUTES_LIVE) {
         routes->lossy = false;
         blk_complete(req, -EIO);

@@ -1,5 +1,6 @@
 #include "replication/fan.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "node/base/container.h"
@@ -38,7 +39,10 @@ static void io_done(struct blk_req *req)
         m->counts.errors++;
         fan->failed |= member_bit(m->index);
         fan->error = req->result;
-        m->unsure |= req->op == BLK_FLUSH;
+        if (req->result == -ENOTCONN)
+            fan->away |= member_bit(m->index);
+        else
+            m->unsure |= req->op == BLK_FLUSH;
     } else if (req->op == BLK_READ && v->tick_ns) { /* no clock, no measuring: a test repeats itself */
         uint64_t took_ns = loop_now_ns(v->loop) - io->begin_ns;
         m->read_ns = m->read_ns ? (m->read_ns * (AVERAGE_OF - 1) + took_ns) / AVERAGE_OF : took_ns;

@@ -18,7 +18,8 @@ struct fan {
     struct volume *volume;
     unsigned left;
     member_set asked, failed;
-    int error; /* the last one */
+    member_set away; /* of those that failed: they were not reached, and that is all (-ENOTCONN) */
+    int error;       /* the last one */
     void (*done)(struct fan *fan);
 };
 

@@ -106,11 +106,13 @@ void member_lose_all(struct volume *v, member_set failed, const char *what, int 
 
 member_set member_judge_flush(struct volume *v, struct fan *fan)
 {
+    member_set unsure = 0;
     for (unsigned m = 0; m < v->geometry.members; m++)
         if (v->members[m].unsure)
-            fan->failed |= member_bit(m) & volume_targets(v);
+            unsure |= member_bit(m) & volume_targets(v);
+    fan->failed |= unsure;
     member_lose_all(v, fan->failed, "a flush", fan->error ? fan->error : -EIO);
-    if (fan->failed & v->in_sync)
+    if ((unsure | (fan->failed & ~fan->away)) & v->in_sync)
         v->flush_error = -EIO; /* what it lost nobody knows */
     return fan->failed;
 }

@@ -308,13 +308,35 @@ static void flush_over(struct piece *p)
     piece_finish(p, p->volume->flush_error);
 }
 
+static void send_flush(struct piece *p);
+
+/* A member that cannot be done without was away for a while: it has not flushed yet. */
+static void flush_again(struct piece *p)
+{
+    if (p->volume->flush_error)
+        flush_over(p);
+    else
+        send_flush(p);
+}
+
 static void flushed(struct fan *fan)
 {
     struct piece *p = CONTAINER_OF(fan, struct piece, fan);
     struct volume *v = p->volume;
-    if (!member_judge_flush(v, fan))
+    member_set failed = member_judge_flush(v, fan);
+    if (!failed)
         journal_flush_end(v, p->number);
-    piece_hold(p, flush_over);
+    piece_hold(p, failed & v->in_sync ? flush_again : flush_over);
+}
+
+static void send_flush(struct piece *p)
+{
+    struct volume *v = p->volume;
+    fan_begin(&p->fan, v, flushed);
+    for (unsigned m = 0; m < v->geometry.members; m++)
+        if (volume_targets(v) & member_bit(m))
+            fan_add(&p->fan, m, BLK_FLUSH, 0, 0, NULL, 0);
+    fan_end(&p->fan);
 }
 
 static void flush(struct volume *v, struct blk_req *req)
@@ -324,11 +346,7 @@ static void flush(struct volume *v, struct blk_req *req)
     req->scratch[0].u64 = 1;
     req->scratch[2].u64 = req->length_bytes;
     p->number = journal_flush_begin(v);
-    fan_begin(&p->fan, v, flushed);
-    for (unsigned m = 0; m < v->geometry.members; m++)
-        if (volume_targets(v) & member_bit(m))
-            fan_add(&p->fan, m, BLK_FLUSH, 0, 0, NULL, 0);
-    fan_end(&p->fan);
+    send_flush(p);
 }
 
 void volume_submit(struct blk *blk, struct blk_req *req)

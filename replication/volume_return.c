@@ -42,10 +42,10 @@ static void stood_up(struct fan *fan)
     struct member *m = CONTAINER_OF(fan, struct member, probe);
     struct volume *v = m->volume;
     m->probing = false;
-    if (fan->failed)
+    if (fan->failed & ~fan->away)
         v->flush_error = -EIO;
-    if (v->closing)
-        return;
+    if (v->closing || fan->away)
+        return; /* gone again: it is asked again */
     m->down = false;
     m->backoff_ns = 0;
     volume_log(v, "member %u answers again", m->index);

@@ -133,7 +133,7 @@ static void fails_at_once_without_reconnect(void **state)
     p->server->left = 1;
     peer_serve(p, "\"reconnect\":0");
     char b[512];
-    assert_int_equal(fixture_io(p->f, BLK_READ, 0, 0, b, 512), -EIO);
+    assert_int_equal(fixture_io(p->f, BLK_READ, 0, 0, b, 512), -ENOTCONN);
     /* it does connect again, though */
     while (fixture_io(p->f, BLK_READ, 0, 0, b, 512))
         peer_turn(p, 10);
@@ -147,8 +147,8 @@ static void gives_up_and_comes_back(void **state)
     peer_serve(p, "\"reconnect\":\"200ms\"");
     assert_int_equal(peer_write(p, 0, 1, 0), 0);
     fake_server_leave(p->server);
-    assert_int_equal(fixture_io(p->f, BLK_READ, 0, 0, b, 512), -EIO);
-    assert_int_equal(fixture_io(p->f, BLK_FLUSH, 0, 0, NULL, 0), -EIO);
+    assert_int_equal(fixture_io(p->f, BLK_READ, 0, 0, b, 512), -ENOTCONN);
+    assert_int_equal(fixture_io(p->f, BLK_FLUSH, 0, 0, NULL, 0), -ENOTCONN);
     memset(p->server->disk, 0, FAKE_DISK_BYTES);
     fake_server_listen(p->server);
     while (fixture_io(p->f, BLK_READ, 0, 0, b, 512))
@@ -167,7 +167,7 @@ static void another_export_is_refused(void **state)
     p->server->size_bytes = MIB / 2;
     fake_server_unlock(p->server);
     fake_server_crash(p->server, -1);
-    assert_int_equal(fixture_io(p->f, BLK_READ, 0, 0, b, 512), -EIO);
+    assert_int_equal(fixture_io(p->f, BLK_READ, 0, 0, b, 512), -ENOTCONN);
     assert_int_equal(fake_server_seen(p->server, NBD_CMD_READ), 1);
     assert_true(p->server->connected > 1);
 }

@@ -241,6 +241,39 @@ static void test_idle_alone(void **state)
     fixture_close(lab.f);
 }
 
+static void open_alone(struct lab *lab, const char *error)
+{
+    char stack[1024];
+    snprintf(stack, sizeof stack,
+             "{\"driver\":\"volume\",\"layout\":\"raid0\",\"tick\":\"0.01\",\"members\":["
+             "[{\"driver\":\"fault\",\"rules\":[{\"op\":\"flush\",\"after\":4,\"count\":3,\"error\":\"%s\"}]},"
+             "{\"driver\":\"raw\",\"file\":\"%s\"}]]}",
+             error, lab->files[0]);
+    fixture_open(lab->f, stack, 0);
+}
+
+/* The only member is not reached for a while, just as a flush comes: that waits, and nothing is the worse for it. One
+ * that it fails is never made good. */
+static void test_flush_waits(void **state)
+{
+    struct lab lab;
+    lab_make(&lab, *state, LAYOUT_RAID0, 1, false);
+    open_alone(&lab, "ENOTCONN");
+    for (unsigned i = 0; i < 12; i++) {
+        lab_write(&lab, i * UINT64_C(65536), 65536, i);
+        assert_int_equal(fixture_io(lab.f, BLK_FLUSH, 0, 0, NULL, 0), 0);
+    }
+    assert_false(lab_status(&lab).suspended);
+    fixture_close(lab.f);
+    open_alone(&lab, "EIO");
+    int rc = 0;
+    for (unsigned i = 0; i < 12 && !rc; i++)
+        rc = fixture_io(lab.f, BLK_FLUSH, 0, 0, NULL, 0);
+    assert_int_equal(rc, -EIO);
+    assert_int_equal(fixture_io(lab.f, BLK_FLUSH, 0, 0, NULL, 0), -EIO);
+    fixture_close(lab.f);
+}
+
 static const char *blank_witness(struct lab *lab)
 {
     struct err err = {0};
@@ -322,6 +355,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_scrub, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_attach, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_idle, lab_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_flush_waits, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_idle_alone, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_another_witness, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, lab_setup, fixture_teardown),
