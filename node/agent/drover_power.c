@@ -20,7 +20,7 @@
 #include "node/agent/power_redfish.h"
 #include "node/base/err.h"
 
-enum { KEY_FILE = 0x100, WORDS_MAX = 64, PASSWORD_MAX = 256, CA_MAX = 1 << 17 };
+enum { KEY_FILE = 0x100, WORDS_MAX = 64, PASSWORD_MAX = 256, CA_MAX = 1 << 17, OUTPUT_MAX = 1 << 16 };
 
 const char *argp_program_version = "drover-power " DROVER_VERSION;
 
@@ -53,22 +53,6 @@ static _Noreturn void fail(const char *text)
     exit(EXIT_FAILURE);
 }
 
-static _Noreturn void run_program(const json_t *way)
-{
-    const json_t *words = json_object_get(way, "program");
-    char *argv[WORDS_MAX + 1];
-    char text[ERR_TEXT_MAX];
-    size_t count = json_array_size(words);
-    if (count > WORDS_MAX)
-        fail("the program has more than 64 words");
-    for (size_t i = 0; i < count; i++)
-        argv[i] = (char *)(uintptr_t)json_string_value(json_array_get(words, i));
-    argv[count] = NULL;
-    execv(argv[0], argv);
-    snprintf(text, sizeof text, "%s: %s", argv[0], strerror(errno));
-    fail(text);
-}
-
 /* NUL-terminated; what nobody may read is read before the rights are given up. */
 static void read_whole(const char *path, char *text, size_t room)
 {
@@ -83,11 +67,12 @@ static void read_whole(const char *path, char *text, size_t room)
     text[n] = 0;
 }
 
-/* The password is in memory now: no core, nobody's eyes, and a hostile controller finds nobody. */
+/* The password is in memory now: no core, nobody's eyes, and a hostile controller finds nobody, who writes little. */
 static void give_up_privileges(void)
 {
-    const struct rlimit none = {0, 0};
+    const struct rlimit none = {0, 0}, little = {OUTPUT_MAX, OUTPUT_MAX};
     setrlimit(RLIMIT_CORE, &none);
+    setrlimit(RLIMIT_FSIZE, &little);
     prctl(PR_SET_DUMPABLE, 0);
     if (geteuid() == 0) {
         const struct passwd *user = getpwnam("nobody");
@@ -97,6 +82,38 @@ static void give_up_privileges(void)
     }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         fail("privileges cannot be given up");
+}
+
+/* The password at descriptor 3, in a pipe that is nobody's, so that it can be opened as /dev/fd/3, too. */
+static void hand_over(char *password, size_t len)
+{
+    int ends[2];
+    if (pipe(ends) || write(ends[1], password, len) != (ssize_t)len || (ends[0] != 3 && dup2(ends[0], 3) < 0))
+        fail("the password cannot be handed over");
+    explicit_bzero(password, len);
+    for (int fd = ends[1]; fd > 3; fd--)
+        close(fd);
+}
+
+static _Noreturn void run_program(const json_t *way)
+{
+    const json_t *words = json_object_get(way, "program");
+    const char *password_file = member_text(way, "password_file");
+    char *argv[WORDS_MAX + 1], password[PASSWORD_MAX] = "", text[ERR_TEXT_MAX];
+    size_t count = json_array_size(words);
+    if (count > WORDS_MAX)
+        fail("the program has more than 64 words");
+    for (size_t i = 0; i < count; i++)
+        argv[i] = (char *)(uintptr_t)json_string_value(json_array_get(words, i));
+    argv[count] = NULL;
+    if (*password_file)
+        read_whole(password_file, password, sizeof password);
+    give_up_privileges();
+    if (*password_file)
+        hand_over(password, strlen(password));
+    execv(argv[0], argv);
+    snprintf(text, sizeof text, "%s: %s", argv[0], strerror(errno));
+    fail(text);
 }
 
 static bool ask_controller(const json_t *way)

@@ -51,7 +51,10 @@ static const struct schema_field guest_fields[] = {
 static const struct schema_field guest_line = {.type = SCHEMA_OBJECT, .fields = guest_fields};
 static const struct schema_field sentence = {.type = SCHEMA_STRING};
 static const struct schema_field power_fields[] = {
-    {.name = "node", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED},
+    {.name = "node",
+     .type = SCHEMA_STRING,
+     .flags = SCHEMA_REQUIRED,
+     .description = "empty: of none, there is a mistake in the file that says who is asked"},
     {.name = "by",
      .type = SCHEMA_STRING,
      .flags = SCHEMA_REQUIRED,

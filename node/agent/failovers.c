@@ -90,7 +90,7 @@ static void look_at_node(struct failovers *f, const struct object *o, struct fai
     if (s->alive && !n->alive) {
         s->gone_ns = now;
         if (strcmp(n->name, cluster_node(f->cluster))) /* this agent knows that it ends */
-            log_warn("node %s is lost: its lease has run out", n->name);
+            log_warn("node %s is lost: its state has gone from the store", n->name);
     }
     s->seen |= n->alive;
     s->alive = n->alive;
@@ -182,10 +182,9 @@ static void take_over(struct failovers *f, const struct object *guest, const str
     snprintf(a->id, sizeof a->id, "%s", guest->id);
     snprintf(a->name, sizeof a->name, "%s", guest->name);
     snprintf(a->from, sizeof a->from, "%s", from->name);
-    log_warn("guest %s falls to this node: the lease of %s ran out %llu ms ago, and it is take-over %u of it", a->name,
-             a->from, (unsigned long long)gone_ms, failover_count(guest) + 1);
-    snprintf(reason, sizeof reason, "the lease of node %s ran out %llu ms ago", from->name,
-             (unsigned long long)gone_ms);
+    log_warn("guest %s falls to this node: node %s is lost for %llu ms, and it is take-over %u of it", a->name, a->from,
+             (unsigned long long)gone_ms, failover_count(guest) + 1);
+    snprintf(reason, sizeof reason, "node %s is lost for %llu ms", from->name, (unsigned long long)gone_ms);
     json_t *value = failover_handed(guest, self, reason), *task = task_make(TASK_FAILOVER, value, self, "failover");
     change_put(change, OBJECT_GUEST, guest->id, value, guest->revision);
     change_check_no_state(change, OBJECT_NODE, from->id);

@@ -43,8 +43,11 @@ static int check_program(const json_t *way, const char *path, const char *node, 
 {
     const json_t *words = json_object_get(way, "program"), *word;
     size_t i;
-    if (json_object_size(way) != 1)
-        return wrong(err, path, node, "beside 'program' nothing can stand");
+    const json_t *password = json_object_get(way, "password_file");
+    if (json_object_size(way) != 1 + (password != NULL))
+        return wrong(err, path, node, "beside 'program' only 'password_file' can stand");
+    if (password && (!json_string_length(password) || *json_string_value(password) != '/'))
+        return wrong(err, path, node, "'password_file' must be an absolute path");
     if (!json_array_size(words))
         return wrong(err, path, node, "'program' must be a list of words");
     json_array_foreach (words, i, word) {

@@ -4,11 +4,13 @@
  *     {"n2": {"redfish": "https://10.1.0.2/redfish/v1/Systems/1", "user": "drover",
  *             "password_file": "/etc/drover/power/n2", "ca": "/etc/drover/power/ca.pem"},
  *      "n3": {"program": ["/usr/bin/ipmitool", "-I", "lanplus", "-H", "10.1.0.3", "-U", "drover",
- *                         "-f", "/etc/drover/power/n3", "chassis", "power", "status"]}}
+ *                         "-f", "/dev/fd/3", "chassis", "power", "status"],
+ *             "password_file": "/etc/drover/power/n3"}}
  *
  * redfish: the computer system's resource (DMTF DSP0266); ca: who signed the controller's certificate, or that itself;
- * without it the authorities of this machine. program: an absolute path with arguments; the last word that it prints is
- * "on" or "off". Passwords stand in files of their own, never here. Threads: any. */
+ * without it the authorities of this machine. program: an absolute path with arguments, run as nobody; the last word
+ * that it prints is "on" or "off", and what the password's file holds it finds at its descriptor 3. Passwords stand in
+ * files of their own, never here. Threads: any. */
 #ifndef NODE_AGENT_POWER_FILE_H
 #define NODE_AGENT_POWER_FILE_H
 

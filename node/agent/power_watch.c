@@ -25,6 +25,7 @@
 #include "node/base/container.h"
 #include "node/base/err.h"
 #include "node/base/log.h"
+#include "node/base/uuid.h"
 
 enum { PATIENCE_MS = 6000, NODES_MAX = 64 };
 
@@ -38,7 +39,9 @@ struct asked {
     uint64_t revision; /* of its state then */
     enum power_answer answer;
     char error[ERR_TEXT_MAX];
-    bool ending; /* its state is being taken out */
+    bool ending;                    /* its state is being taken out */
+    char instance[UUID_TEXT_BYTES]; /* whose state was: if that writes it again, it was not off */
+    uint64_t refuted_ms;            /* 0: never */
 };
 
 struct power_watch {
@@ -46,6 +49,7 @@ struct power_watch {
     json_t *ways;
     struct probe *probe;
     bool stopped;
+    char wrong[ERR_TEXT_MAX]; /* with the file; "" */
     unsigned count;
     struct asked asked[NODES_MAX];
 };
@@ -77,7 +81,7 @@ static void ended_lease(void *context, int rc, uint64_t revision, const struct e
     if (!rc)
         log_warn("node %s has no power, says its %s: it counts as lost", a->name, a->by);
     else if (rc != -ESTALE)
-        log_warn("node %s has no power, but still counts as there: %s", a->name, err->text);
+        log_warn("node %s has no power, and is not known to count as lost: %s", a->name, err->text);
 }
 
 static void end_lease(struct asked *a, const struct object *node)
@@ -89,11 +93,20 @@ static void end_lease(struct asked *a, const struct object *node)
     audit_write_own(place->audit, cluster_node(place->cluster), "DELETE", "/v1/nodes", a->name, "it has no power");
     change_check(change, OBJECT_NODE, node->id, node->revision);
     change_delete_state_seen(change, OBJECT_NODE, node->id, a->revision);
+    snprintf(a->instance, sizeof a->instance, "%s", member_text(node->state, "instance"));
     a->ending = true;
     change_commit(change, ended_lease, a);
 }
 
 /* ---- asking ---- */
+
+/* What a program prints may be anything; it goes into logs and JSON. */
+static void clean(char *text)
+{
+    for (; *text; text++)
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+}
 
 static void note(struct asked *a, int status)
 {
@@ -101,10 +114,13 @@ static void note(struct asked *a, int status)
     enum power_answer before = a->answer;
     bool knew = !*a->error;
     process_file_last_line(a->output, text, sizeof text);
+    clean(text);
     a->answer = WIFEXITED(status) && !WEXITSTATUS(status) ? power_read(text) : POWER_UNKNOWN;
     *a->error = 0;
     if (a->answer == POWER_UNKNOWN)
         snprintf(a->error, sizeof a->error, "%s", *text ? text : process_describe(status, how, sizeof how));
+    else if (a->answer == POWER_OFF && !a->silent)
+        snprintf(a->error, sizeof a->error, "it is said to be off, and is heard: another machine's controller?");
     if (*a->error && knew)
         log_warn("whether node %s has power cannot be learnt: %s", a->name, a->error);
     else if (!*a->error && (!knew || a->answer != before))
@@ -119,8 +135,8 @@ static void ended(struct process *process, int status)
     a->output = -1;
     a->asked_ms = clock_ms();
     const struct object *node = node_of(a);
-    if (a->answer == POWER_OFF && a->silent && !a->watch->stopped && !a->ending && presence_is_alive(node) &&
-        node->state_revision == a->revision && silent_ms(a) >= POWER_SILENT_MS &&
+    if (a->answer == POWER_OFF && a->silent && !a->watch->stopped && !a->ending && !a->refuted_ms &&
+        presence_is_alive(node) && node->state_revision == a->revision && silent_ms(a) >= POWER_SILENT_MS &&
         cluster_is_current(a->watch->place->cluster))
         end_lease(a, node);
 }
@@ -166,11 +182,35 @@ static bool is_ours(const struct power_watch *w, const char *name)
     return node >= 0 && self >= 0 && node != self && alive[node] && power_turn(alive, count, node, self);
 }
 
+/* With what it has started: it is the first of its session. */
+static void kill_question(struct asked *a)
+{
+    if (a->process.pid > 0)
+        kill(-a->process.pid, SIGKILL);
+}
+
+/* Who is there again as the one that it was, was wrongly called off, and that way is not believed for a while. */
+static void look_back(struct asked *a)
+{
+    const struct object *node = node_of(a);
+    if (a->refuted_ms && clock_ms() - a->refuted_ms >= POWER_TRIAL_MS)
+        a->refuted_ms = 0;
+    if (!*a->instance || a->ending || !presence_is_alive(node))
+        return;
+    if (!strcmp(a->instance, member_text(node->state, "instance"))) {
+        a->refuted_ms = clock_ms();
+        log_error("node %s was said to be off by its %s, and runs: that is not believed for ten minutes", a->name,
+                  a->by);
+    }
+    *a->instance = 0;
+}
+
 static void look(struct asked *a)
 {
+    look_back(a);
     if (a->output >= 0) {
         if (clock_ms() - a->asked_ms >= PATIENCE_MS)
-            process_signal(&a->process, SIGKILL);
+            kill_question(a);
         return;
     }
     const struct power_look now = {.silent_ms = silent_ms(a),
@@ -198,6 +238,9 @@ json_t *power_watch_status(const struct power_watch *w)
 {
     static const char *const words[] = {[POWER_UNKNOWN] = "", [POWER_ON] = "on", [POWER_OFF] = "off"};
     json_t *list = json_array();
+    if (*w->wrong)
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:s, s:s}", "node", "", "by", "", "answer", "", "error", w->wrong));
     for (unsigned i = 0; i < w->count; i++) {
         const struct asked *a = &w->asked[i];
         if (a->ours)
@@ -221,8 +264,11 @@ struct power_watch *power_watch_new(const struct power_place *place)
     }
     w->place = place;
     w->ways = power_file_load(place->file, &err);
-    if (!w->ways && err.code != ENOENT)
+    if (!w->ways && err.code != ENOENT) {
         log_error("%s; nobody is asked whether nodes have power", err.text);
+        snprintf(w->wrong, sizeof w->wrong, "%s", err.text);
+        clean(w->wrong);
+    }
     json_object_foreach (w->ways, name, way) {
         if (w->count == NODES_MAX)
             break;
@@ -244,7 +290,7 @@ void power_watch_stop(struct power_watch *w)
     w->stopped = true;
     for (unsigned i = 0; i < w->count; i++)
         if (w->asked[i].output >= 0)
-            process_signal(&w->asked[i].process, SIGKILL);
+            kill_question(&w->asked[i]);
 }
 
 void power_watch_free(struct power_watch *w)

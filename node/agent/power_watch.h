@@ -5,8 +5,8 @@
  *     well --not heard for 1 s--> silent --drover-power says off, still silent, its state unchanged--> state deleted
  *
  * It is asked, and never switched off: nothing that is healthy is hurt by a question, and nothing waits for the answer.
- * A wrong "off" costs as much as a take-over while the old process still stands to its deadline: members refuse it
- * (owner.h). Thread: the loop's. */
+ * A wrong "off" costs a take-over while the old process may still run: members refuse it (owner.h). Who writes its
+ * state again was called off wrongly, and that way is not believed for POWER_TRIAL_MS. Thread: the loop's. */
 #ifndef NODE_AGENT_POWER_WATCH_H
 #define NODE_AGENT_POWER_WATCH_H
 

@@ -11,7 +11,7 @@
 
 #include "node/base/clock.h"
 
-enum { ASK_MS = 500, PATIENCE_MS = 1500, FRESH_MS = 3000 };
+enum { ASK_MS = 500, PATIENCE_MS = 1500, FRESH_MS = 3000, PAUSE_MS = 1000 };
 
 struct server {
     char name[PROBE_SERVER_MAX]; /* "": free */
@@ -21,6 +21,7 @@ struct server {
 };
 
 struct probe {
+    uint64_t round_ms; /* the last one */
     struct server servers[PROBES_MAX];
 };
 
@@ -114,10 +115,14 @@ void probe_want(struct probe *p, const char *name, bool mark)
 void probe_end(struct probe *p)
 {
     uint64_t now = clock_ms();
+    bool paused = now - p->round_ms >= PAUSE_MS; /* this process stood, and nobody was asked */
+    p->round_ms = now;
     for (unsigned i = 0; i < PROBES_MAX; i++) {
         struct server *s = &p->servers[i];
         if (!*s->name)
             continue;
+        if (paused)
+            s->heard_ms = now;
         if (s->fd >= 0)
             look(s, now);
         else if (s->wanted && now - s->asked_ms >= ASK_MS)
@@ -143,7 +148,8 @@ bool probe_answers(const struct probe *p, const char *name)
 uint64_t probe_silent_ms(const struct probe *p, const char *name)
 {
     const struct server *s = *name ? find(p, name) : NULL;
-    return s ? clock_ms() - s->heard_ms : 0;
+    uint64_t now = clock_ms();
+    return s && now - p->round_ms < PAUSE_MS ? now - s->heard_ms : 0;
 }
 
 const char *probe_next_marked(const struct probe *p, unsigned *at)

@@ -21,8 +21,8 @@ void probe_end(struct probe *probe);
 
 /* Its last answer came a moment ago. */
 bool probe_answers(const struct probe *probe, const char *server);
-/* For how long its machine has not been heard: a connection that it refuses is a word of it, too. 0: it was never
- * wanted. */
+/* For how long its machine has not been heard although it was asked: a connection that it refuses is a word of it, too.
+ * 0: it was never wanted, or the last round is too long ago to tell. */
 uint64_t probe_silent_ms(const struct probe *probe, const char *server);
 /* The servers with a mark that answer: the one after *at, which begins as 0. NULL: no more. */
 const char *probe_next_marked(const struct probe *probe, unsigned *at);

@@ -45,6 +45,10 @@ class Program:
             if ':127.0.0.1:' in line or line.startswith('tcp'):
                 self.port = int(line.strip().rsplit(':', 1)[1])
 
+    def stack(self, unlocked):
+        path = self.exports[1].split('"file":"', 1)[1].split('"', 1)[0]
+        return '[{"driver":"fence"},{"driver":"raw","file":"%s"%s}]' % (path, ',"no-lock":true' if unlocked else '')
+
     def runs(self):
         return self.process.poll() is None
 
@@ -205,12 +209,24 @@ class Schedule:
                 raise AssertionError('block %d is a mix of writes' % slot)
             if words[0] < number:
                 raise AssertionError('block %d has %d, and %d was acknowledged' % (slot, words[0], number))
+        self.all_in_sync()
         self.end_all()
         for m in self.members:
-            stack = m.exports[1].split('=', 1)[1]
-            done = subprocess.run([IMG, 'member', 'check', '--json', stack], check=True, stdout=subprocess.PIPE, text=True)
-            if json.loads(done.stdout)['wrong']:
+            done = subprocess.run([IMG, 'member', 'check', '--json', m.stack(False)], stdout=subprocess.PIPE, text=True)
+            if done.returncode or json.loads(done.stdout)['wrong']:
                 raise AssertionError('wrong blocks: ' + done.stdout)
+
+    def all_in_sync(self):
+        """What a member missed is copied to it; one that is just being filled may have half of it."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            infos = [json.loads(subprocess.run([IMG, 'member', 'info', '--json', m.stack(True)], stdout=subprocess.PIPE, text=True,
+                                               check=True).stdout) for m in self.members]
+            if all(i['in_sync'] == list(range(MEMBERS)) for i in infos):
+                return
+            if time.monotonic() > end:
+                raise AssertionError('the members are not in sync again: %s' % infos)
+            time.sleep(0.1)
 
     def read(self, owner):
         end = time.monotonic() + PATIENCE

@@ -133,6 +133,7 @@ static void test_mistakes(void **state)
         {"{\"n2\": {\"program\": [\"/x\", 1]}}", "list of words", 0600},
         {"{\"n2\": {\"program\": [\"x\"]}}", "absolute path", 0600},
         {"{\"n2\": {\"program\": [\"/x\"], \"user\": \"u\"}}", "beside 'program'", 0600},
+        {"{\"n2\": {\"program\": [\"/x\"], \"password_file\": \"y\"}}", "absolute path", 0600},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
