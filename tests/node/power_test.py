@@ -30,6 +30,7 @@ class Lost(failover_test.Failover):
     def prepare(cls):
         super().prepare()
         cls.folder = tempfile.mkdtemp(prefix='drover-power-')
+        os.chmod(cls.folder, 0o755)  # programs are run as nobody
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         cls.file = os.path.join(cls.folder, 'power.json')
         with open(cls.file, 'w') as f:
@@ -56,7 +57,15 @@ class Lost(failover_test.Failover):
 
     def counts_as_lost(self, node):
         """How often somebody found it to be without power."""
-        return sum(n.log_text().count('node %s has no power, says its program: it counts as lost' % node.name) for n in self.nodes)
+        return self.said('node %s has no power, says its program: it counts as lost' % node.name)
+
+    def said(self, words):
+        """How often agents have said that."""
+        count = 0
+        for node in self.nodes:
+            with open(node.log) as f:
+                count += f.read().count(words)
+        return count
 
     def begin(self, name, node):
         self.protect(name, node)
@@ -98,7 +107,7 @@ class Lost(failover_test.Failover):
         self.n1.restart()  # which asks once, to see whether it can
         line = until('it has asked', lambda: next((p for p in self.n1.do('ha', 'status')['power']
                                                    if p['node'] == self.n2.name and p['answer'] == 'off'), None))
-        self.assertEqual((line['by'], line['error']), ('program', ''))
+        self.assertEqual((line['by'], 'is heard' in line['error']), ('program', True))
         load.goes_on(20)
         self.assertEqual(self.counts_as_lost(self.n2), before)
         self.assertEqual(self.runs_on('well'), self.n2)
@@ -114,7 +123,8 @@ class Lost(failover_test.Failover):
         self.assertEqual(done.returncode, 0)
         self.say(self.n2, 'off')
         heir = self.moves('liar', self.n2)
-        until('n2 sees it', lambda: "this node's state has gone from the store" in self.n2.log_text())
+        until('n2 sees it', lambda: self.said("this node's state has gone from the store"))
+        until('it is not believed any more', lambda: self.said('node %s was said to be off by its program, and runs' % self.n2.name))
         self.space(self.n2).run('nft', 'delete', 'table', 'inet', 'cut')
         until('only one is left', lambda: self.processes('liar') == [heir])
         self.say(self.n2, 'on')
@@ -237,7 +247,7 @@ class Asked(unittest.TestCase):
         self.addCleanup(simulator.wait)
         self.addCleanup(simulator.send_signal, signal.SIGKILL)
         way = {'program': ['/usr/bin/ipmitool', '-I', 'lanplus', '-C', '3', '-H', '127.0.0.1', '-p', str(number), '-U', 'drover', '-f',
-                           self.path('password'), 'chassis', 'power', 'status']}
+                           '/dev/fd/3', 'chassis', 'power', 'status'], 'password_file': self.path('password')}
         until('the controller answers', lambda: self.power(way) == (0, 'Chassis Power is on'))
         self.write('word', '0')
         self.assertEqual(self.power(way), (0, 'Chassis Power is off'))
@@ -247,6 +257,9 @@ class Asked(unittest.TestCase):
         self.assertEqual(self.power(way), (0, 'on'))
         code, text = self.power(way, 'n9')
         self.assertEqual((code, "says nothing of 'n9'" in text), (1, True), text)
+        self.assertEqual(self.power({'program': ['/usr/bin/id', '-un']}), (0, 'nobody'))
+        self.assertEqual(self.power({'program': ['/bin/cat', '/dev/fd/3'], 'password_file': self.path('password')}), (0, 'secret'))
+        self.assertEqual(self.power({'program': ['/bin/ls', '/proc/self/fd']})[1].split(), ['0', '1', '2', '3'])  # its own folder
         code, text = self.power({'program': ['/nowhere/at/all']})
         self.assertEqual((code, '/nowhere/at/all: No such file' in text), (1, True), text)
         code, text = self.power({'redfish': 'https://127.0.0.1:1', 'user': 'u', 'password_file': self.path('none')})
