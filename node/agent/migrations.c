@@ -368,7 +368,7 @@ static void take_back(struct leaving *l, const struct object *guest)
         return;
     json_t *volumes = owned_volumes(mirror_of(l), guest);
     if (json_array_size(volumes))
-        l->claim = owner_claim(l->all->cluster, guest->id, volumes, claimed, l, &err);
+        l->claim = owner_claim(l->all->cluster, guest->id, volumes, NULL, claimed, l, &err);
     else
         call_back(l, NULL);
     if (*err.text)

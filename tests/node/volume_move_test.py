@@ -119,6 +119,27 @@ class Moves(Moving):
         until('the old bytes are gone', lambda: not self.files(self.n1))
         self.end_load('steady', self.n2, still)
 
+    def test_guest_killed_without_the_store(self):
+        """Whether the switch-over was made nobody can know then: the guest waits until that is sure."""
+        self.volume('unsure', '64M', '--pool', 'p1', '--resync-rate', '4M')
+        address = self.guest('unsure', self.n2)
+        still = self.begin_load('unsure', self.n2)
+        self.begin('unsure', self.n3.name)
+        pid = self.show('guest', 'unsure')['state']['pid']
+        self.etcd.process.send_signal(signal.SIGSTOP)
+        try:
+            os.kill(pid, signal.SIGKILL)
+            until('it waits', lambda: 'its volumes cannot be claimed' in self.n2.log_text())
+            self.assertFalse(self.ping(self.n2, address))
+        finally:
+            self.etcd.process.send_signal(signal.SIGCONT)
+        until('it runs again', lambda: self.ping(self.n2, address))
+        self.assertNotEqual(self.show('guest', 'unsure')['state']['pid'], pid)
+        self.n1.do('volume', 'resync', 'unsure', '--rate', '1G')
+        until('it is there', lambda: self.last('unsure')['state']['phase'] == 'done')
+        until('the old bytes are gone', lambda: not self.files(self.n1))
+        self.assertEqual(self.sum(self.n2.console('unsure', STILL)), still)
+
     def test_destination_killed(self):
         self.volume('lonely', '64M', '--pool', 'p1', '--resync-rate', '4M')
         self.guest('lonely', self.n1)
