@@ -243,5 +243,6 @@ void drain_free(struct drain *d)
         LIST_REMOVE(s, link);
         s->drain = NULL; /* started() frees it */
     }
+    loop_forget(d->loop, &d->job);
     free(d);
 }

@@ -203,6 +203,10 @@ static void foretold(struct guest_call *call, int rc, const json_t *answer, cons
 {
     struct leaving *l = CONTAINER_OF(call, struct leaving, forecast_call);
     call->done = NULL;
+    if (l->gone) {
+        free_if_idle(l);
+        return;
+    }
     if (rc)
         log_debug("migration %s: nothing can be predicted: %s", l->id, text);
     else
@@ -258,10 +262,15 @@ static json_t *wishes(const struct object *migration)
 static void dialled(struct dial *dial, int rc)
 {
     struct leaving *l = CONTAINER_OF(dial, struct leaving, dial);
+    l->dialling = false;
+    if (l->gone) {
+        dial_close(dial);
+        free_if_idle(l);
+        return;
+    }
     const struct object *m = migration_object(l);
     struct guest_unit *u = m ? leaving_unit(l, m) : NULL;
     struct err err = dial->err;
-    l->dialling = false;
     int key = rc || !u ? -1 : volume_key_bytes_file(l->all->place->state, l->id, member_text(m->value, "key"), &err);
     l->ask_call =
         (struct guest_call){.done = asked, .type = CONTROL_MIGRATE, .fds = {key}, .fd_count = 1 + dial->count};
@@ -347,8 +356,12 @@ static json_t *epochs_by_disk(const struct mirror *mirror, const struct object *
 static void claimed(void *context, int rc, const json_t *epochs, const struct err *err)
 {
     struct leaving *l = context;
-    const struct object *m = migration_object(l), *guest = m ? guest_of(mirror_of(l), m) : NULL;
     l->claim = NULL;
+    if (l->gone) {
+        free_if_idle(l);
+        return;
+    }
+    const struct object *m = migration_object(l), *guest = m ? guest_of(mirror_of(l), m) : NULL;
     if (rc || !guest) {
         log_warn("migration %s: the guest's volumes cannot be taken back yet: %s", l->id,
                  rc ? err->text : "it is gone");
@@ -742,5 +755,6 @@ void migrations_free(struct migrations *ms)
     while (!LIST_EMPTY(&ms->all))
         let_go(LIST_FIRST(&ms->all));
     arrivals_free(ms->arrivals);
+    loop_forget(ms->place->loop, &ms->job);
     free(ms);
 }

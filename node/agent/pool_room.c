@@ -86,6 +86,7 @@ void pool_room_free(struct pool_room *r)
         return;
     loop_timer_clear(r->loop, &r->timer);
     mirror_unlisten(&r->listener);
+    loop_forget(r->loop, &r->job);
     free(r);
 }
 

@@ -108,12 +108,13 @@ class Moves(Moving):
         self.end_load('slow', self.n1, still)
 
     def test_agent_killed(self):
-        self.volume('steady', '64M', '--pool', 'p1', '--resync-rate', '8M')
+        self.volume('steady', '96M', '--pool', 'p1', '--resync-rate', '8M')
         self.guest('steady', self.n2)
         still = self.begin_load('steady', self.n2)
         self.begin('steady', self.n3.name)
-        self.n2.end(signal.SIGKILL)
-        self.n2.start()
+        for _ in range(3):
+            self.assertEqual(self.n2.restart(), 0, self.n2.log_text()[-4000:])  # asked to end, with questions under way
+        self.n2.restart(signal.SIGKILL)
         until('it is there', lambda: self.last('steady')['state']['phase'] == 'done')
         self.assertEqual(self.show('volume', 'steady')['spec']['pool'], 'p3')
         until('the old bytes are gone', lambda: not self.files(self.n1))
