@@ -14,7 +14,10 @@
 #include "node/agent/volume_move.h"
 #include "node/agent/volume_move_change.h"
 #include "node/agent/volume_move_place.h"
+#include "node/base/utf8.h"
 #include "node/base/uuid.h"
+
+enum { REASON_MAX = 160 };
 
 /* ---- the beginning ---- */
 
@@ -38,8 +41,8 @@ static int choose_one(const struct mirror *m, const struct object *volume, int m
         volume_move_choose(m, volume, member_text(spec, "to"), member, &wish, e)) {
         char why[sizeof e->text];
         snprintf(why, sizeof why, "%s", e->text);
-        snprintf(e->text, sizeof e->text, "volume %.40s cannot move along: %.150s (without --with-volumes it stays)",
-                 volume->name, why);
+        snprintf(e->text, sizeof e->text, "volume %.40s cannot move along: %.*s (without --with-volumes it stays)",
+                 volume->name, (int)utf8_whole(why, strnlen(why, 150)), why);
         return -EINVAL;
     }
     uuid_make(id);
@@ -186,8 +189,9 @@ static void look_at(struct migration_volumes *v, const json_t *entry, const stru
     if (phase <= VOLUME_MOVE_DONE || *v->why)
         return;
     const char *reason = move ? member_text(move->state, "reason") : "its record is gone";
-    snprintf(v->why, sizeof v->why, "volume %.64s: %.160s", member_text(entry, "volume"),
-             *reason ? reason : volume_move_phase_name(phase));
+    reason = *reason ? reason : volume_move_phase_name(phase);
+    snprintf(v->why, sizeof v->why, "volume %.64s: %.*s", member_text(entry, "volume"),
+             (int)utf8_whole(reason, strnlen(reason, REASON_MAX)), reason);
 }
 
 void migration_volumes_look(const struct mirror *m, const struct object *migration, struct migration_volumes *volumes)

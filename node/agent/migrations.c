@@ -29,6 +29,7 @@
 #include "node/base/log.h"
 #include "node/base/loop.h"
 #include "node/base/timestamp.h"
+#include "node/base/utf8.h"
 
 enum { LOOK_MS = 200, READY_MS = 30000, ARRIVE_MS = 10000, ENDED_MAX = 200 /* a node */ };
 
@@ -502,7 +503,7 @@ static void close_it(struct leaving *l, const struct object *guest, enum migrati
     reason = *reason || phase == MIGRATION_DONE ? reason : l->why.text;
     if (m && phase != MIGRATION_DONE)
         migration_volumes_moved(mirror_of(l), m, moved, sizeof moved);
-    snprintf(text, sizeof text, "%.*s%s", ERR_TEXT_MAX - 1, reason, moved);
+    snprintf(text, sizeof text, "%.*s%s", (int)utf8_whole(reason, strnlen(reason, ERR_TEXT_MAX - 1)), reason, moved);
     json_t *state = state_of(l, phase, text);
     json_object_set_new(state, "ended", json_string(timestamp(at)));
     json_object_set_new(state, "total_ms", json_integer((json_int_t)(clock_ms() - l->since_ms)));

@@ -238,7 +238,7 @@ static struct volume_move_decision decide_move(const char *id, enum volume_move_
 
 static struct migration_decision decide(enum migration_process process, bool overdue)
 {
-    struct migration_volumes v;
+    static struct migration_volumes v; /* what is decided may name its reason */
     migration_volumes_look(m, the_migration(), &v);
     struct migration_view view = {.migration = the_migration(),
                                   .guest = mirror_named(m, OBJECT_GUEST, "g"),
@@ -291,6 +291,24 @@ static void one_that_fails_calls_back_the_others(void **state)
     assert_int_equal(d.phase, MIGRATION_FAILED);
 }
 
+static void a_long_reason_is_cut_between_letters(void **state)
+{
+    (void)state;
+    char told[400] = "{'phase':'failed','reason':'a";
+    for (int i = 0; i < 120; i++)
+        strcat(told, "\xc3\xa4");
+    strcat(told, "'}");
+    put_migration("");
+    put_move("a", "", "{'phase':'copied'}");
+    put_move("b", "", told);
+    struct migration_decision d = decide(MIGRATION_PROCESS_IDLE, false);
+    assert_int_equal(d.step, MIGRATION_STEP_RECALL);
+    json_t *text = json_string(d.reason); /* as it is written down */
+    assert_non_null(text);
+    assert_int_equal(json_string_length(text), strlen("volume b: a") + 2 * 79);
+    json_decref(text);
+}
+
 static void what_ends_a_migration_ends_them(void **state)
 {
     (void)state;
@@ -338,6 +356,7 @@ int main(void)
         WITH_CLUSTER(what_stays_is_named),
         WITH_CLUSTER(they_change_over_together),
         WITH_CLUSTER(one_that_fails_calls_back_the_others),
+        WITH_CLUSTER(a_long_reason_is_cut_between_letters),
         WITH_CLUSTER(what_ends_a_migration_ends_them),
         WITH_CLUSTER(how_long_they_take),
     };
