@@ -4,7 +4,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "node/agent/complete_network.h"
 #include "node/agent/member.h"
@@ -221,16 +220,6 @@ const char *migration_volumes_moved(const struct mirror *m, const struct object 
                                      used ? "" : " before that: ", object_spec_text(move, "volume"));
     }
     return text;
-}
-
-/* A clock that is not right lets it be now. */
-uint64_t migration_volumes_age_s(const struct object *migration)
-{
-    struct tm tm = {0};
-    time_t now = time(NULL);
-    const char *end = strptime(object_spec_text(migration, "began"), "%Y-%m-%dT%H:%M:%S", &tm);
-    time_t then = end ? timegm(&tm) : now;
-    return then < now ? (uint64_t)(now - then) : 0;
 }
 
 uint64_t migration_volumes_rest_s(const struct object *migration)

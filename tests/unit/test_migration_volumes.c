@@ -264,6 +264,7 @@ static void they_change_over_together(void **state)
     assert_int_equal(decide_move("bm-id", VOLUME_MOVE_SYNCED).step, VOLUME_MOVE_STEP_SETTLE);
     put_move("b", ",'switched':true", "{'phase':'done','done_bytes':8192}");
     assert_int_equal(decide(MIGRATION_PROCESS_IDLE, false).step, MIGRATION_STEP_VOLUMES);
+    assert_int_equal(decide(MIGRATION_PROCESS_IDLE, true).step, MIGRATION_STEP_VOLUMES); /* seen late */
     put_migration(",'volumes_s':20");
     assert_false(migration_volumes_pending(the_migration()));
     assert_int_equal(migration_volumes_rest_s(the_migration()), 40);
