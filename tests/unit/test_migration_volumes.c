@@ -150,6 +150,26 @@ static void all_of_them_must_fit(void **state)
     release(migration, moves);
 }
 
+static void what_is_on_its_way_to_a_pool_takes_its_room(void **state)
+{
+    (void)state;
+    struct complete_error e;
+    json_t *migration, *moves;
+    put("/drover/volume-move/o-id", "{'kind':'volume-move','id':'o-id','name':'o','spec':{'volume':'o','to':'p3',"
+                                    "'from':'p1','bytes':2000000}}");
+    put("/drover/state/volume-move/o-id", "{'phase':'copying','done_bytes':1000000}");
+    assert_int_equal(choose(&migration, &moves, &e), -EINVAL); /* 6000000 are free, both need 5242880 */
+    assert_string_equal(e.code, "no-room");
+    assert_non_null(strstr(e.text, "and 1000000 are on their way there"));
+    release(migration, moves);
+    put("/drover/state/volume-move/o-id", "{'phase':'copying','done_bytes':1900000}");
+    assert_int_equal(choose(&migration, &moves, &e), 0);
+    release(migration, moves);
+    put("/drover/state/volume-move/o-id", "{'phase':'failed','done_bytes':0}");
+    assert_int_equal(choose(&migration, &moves, &e), 0);
+    release(migration, moves);
+}
+
 static void pools_that_would_change_its_size_are_passed_over(void **state)
 {
     (void)state;
@@ -352,6 +372,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_CLUSTER(what_its_node_has_moves_along),
         WITH_CLUSTER(all_of_them_must_fit),
+        WITH_CLUSTER(what_is_on_its_way_to_a_pool_takes_its_room),
         WITH_CLUSTER(pools_that_would_change_its_size_are_passed_over),
         WITH_CLUSTER(what_no_pool_takes_is_refused),
         WITH_CLUSTER(what_stays_is_named),
