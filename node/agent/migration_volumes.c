@@ -9,7 +9,6 @@
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
 #include "node/agent/placement.h"
-#include "node/agent/presence.h"
 #include "node/agent/volume_move.h"
 #include "node/agent/volume_move_change.h"
 #include "node/agent/volume_move_place.h"
@@ -72,15 +71,18 @@ int migration_volumes_choose(const struct mirror *m, const struct object *guest,
     return rc;
 }
 
-static bool takes_both(const struct mirror *m, const struct object *guest, const struct object *node)
+struct wish {
+    const struct mirror *mirror;
+    const struct object *guest;
+};
+
+static bool takes_volumes(const void *context, const struct object *node)
 {
     static const struct migration_goals goals = {.with_volumes = true};
-    const struct placement_guest rules = placement_guest_of(guest, true);
+    const struct wish *w = context;
     struct complete_error wrong;
-    if (!presence_takes_guests(node) || !placement_allows(m, &rules, node, NULL))
-        return false;
-    json_t *migration = migration_make(guest, "", node->name, "", &goals, ""), *moves = json_array();
-    bool fits = !migration_volumes_choose(m, guest, migration, moves, &wrong);
+    json_t *migration = migration_make(w->guest, "", node->name, "", &goals, ""), *moves = json_array();
+    bool fits = !migration_volumes_choose(w->mirror, w->guest, migration, moves, &wrong);
     json_decref(migration);
     json_decref(moves);
     return fits;
@@ -88,15 +90,9 @@ static bool takes_both(const struct mirror *m, const struct object *guest, const
 
 const struct object *migration_volumes_node(const struct mirror *m, const struct object *guest)
 {
-    const char *here = object_spec_text(guest, "node");
     const struct placement_guest rules = placement_guest_of(guest, true);
-    const struct object *best = placement_choose(m, &rules, here, NULL);
-    if (!best || takes_both(m, guest, best))
-        return best;
-    for (const struct object *n = mirror_next(m, OBJECT_NODE, NULL); n; n = mirror_next(m, OBJECT_NODE, n->name))
-        if (strcmp(n->name, here) != 0 && takes_both(m, guest, n))
-            return n;
-    return NULL;
+    const struct wish wish = {m, guest};
+    return placement_choose_if(m, &rules, object_spec_text(guest, "node"), takes_volumes, &wish, NULL);
 }
 
 void migration_volumes_put(struct change *change, const struct mirror *m, const json_t *moves)

@@ -32,7 +32,8 @@ enum { MIGRATION_VOLUMES_TEXT_MAX = 256 };
  * None: that is fine. 0, or refused. */
 int migration_volumes_choose(const struct mirror *mirror, const struct object *guest, struct json_t *migration,
                              struct json_t *moves, struct complete_error *error);
-/* The best node for a guest and for what its volumes have where it is; NULL: none takes both. */
+/* The best node for a guest (placement.h) of those that take what its volumes have where it is, too; NULL: there is
+ * none. */
 const struct object *migration_volumes_node(const struct mirror *mirror, const struct object *guest);
 /* The change that makes them, of everything as the mirror has it. */
 void migration_volumes_put(struct change *change, const struct mirror *mirror, const struct json_t *moves);

@@ -202,6 +202,37 @@ static void what_no_pool_takes_is_refused(void **state)
     release(migration, moves);
 }
 
+static void put_node_with(int i, const char *pool, const char *free_bytes, const char *memory)
+{
+    char key[80], text[256];
+    put_node(i);
+    put_pool(pool, i, "directory", free_bytes);
+    snprintf(key, sizeof key, "/drover/guest/x%d-id", i);
+    snprintf(text, sizeof text,
+             "{'kind':'guest','id':'x%d-id','name':'x%d','spec':{'node':'n%d','memory':%s,'anti_affinity':['%s']}}", i,
+             i, i, memory, i == 5 ? "e:soft" : "f");
+    put(key, text);
+}
+
+static void the_best_node_of_those_that_take_both(void **state)
+{
+    (void)state;
+    const struct object *guest = mirror_named(m, OBJECT_GUEST, "g");
+    assert_string_equal(migration_volumes_node(m, guest)->name, "n3"); /* n2 is as good, and has no room */
+    put_node_with(3, "p3", "6000000", "4096");
+    put_node_with(4, "p4", "6000000", "2048");
+    put_node_with(5, "p5", "6000000", "1024");
+    put_node_with(6, "p6", "0", "0");
+    assert_string_equal(migration_volumes_node(m, guest)->name, "n5");
+    put("/drover/guest/g-id", "{'kind':'guest','id':'g-id','name':'g','spec':{'node':'n1','running':true,'disks':["
+                              "{'volume':'a'},{'volume':'b'}],'anti_affinity':['e:soft']}}");
+    assert_string_equal(migration_volumes_node(m, guest)->name, "n4");
+    put_pool("p3", 3, "directory", "0");
+    put_pool("p4", 4, "directory", "0");
+    put_pool("p5", 5, "directory", "0");
+    assert_null(migration_volumes_node(m, guest));
+}
+
 static void what_stays_is_named(void **state)
 {
     (void)state;
@@ -375,6 +406,7 @@ int main(void)
         WITH_CLUSTER(what_is_on_its_way_to_a_pool_takes_its_room),
         WITH_CLUSTER(pools_that_would_change_its_size_are_passed_over),
         WITH_CLUSTER(what_no_pool_takes_is_refused),
+        WITH_CLUSTER(the_best_node_of_those_that_take_both),
         WITH_CLUSTER(what_stays_is_named),
         WITH_CLUSTER(they_change_over_together),
         WITH_CLUSTER(one_that_fails_calls_back_the_others),
