@@ -6,6 +6,7 @@
 
 #include "node/agent/change.h"
 #include "node/agent/cluster.h"
+#include "node/agent/volume_member.h"
 #include "node/agent/volume_move.h"
 #include "node/base/err.h"
 
@@ -59,7 +60,8 @@ static int hold(const struct mirror *m, struct change *change, const char *move,
     const struct object *volume = o && o->value ? volume_move_volume(m, o) : NULL;
     if (!volume || o->revision != revision)
         return err_set(err, ESTALE, "where a volume of the guest lies has changed meanwhile");
-    change_check(change, OBJECT_VOLUME, volume->id, volume->revision);
+    if (!volume_has_layout(volume)) /* else add() has */
+        change_check(change, OBJECT_VOLUME, volume->id, volume->revision);
     change_put(change, OBJECT_VOLUME_MOVE, move, json_deep_copy(o->value), revision);
     return 0;
 }
