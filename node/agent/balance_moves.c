@@ -187,5 +187,6 @@ void balance_moves_free(struct balance_moves *b)
     for (unsigned i = 0; i < AT_ONCE; i++)
         if (b->starting[i])
             b->starting[i]->moves = NULL; /* started() frees it */
+    loop_forget(b->loop, &b->job);
     free(b);
 }

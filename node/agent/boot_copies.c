@@ -255,6 +255,7 @@ void boot_copies_free(struct boot_copies *c)
     while (!LIST_EMPTY(&c->all))
         let_go(LIST_FIRST(&c->all), false);
     json_decref(c->told);
+    loop_forget(c->place.loop, &c->job);
     free(c);
 }
 

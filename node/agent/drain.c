@@ -104,7 +104,8 @@ static const struct object *destination(struct drain *d, const struct object *gu
     return to ? to : placement_choose(m, &rules, cluster_node(d->cluster), why);
 }
 
-static void send_away(struct drain *d, const struct object *guest, bool with_volumes)
+/* True: one more is under way. */
+static bool send_away(struct drain *d, const struct object *guest, bool with_volumes)
 {
     struct migration_goals goals = {.max_downtime_ms = MAX_DOWNTIME_MS,
                                     .with_volumes = with_volumes,
@@ -116,14 +117,15 @@ static void send_away(struct drain *d, const struct object *guest, bool with_vol
     if (!to)
         log_limited(&d->limit, LOG_LEVEL_WARN, "guest %s stays on this drained node: %s", guest->name, why);
     if (!s)
-        return; /* a node may come */
+        return false; /* a node may come */
     s->again_ms = clock_ms() + AGAIN_MS;
     s->starting = true;
     snprintf(by, sizeof by, "node:%.60s", cluster_node(d->cluster));
     if (!migration_start(d->cluster, d->state, guest, to->name, &goals, by, NULL, started, s, &err))
-        return;
+        return true;
     s->starting = false;
     log_warn("guest %s is to leave this drained node: %s", guest->name, err.text);
+    return false;
 }
 
 static bool is_ours(const struct drain *d, const struct object *guest)
@@ -148,6 +150,20 @@ static unsigned under_way(struct drain *d)
     LIST_FOREACH (s, &d->all, link)
         n += s->starting;
     return n;
+}
+
+/* How many may begin now. With volumes one after the other: what room one takes where it goes is seen by the next when
+ * it is in the store. */
+static unsigned may_begin(struct drain *d, bool volumes)
+{
+    unsigned n = under_way(d) + drain_volumes_under_way(d->volumes);
+    bool starting = drain_volumes_starting(d->volumes);
+    const struct sent *s;
+    LIST_FOREACH (s, &d->all, link)
+        starting |= s->starting;
+    if (n >= AT_ONCE || (volumes && starting))
+        return 0;
+    return volumes ? 1 : AT_ONCE - n;
 }
 
 /* Those that have arrived, or are gone. */
@@ -175,15 +191,12 @@ static void evaluate(struct loop_job *job)
     if (!drained)
         return;
     bool volumes = json_is_true(object_spec(node, "drain_volumes"));
-    unsigned n = under_way(d) + drain_volumes_under_way(d->volumes);
-    for (const struct object *g = mirror_next(m, OBJECT_GUEST, NULL); g && n < AT_ONCE;
+    unsigned left = may_begin(d, volumes);
+    for (const struct object *g = mirror_next(m, OBJECT_GUEST, NULL); g && left;
          g = mirror_next(m, OBJECT_GUEST, g->name))
-        if (is_ours(d, g) && may_go(d, g)) {
-            send_away(d, g, volumes);
-            n++;
-        }
-    if (volumes && n < AT_ONCE)
-        drain_volumes_go(d->volumes, AT_ONCE - n);
+        left -= is_ours(d, g) && may_go(d, g) && send_away(d, g, volumes);
+    if (volumes && left)
+        drain_volumes_go(d->volumes);
     loop_timer_set(d->loop, &d->timer, clock_ns() + LOOK_MS * 1000000ull);
 }
 
@@ -243,5 +256,6 @@ void drain_free(struct drain *d)
         LIST_REMOVE(s, link);
         s->drain = NULL; /* started() frees it */
     }
+    loop_forget(d->loop, &d->job);
     free(d);
 }

@@ -47,7 +47,7 @@ static double worth(const struct mirror *m, const struct object *volume, const s
 {
     const struct object *guest = volume_guest(m, volume);
     bool with_guest = guest && !strcmp(object_spec_text(guest, "node"), object_spec_text(w->to, "node"));
-    double left = json_number_value(json_object_get(w->to->state, "free_bytes"));
+    double left = json_number_value(json_object_get(w->to->state, "free_bytes")) - (double)volume_move_coming(m, w->to);
     return with_guest ? 1e30 : left;
 }
 
@@ -107,6 +107,15 @@ static bool is_time(const struct drain_volumes *d, const struct object *volume)
 {
     const struct sent *s = find(d, volume->id);
     return !s || (!s->starting && clock_ms() >= s->again_ms);
+}
+
+bool drain_volumes_starting(const struct drain_volumes *d)
+{
+    const struct sent *s;
+    LIST_FOREACH (s, &d->list, link)
+        if (s->starting)
+            return true;
+    return false;
 }
 
 unsigned drain_volumes_under_way(const struct drain_volumes *d)
@@ -217,13 +226,13 @@ static void say_witness(struct drain_volumes *d, const struct object *volume)
                 volume->name);
 }
 
-void drain_volumes_go(struct drain_volumes *d, unsigned max)
+void drain_volumes_go(struct drain_volumes *d)
 {
     const struct mirror *m = cluster_mirror(d->cluster);
     const char *here = cluster_node(d->cluster);
-    unsigned n = 0;
+    bool sent = false;
     forget_others(d);
-    for (const struct object *v = mirror_next(m, OBJECT_VOLUME, NULL); v && n < max;
+    for (const struct object *v = mirror_next(m, OBJECT_VOLUME, NULL); v && !sent;
          v = mirror_next(m, OBJECT_VOLUME, v->name)) {
         int member = part_here(m, here, v);
         if (json_is_true(json_object_get(v->value, "deleting")) || volume_move_of(m, v) || !is_time(d, v))
@@ -231,7 +240,7 @@ void drain_volumes_go(struct drain_volumes *d, unsigned max)
         if (member != NOBODY && goes_with_guest(m, here, v))
             say_guest(d, v);
         else if (member != NOBODY)
-            n += send_away(d, v, member);
+            sent = send_away(d, v, member);
         else
             say_witness(d, v);
     }

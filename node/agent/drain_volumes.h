@@ -6,6 +6,8 @@
 #ifndef NODE_AGENT_DRAIN_VOLUMES_H
 #define NODE_AGENT_DRAIN_VOLUMES_H
 
+#include <stdbool.h>
+
 #include "node/agent/mirror.h"
 
 struct cluster;
@@ -15,8 +17,10 @@ struct err;
 struct drain_volumes *drain_volumes_new(struct cluster *cluster, struct err *err);
 /* Moves away from this node that are under way, or on their way to the store; not those that go with a guest. */
 unsigned drain_volumes_under_way(const struct drain_volumes *volumes);
-/* Begins some, `max` at most; those that could not move are tried again after a while. */
-void drain_volumes_go(struct drain_volumes *volumes, unsigned max);
+/* One is on its way to the store: where others have room is known when it is there. */
+bool drain_volumes_starting(const struct drain_volumes *volumes);
+/* Begins one; those that could not move are tried again after a while. */
+void drain_volumes_go(struct drain_volumes *volumes);
 void drain_volumes_free(struct drain_volumes *volumes);
 
 #endif

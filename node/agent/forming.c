@@ -211,7 +211,7 @@ struct forming *forming_new(const struct volume_watch_place *place, const struct
     if (f && !volumes_source(place->cluster, volumes, volume, f->source, sizeof f->source))
         err_set(err, EAGAIN, "waits for image %s", object_spec_text(volume, "image"));
     else if (f)
-        f->claim = owner_claim(place->cluster, NULL, ids, claimed, f, err);
+        f->claim = owner_claim(place->cluster, NULL, ids, NULL, claimed, f, err);
     json_decref(ids);
     if (f && f->claim)
         return f;

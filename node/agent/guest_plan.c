@@ -135,14 +135,15 @@ json_t *guest_plan_volume(const struct mirror *m, const struct object *volume, c
     return stack;
 }
 
-/* volumes: the ids of those with a layout are added. */
+/* To "volumes" the ids of those with a layout are added, to "moves" what may come in between. */
 static int add_disks(const struct mirror *m, const struct object *guest, const struct guest_plan_place *place,
-                     json_t *config, json_t *volumes, struct err *err)
+                     json_t *plan, struct err *err)
 {
+    json_t *volumes = json_object_get(plan, "volumes"), *moves = json_object_get(plan, "moves");
     const json_t *disks = object_spec(guest, "disks");
     bool by_network = migration_moved(guest) || strcmp(object_spec_text(guest, "node"), place->node);
     json_t *list = json_array();
-    json_object_set_new(config, "disks", list);
+    json_object_set_new(json_object_get(plan, "config"), "disks", list);
     for (size_t i = 0; i < json_array_size(disks); i++) {
         const json_t *disk = json_array_get(disks, i);
         const char *name = member_text(disk, "volume");
@@ -153,6 +154,8 @@ static int add_disks(const struct mirror *m, const struct object *guest, const s
         if (move && json_is_true(json_object_get(move->value, "offline")))
             return err_set(err, EAGAIN, "waits for volume %s, which is being copied to pool %s", name,
                            object_spec_text(move, "to"));
+        if (move && !volume_move_is_switched(move))
+            json_object_set_new(moves, move->id, json_integer((json_int_t)move->revision));
         bool has_layout = volume_has_layout(volume);
         json_t *stack =
             has_layout ? layout_stack(m, volume, place, err) : stack_of(volume, "volume", by_network, place, err);
@@ -315,14 +318,14 @@ json_t *guest_plan(const struct mirror *m, const struct object *guest, const str
                    struct err *err)
 {
     json_t *config = json_pack("{s:s}", "name", guest->name), *taps = json_array(), *cards = json_array();
-    json_t *limits = json_object(), *volumes = json_array();
+    json_t *limits = json_object();
     static const char *const same[] = {"memory", "vcpus", "engine", "cpu"};
     for (unsigned i = 0; i < sizeof same / sizeof *same; i++)
         copy_member(config, same[i], guest, same[i]);
     copy_member(limits, "cpu_percent", guest, "cpu_percent");
     copy_member(limits, "cpu_weight", guest, "cpu_weight");
     json_t *plan =
-        json_pack("{s:o, s:o, s:o, s:o}", "config", config, "taps", taps, "limits", limits, "volumes", volumes);
+        json_pack("{s:o, s:o, s:o, s:[], s:{}}", "config", config, "taps", taps, "limits", limits, "volumes", "moves");
     static const char *const policy[] = {"restart",          "on_crash",       "on_panic",     "on_hang",
                                          "restart_attempts", "restart_window", "restart_delay"};
     for (unsigned i = 0; i < sizeof policy / sizeof *policy; i++)
@@ -335,7 +338,7 @@ json_t *guest_plan(const struct mirror *m, const struct object *guest, const str
     if (json_is_true(object_spec(guest, "ha")))
         json_object_set_new(plan, "protected", json_true());
     copy_member(plan, "stop_seconds", guest, "stop_seconds");
-    int rc = add_disks(m, guest, place, config, volumes, err);
+    int rc = add_disks(m, guest, place, plan, err);
     if (!rc)
         rc = add_boot(m, guest, place, config, err);
     if (!rc)

@@ -6,6 +6,7 @@
  *                "gateway":...}],      gateway: of this node, if it is one
  *      "protected": true,             if it is to be restarted elsewhere when its node is lost
  *      "volumes": [ID, ...],          with a layout: each is claimed (owner.h) before the guest starts
+ *      "moves": {ID: REVISION, ...},  not switched over yet: the disks are where they lie as long as these stay so
  *      "local":..., "peers": [...],    addresses of this node and of the others
  *      "seed": {"path":..., "instance_id":..., "hostname":..., "ssh_keys": [...], "user_data":..., "cards": [...]}}
  *

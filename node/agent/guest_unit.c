@@ -532,11 +532,13 @@ static void claimed(void *context, int rc, const json_t *epochs, const struct er
     begin_chore(u, CHORE_PREPARE, json_deep_copy(u->made_of));
 }
 
-/* Its process will be the owner of these from its start on, and nobody before it any more. */
+/* Its process will be the owner of these from its start on, and nobody before it any more; and they lie where the plan
+ * has them. */
 static void begin_claim(struct guest_unit *u)
 {
     struct err err = {0};
-    u->claim = owner_claim(u->place->cluster, u->id, json_object_get(u->made_of, "volumes"), claimed, u, &err);
+    u->claim = owner_claim(u->place->cluster, u->id, json_object_get(u->made_of, "volumes"),
+                           json_object_get(u->made_of, "moves"), claimed, u, &err);
     if (u->claim)
         return;
     u->reason = err;
@@ -561,7 +563,7 @@ static void begin_prepare(struct guest_unit *u)
     enter(u, GUEST_PHASE_PREPARING);
     json_decref(u->made_of);
     u->made_of = json_deep_copy(u->plan);
-    if (json_array_size(json_object_get(u->plan, "volumes")))
+    if (json_array_size(json_object_get(u->plan, "volumes")) || json_object_size(json_object_get(u->plan, "moves")))
         begin_claim(u);
     else
         begin_chore(u, CHORE_PREPARE, json_deep_copy(u->plan));

@@ -89,6 +89,7 @@ void guest_unit_free(struct guest_unit *unit);
  *      "limits": {"cpu_percent": N, "cpu_weight": N},
  *      "protected": true,            it runs no longer than the node's tenure (tenure.h) without being told so again
  *      "volumes": [ID, ...],        claimed before each start, see owner.h; stacks name them as "volume": ID
+ *      "moves": {ID: REVISION, ...}, in which its volumes are: they are claimed, too
  *      "incoming": {"migration": ID, "key": WRAPPED},   it comes from another node: not to run yet
  *      "held": true,                 what runs runs on, but no process is started
  *      "stop_seconds": N, ...}       patience after the power button; what else is there is for prepare() */

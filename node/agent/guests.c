@@ -385,6 +385,7 @@ void guests_free(struct guests *g)
         discard(r);
     }
     start_order_free(g->order);
+    loop_forget(g->place->loop, &g->job);
     free(g);
 }
 

@@ -369,5 +369,6 @@ void homes_free(struct homes *h)
     mirror_unlisten(&h->listener);
     while (!LIST_EMPTY(&h->list))
         drop(LIST_FIRST(&h->list));
+    loop_forget(h->loop, &h->job);
     free(h);
 }

@@ -158,5 +158,6 @@ void images_free(struct images *im)
         image_unit_free(p->unit);
         free(p);
     }
+    loop_forget(im->place->loop, &im->job);
     free(im);
 }

@@ -66,9 +66,14 @@ static void resumed(struct guest_call *call, int rc, const json_t *answer, const
 static void dialled(struct dial *dial, int rc)
 {
     struct leaving *l = CONTAINER_OF(dial, struct leaving, dial);
+    l->dialling = false;
+    if (l->gone) {
+        dial_close(dial);
+        leaving_go_on(l);
+        return;
+    }
     const struct object *m = mirror_find(cluster_mirror(l->all->cluster), OBJECT_MIGRATION, l->id);
     struct guest_unit *u = m && m->value ? leaving_unit(l, m) : NULL;
-    l->dialling = false;
     l->resume_after_ms = clock_ms() + AGAIN_MS;
     if (rc)
         log_debug("migration %s: %s", l->id, dial->err.text);

@@ -146,7 +146,7 @@ static struct migration_decision decide_volumes(const struct migration_view *v, 
         why = "the guest does not run any more";
     else if (!why && *w->why)
         why = w->why;
-    else if (!why && v->overdue)
+    else if (!why && v->overdue && w->done < w->count)
         why = "its volumes were not there in the time that it may take";
     if (why && w->ended == w->count)
         return closing(phase, why);

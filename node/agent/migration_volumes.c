@@ -4,17 +4,18 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "node/agent/complete_network.h"
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
 #include "node/agent/placement.h"
-#include "node/agent/presence.h"
 #include "node/agent/volume_move.h"
 #include "node/agent/volume_move_change.h"
 #include "node/agent/volume_move_place.h"
+#include "node/base/utf8.h"
 #include "node/base/uuid.h"
+
+enum { REASON_MAX = 160 };
 
 /* ---- the beginning ---- */
 
@@ -38,8 +39,8 @@ static int choose_one(const struct mirror *m, const struct object *volume, int m
         volume_move_choose(m, volume, member_text(spec, "to"), member, &wish, e)) {
         char why[sizeof e->text];
         snprintf(why, sizeof why, "%s", e->text);
-        snprintf(e->text, sizeof e->text, "volume %.40s cannot move along: %.150s (without --with-volumes it stays)",
-                 volume->name, why);
+        snprintf(e->text, sizeof e->text, "volume %.40s cannot move along: %.*s (without --with-volumes it stays)",
+                 volume->name, (int)utf8_whole(why, strnlen(why, 150)), why);
         return -EINVAL;
     }
     uuid_make(id);
@@ -70,15 +71,18 @@ int migration_volumes_choose(const struct mirror *m, const struct object *guest,
     return rc;
 }
 
-static bool takes_both(const struct mirror *m, const struct object *guest, const struct object *node)
+struct wish {
+    const struct mirror *mirror;
+    const struct object *guest;
+};
+
+static bool takes_volumes(const void *context, const struct object *node)
 {
     static const struct migration_goals goals = {.with_volumes = true};
-    const struct placement_guest rules = placement_guest_of(guest, true);
+    const struct wish *w = context;
     struct complete_error wrong;
-    if (!presence_takes_guests(node) || !placement_allows(m, &rules, node, NULL))
-        return false;
-    json_t *migration = migration_make(guest, "", node->name, "", &goals, ""), *moves = json_array();
-    bool fits = !migration_volumes_choose(m, guest, migration, moves, &wrong);
+    json_t *migration = migration_make(w->guest, "", node->name, "", &goals, ""), *moves = json_array();
+    bool fits = !migration_volumes_choose(w->mirror, w->guest, migration, moves, &wrong);
     json_decref(migration);
     json_decref(moves);
     return fits;
@@ -86,15 +90,9 @@ static bool takes_both(const struct mirror *m, const struct object *guest, const
 
 const struct object *migration_volumes_node(const struct mirror *m, const struct object *guest)
 {
-    const char *here = object_spec_text(guest, "node");
     const struct placement_guest rules = placement_guest_of(guest, true);
-    const struct object *best = placement_choose(m, &rules, here, NULL);
-    if (!best || takes_both(m, guest, best))
-        return best;
-    for (const struct object *n = mirror_next(m, OBJECT_NODE, NULL); n; n = mirror_next(m, OBJECT_NODE, n->name))
-        if (strcmp(n->name, here) != 0 && takes_both(m, guest, n))
-            return n;
-    return NULL;
+    const struct wish wish = {m, guest};
+    return placement_choose_if(m, &rules, object_spec_text(guest, "node"), takes_volumes, &wish, NULL);
 }
 
 void migration_volumes_put(struct change *change, const struct mirror *m, const json_t *moves)
@@ -186,8 +184,9 @@ static void look_at(struct migration_volumes *v, const json_t *entry, const stru
     if (phase <= VOLUME_MOVE_DONE || *v->why)
         return;
     const char *reason = move ? member_text(move->state, "reason") : "its record is gone";
-    snprintf(v->why, sizeof v->why, "volume %.64s: %.160s", member_text(entry, "volume"),
-             *reason ? reason : volume_move_phase_name(phase));
+    reason = *reason ? reason : volume_move_phase_name(phase);
+    snprintf(v->why, sizeof v->why, "volume %.64s: %.*s", member_text(entry, "volume"),
+             (int)utf8_whole(reason, strnlen(reason, REASON_MAX)), reason);
 }
 
 void migration_volumes_look(const struct mirror *m, const struct object *migration, struct migration_volumes *volumes)
@@ -217,16 +216,6 @@ const char *migration_volumes_moved(const struct mirror *m, const struct object 
                                      used ? "" : " before that: ", object_spec_text(move, "volume"));
     }
     return text;
-}
-
-/* A clock that is not right lets it be now. */
-uint64_t migration_volumes_age_s(const struct object *migration)
-{
-    struct tm tm = {0};
-    time_t now = time(NULL);
-    const char *end = strptime(object_spec_text(migration, "began"), "%Y-%m-%dT%H:%M:%S", &tm);
-    time_t then = end ? timegm(&tm) : now;
-    return then < now ? (uint64_t)(now - then) : 0;
 }
 
 uint64_t migration_volumes_rest_s(const struct object *migration)

@@ -2,7 +2,8 @@
  * before it sets out itself. A plain volume moves as it is, of one with a layout the member that the node has.
  *
  *     migration's spec    "volumes": [{"move": ID, "volume": NAME, "member": N, "from": POOL, "to": POOL, "bytes": N}]
- *     migration's value   "recalled": why they are not to go on; "volumes_s": N, how long they took, once all are there
+ *     migration's value   "recalled": why they are not to go on; "volumes_s": N, once all are there: how long they took
+ *                         since the agent of the node that the guest leaves has first seen the migration
  *
  * Each is a move of its own (volume_move.h) that names the migration, made in the same change. All are copied while the
  * guest runs where it was, and none changes over before all of them are copied; then all do, and then the guest goes.
@@ -31,7 +32,8 @@ enum { MIGRATION_VOLUMES_TEXT_MAX = 256 };
  * None: that is fine. 0, or refused. */
 int migration_volumes_choose(const struct mirror *mirror, const struct object *guest, struct json_t *migration,
                              struct json_t *moves, struct complete_error *error);
-/* The best node for a guest and for what its volumes have where it is; NULL: none takes both. */
+/* The best node for a guest (placement.h) of those that take what its volumes have where it is, too; NULL: there is
+ * none. */
 const struct object *migration_volumes_node(const struct mirror *mirror, const struct object *guest);
 /* The change that makes them, of everything as the mirror has it. */
 void migration_volumes_put(struct change *change, const struct mirror *mirror, const struct json_t *moves);
@@ -60,8 +62,6 @@ uint64_t migration_volumes_bytes(const struct object *migration);
 /* "; moved to node n2 before that: web1, web2". "": none has. */
 const char *migration_volumes_moved(const struct mirror *mirror, const struct object *migration, char *text,
                                     size_t room);
-/* Seconds since it began, by the clock on the wall. */
-uint64_t migration_volumes_age_s(const struct object *migration);
 /* What of the goal is left for the guest itself: at least 1. */
 uint64_t migration_volumes_rest_s(const struct object *migration);
 

@@ -29,6 +29,7 @@
 #include "node/base/log.h"
 #include "node/base/loop.h"
 #include "node/base/timestamp.h"
+#include "node/base/utf8.h"
 
 enum { LOOK_MS = 200, READY_MS = 30000, ARRIVE_MS = 10000, ENDED_MAX = 200 /* a node */ };
 
@@ -204,6 +205,10 @@ static void foretold(struct guest_call *call, int rc, const json_t *answer, cons
 {
     struct leaving *l = CONTAINER_OF(call, struct leaving, forecast_call);
     call->done = NULL;
+    if (l->gone) {
+        free_if_idle(l);
+        return;
+    }
     if (rc)
         log_debug("migration %s: nothing can be predicted: %s", l->id, text);
     else
@@ -259,10 +264,15 @@ static json_t *wishes(const struct object *migration)
 static void dialled(struct dial *dial, int rc)
 {
     struct leaving *l = CONTAINER_OF(dial, struct leaving, dial);
+    l->dialling = false;
+    if (l->gone) {
+        dial_close(dial);
+        free_if_idle(l);
+        return;
+    }
     const struct object *m = migration_object(l);
     struct guest_unit *u = m ? leaving_unit(l, m) : NULL;
     struct err err = dial->err;
-    l->dialling = false;
     int key = rc || !u ? -1 : volume_key_bytes_file(l->all->place->state, l->id, member_text(m->value, "key"), &err);
     l->ask_call =
         (struct guest_call){.done = asked, .type = CONTROL_MIGRATE, .fds = {key}, .fd_count = 1 + dial->count};
@@ -348,8 +358,12 @@ static json_t *epochs_by_disk(const struct mirror *mirror, const struct object *
 static void claimed(void *context, int rc, const json_t *epochs, const struct err *err)
 {
     struct leaving *l = context;
-    const struct object *m = migration_object(l), *guest = m ? guest_of(mirror_of(l), m) : NULL;
     l->claim = NULL;
+    if (l->gone) {
+        free_if_idle(l);
+        return;
+    }
+    const struct object *m = migration_object(l), *guest = m ? guest_of(mirror_of(l), m) : NULL;
     if (rc || !guest) {
         log_warn("migration %s: the guest's volumes cannot be taken back yet: %s", l->id,
                  rc ? err->text : "it is gone");
@@ -369,7 +383,7 @@ static void take_back(struct leaving *l, const struct object *guest)
         return;
     json_t *volumes = owned_volumes(mirror_of(l), guest);
     if (json_array_size(volumes))
-        l->claim = owner_claim(l->all->cluster, guest->id, volumes, claimed, l, &err);
+        l->claim = owner_claim(l->all->cluster, guest->id, volumes, NULL, claimed, l, &err);
     else
         call_back(l, NULL);
     if (*err.text)
@@ -490,7 +504,7 @@ static void close_it(struct leaving *l, const struct object *guest, enum migrati
     reason = *reason || phase == MIGRATION_DONE ? reason : l->why.text;
     if (m && phase != MIGRATION_DONE)
         migration_volumes_moved(mirror_of(l), m, moved, sizeof moved);
-    snprintf(text, sizeof text, "%.*s%s", ERR_TEXT_MAX - 1, reason, moved);
+    snprintf(text, sizeof text, "%.*s%s", (int)utf8_whole(reason, strnlen(reason, ERR_TEXT_MAX - 1)), reason, moved);
     json_t *state = state_of(l, phase, text);
     json_object_set_new(state, "ended", json_string(timestamp(at)));
     json_object_set_new(state, "total_ms", json_integer((json_int_t)(clock_ms() - l->since_ms)));
@@ -507,6 +521,12 @@ static bool runs_there(const struct object *guest, const struct object *migratio
 {
     return guest && !strcmp(member_text(guest->state, "node"), object_spec_text(migration, "to")) &&
            !strcmp(member_text(guest->state, "phase"), "running");
+}
+
+/* By this node's own clock: an agent that begins anew counts anew. */
+static uint64_t age_s(const struct leaving *l)
+{
+    return (clock_ms() - l->since_ms) / 1000;
 }
 
 static void act(struct leaving *l, const struct object *migration, const struct object *guest,
@@ -544,7 +564,7 @@ static void act(struct leaving *l, const struct object *migration, const struct 
         write_down(l, migration, "recalled", json_string(d->reason));
         break;
     case MIGRATION_STEP_VOLUMES:
-        write_down(l, migration, "volumes_s", json_integer((json_int_t)migration_volumes_age_s(migration)));
+        write_down(l, migration, "volumes_s", json_integer((json_int_t)age_s(l)));
         break;
     case MIGRATION_STEP_CLOSE:
         if (d->phase != MIGRATION_DONE || runs_there(guest, migration) || clock_ms() - l->switched_ms > ARRIVE_MS)
@@ -602,7 +622,7 @@ static void look_at(struct leaving *l, const struct object *migration)
                                   .broken = l->broken,
                                   .late = clock_ms() - l->ready_ms > READY_MS,
                                   .volumes = pending ? &volumes : NULL,
-                                  .overdue = migration_volumes_age_s(migration) > migration_goals(migration).within_s};
+                                  .overdue = age_s(l) > migration_goals(migration).within_s};
     struct migration_decision d = migration_decide(&view);
     act(l, migration, guest, &d);
     if (!l->told && !l->closing)
@@ -743,5 +763,6 @@ void migrations_free(struct migrations *ms)
     while (!LIST_EMPTY(&ms->all))
         let_go(LIST_FIRST(&ms->all));
     arrivals_free(ms->arrivals);
+    loop_forget(ms->place->loop, &ms->job);
     free(ms);
 }

@@ -6,9 +6,11 @@
 
 #include "node/agent/change.h"
 #include "node/agent/cluster.h"
+#include "node/agent/volume_member.h"
+#include "node/agent/volume_move.h"
 #include "node/base/err.h"
 
-enum { VOLUMES_MAX = 16 };
+enum { VOLUMES_MAX = 16 /* and of moves */ };
 
 struct owner_claim {
     json_t *epochs;
@@ -51,8 +53,31 @@ static int add(struct cluster *cluster, struct change *change, struct owner_clai
     return 0;
 }
 
-struct owner_claim *owner_claim(struct cluster *cluster, const char *guest, const json_t *volumes, owner_claimed *done,
-                                void *context, struct err *err)
+/* No switch-over that was asked for before this is made after it. */
+static int hold(const struct mirror *m, struct change *change, const char *move, uint64_t revision, struct err *err)
+{
+    const struct object *o = mirror_find(m, OBJECT_VOLUME_MOVE, move);
+    const struct object *volume = o && o->value ? volume_move_volume(m, o) : NULL;
+    if (!volume || o->revision != revision)
+        return err_set(err, ESTALE, "where a volume of the guest lies has changed meanwhile");
+    if (!volume_has_layout(volume)) /* else add() has */
+        change_check(change, OBJECT_VOLUME, volume->id, volume->revision);
+    change_put(change, OBJECT_VOLUME_MOVE, move, json_deep_copy(o->value), revision);
+    return 0;
+}
+
+static int hold_all(const struct mirror *m, struct change *change, const json_t *moves, struct err *err)
+{
+    int rc = 0;
+    const char *move;
+    json_t *revision;
+    json_object_foreach ((json_t *)(uintptr_t)moves, move, revision)
+        rc = rc ? rc : hold(m, change, move, (uint64_t)json_integer_value(revision), err);
+    return rc;
+}
+
+struct owner_claim *owner_claim(struct cluster *cluster, const char *guest, const json_t *volumes, const json_t *moves,
+                                owner_claimed *done, void *context, struct err *err)
 {
     const struct object *g = guest ? mirror_find(cluster_mirror(cluster), OBJECT_GUEST, guest) : NULL;
     struct owner_claim *c = calloc(1, sizeof *c);
@@ -62,7 +87,7 @@ struct owner_claim *owner_claim(struct cluster *cluster, const char *guest, cons
         rc = err_set(err, ENOMEM, "out of memory");
     else if (guest && (!g || !g->value))
         rc = err_set(err, ENOENT, "the guest is not there any more");
-    else if (json_array_size(volumes) > VOLUMES_MAX)
+    else if (json_array_size(volumes) > VOLUMES_MAX || json_object_size(moves) > VOLUMES_MAX)
         rc = err_set(err, E2BIG, "a guest has at most %d volumes with a layout", VOLUMES_MAX);
     if (c) {
         *c = (struct owner_claim){.epochs = json_object(), .done = done, .context = context};
@@ -70,6 +95,7 @@ struct owner_claim *owner_claim(struct cluster *cluster, const char *guest, cons
             change_check(change, OBJECT_GUEST, guest, g->revision);
         for (size_t i = 0; i < json_array_size(volumes) && !rc; i++)
             rc = add(cluster, change, c, g, json_string_value(json_array_get(volumes, i)), err);
+        rc = rc ? rc : hold_all(cluster_mirror(cluster), change, moves, err);
     }
     if (rc) {
         change_drop(change);

@@ -7,7 +7,13 @@
  * The epoch is counted in the record and not taken from the store's revisions, because it must go on growing when the
  * cluster moves to another store. A claim is one commit, refused if the record has changed since, if the guest is not
  * what it was (another node's, say), or if a volume is on its way out. If its outcome is unknown nothing is started,
- * and the next claim counts on. Thread: the loop's. */
+ * and the next claim counts on.
+ *
+ * A claim also writes the records of the moves in which the guest's volumes are (volume_move.h), as they are: whoever
+ * had the volumes may have asked for a switch-over that nobody has seen the outcome of. Either it was made, then the
+ * claim finds another record and fails; or it finds another one itself from then on, and is never made.
+ *
+ * Thread: the loop's. */
 #ifndef NODE_AGENT_OWNER_H
 #define NODE_AGENT_OWNER_H
 
@@ -22,9 +28,10 @@ struct owner_claim;
 typedef void owner_claimed(void *context, int rc, const struct json_t *epochs, const struct err *err);
 
 /* Claims all of the volumes (a list of ids, up to 16) for a guest of this node; guest NULL: for this node itself,
- * before there is a guest. NULL: refused at once, with err. */
+ * before there is a guest. moves: {"MOVE": REVISION, ...}, up to 16, with the revisions that what is to be opened was
+ * chosen by; NULL: none. NULL: refused at once, with err. */
 struct owner_claim *owner_claim(struct cluster *cluster, const char *guest, const struct json_t *volumes,
-                                owner_claimed *done, void *context, struct err *err);
+                                const struct json_t *moves, owner_claimed *done, void *context, struct err *err);
 /* done() is not called any more; the claim stands if it was made. */
 void owner_claim_forget(struct owner_claim *claim);
 

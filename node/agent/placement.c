@@ -314,6 +314,13 @@ static json_int_t promised(const struct mirror *m, const struct object *node)
 const struct object *placement_choose(const struct mirror *m, const struct placement_guest *g, const char *except,
                                       char *why)
 {
+    return placement_choose_if(m, g, except, NULL, NULL, why);
+}
+
+const struct object *placement_choose_if(const struct mirror *m, const struct placement_guest *g, const char *except,
+                                         bool (*takes)(const void *context, const struct object *node),
+                                         const void *context, char *why)
+{
     const struct object *best = NULL, *refused = NULL;
     json_int_t least = 0;
     unsigned fewest = 0;
@@ -329,7 +336,8 @@ const struct object *placement_choose(const struct mirror *m, const struct place
             continue;
         }
         json_int_t memory = promised(m, n);
-        if (!best || soft < fewest || (soft == fewest && memory < least)) {
+        bool better = !best || soft < fewest || (soft == fewest && memory < least);
+        if (better && (!takes || takes(context, n))) {
             best = n;
             least = memory;
             fewest = soft;

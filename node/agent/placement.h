@@ -69,6 +69,12 @@ uint64_t placement_mask(const struct mirror *mirror, const struct placement_gues
 const struct object *placement_choose(const struct mirror *mirror, const struct placement_guest *guest,
                                       const char *except, char *why);
 
+/* The same, of the nodes that `takes` says yes of, too; *why says nothing of the others. */
+const struct object *placement_choose_if(const struct mirror *mirror, const struct placement_guest *guest,
+                                         const char *except,
+                                         bool (*takes)(const void *context, const struct object *node),
+                                         const void *context, char *why);
+
 /* The group as all its members together say; key: "affinity" or "anti_affinity". */
 void placement_widen(const struct mirror *mirror, const char *key, struct placement_group *group);
 bool placement_same_place(const struct object *a, const struct object *b, enum placement_scope scope);

@@ -57,7 +57,8 @@ static void fired(struct loop_timer *timer)
 static void object_changed(struct mirror_listener *listener, const struct object *object, enum object_part part)
 {
     struct pool_room *r = CONTAINER_OF(listener, struct pool_room, listener);
-    if (object->kind == OBJECT_POOL && part == OBJECT_VALUE)
+    bool moves = object->kind == OBJECT_VOLUME_MOVE; /* one that has ended is in the room that is left */
+    if ((object->kind == OBJECT_POOL || moves) && part == OBJECT_VALUE)
         loop_defer(r->loop, &r->job);
 }
 
@@ -86,6 +87,7 @@ void pool_room_free(struct pool_room *r)
         return;
     loop_timer_clear(r->loop, &r->timer);
     mirror_unlisten(&r->listener);
+    loop_forget(r->loop, &r->job);
     free(r);
 }
 

@@ -292,5 +292,6 @@ void tasks_free(struct tasks *t)
     mirror_unlisten(&t->listener);
     while (!LIST_EMPTY(&t->running))
         untrack(LIST_FIRST(&t->running));
+    loop_forget(t->loop, &t->job);
     free(t);
 }

@@ -215,7 +215,7 @@ struct tending *tending_new(const struct volume_watch_place *place, const struct
         t->output = -1;
         snprintf(t->id, sizeof t->id, "%s", volume->id);
         process_init(&t->process, volumes->loop, process_ended);
-        t->claim = owner_claim(place->cluster, NULL, ids, claimed, t, err);
+        t->claim = owner_claim(place->cluster, NULL, ids, NULL, claimed, t, err);
     } else {
         err_set(err, ENOMEM, "out of memory");
     }

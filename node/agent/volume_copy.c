@@ -146,7 +146,7 @@ struct volume_copy *volume_copy_new(const struct volume_watch_place *place, cons
     process_init(&c->process, volumes->loop, process_ended);
     if (volume_has_layout(volume)) {
         json_t *ids = json_pack("[s]", volume->id);
-        c->claim = owner_claim(place->cluster, NULL, ids, claimed, c, err);
+        c->claim = owner_claim(place->cluster, NULL, ids, NULL, claimed, c, err);
         rc = c->claim ? 0 : -EAGAIN;
         json_decref(ids);
     } else {

@@ -126,9 +126,22 @@ static uint64_t taken_of(const struct volume_move_wish *w, const struct object *
     return (uint64_t)json_integer_value(json_object_get(w->taken, pool->name));
 }
 
-static bool has_room(const struct object *pool, const struct volume_move_wish *w)
+uint64_t volume_move_coming(const struct mirror *m, const struct object *pool)
 {
-    return pool_room_fits(pool, w->bytes + taken_of(w, pool));
+    uint64_t coming = 0;
+    for (const struct object *o = mirror_next(m, OBJECT_VOLUME_MOVE, NULL); o;
+         o = mirror_next(m, OBJECT_VOLUME_MOVE, o->name)) {
+        uint64_t bytes = (uint64_t)json_integer_value(object_spec(o, "bytes"));
+        uint64_t done = (uint64_t)json_integer_value(json_object_get(o->state, "done_bytes"));
+        if (o->value && !volume_move_has_ended(o) && !strcmp(object_spec_text(o, "to"), pool->name) && done < bytes)
+            coming += bytes - done;
+    }
+    return coming;
+}
+
+static bool has_room(const struct mirror *m, const struct object *pool, const struct volume_move_wish *w)
+{
+    return pool_room_fits(pool, w->bytes + taken_of(w, pool) + volume_move_coming(m, pool));
 }
 
 /* A volume group has parts, and the disk is to be as large afterwards. */
@@ -147,7 +160,7 @@ static const struct object *choose_pool(const struct mirror *m, const char *node
             device = device ? device : p;
             continue;
         }
-        if (has_room(p, w) && is_multiple(p, w))
+        if (has_room(m, p, w) && is_multiple(p, w))
             return p;
         first = first ? first : p;
     }
@@ -211,12 +224,13 @@ int volume_move_choose(const struct mirror *m, const struct object *v, const cha
         return -EINVAL;
     if (w->to == w->from)
         return complete_refuse(e, 409, "is-there", "to", "it is in pool %s already", w->to->name);
-    if (!has_room(w->to, w))
+    if (!has_room(m, w->to, w))
         return complete_refuse(e, 409, "no-room", "to",
-                               "pool %s has no room for %llu bytes: %lld are free. Make room, or name another pool "
-                               "(NODE:POOL)",
+                               "pool %s has no room for %llu bytes: %lld are free, and %llu are on their way there. "
+                               "Make room, or name another pool (NODE:POOL)",
                                w->to->name, (unsigned long long)(w->bytes + taken_of(w, w->to)),
-                               (long long)json_integer_value(json_object_get(w->to->state, "free_bytes")));
+                               (long long)json_integer_value(json_object_get(w->to->state, "free_bytes")),
+                               (unsigned long long)volume_move_coming(m, w->to));
     if (w->index < 0)
         return check_plain(w, e);
     json_t *spec = json_deep_copy(json_object_get(v->value, "spec"));

@@ -4,6 +4,7 @@
 #define NODE_AGENT_VOLUME_MOVE_PLACE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "node/agent/complete.h"
 #include "node/agent/volume_move.h"
@@ -14,6 +15,8 @@ int volume_move_may_begin(const struct mirror *mirror, const struct object *volu
 /* Fills index, from, to and bytes of the wish. to: "NODE" or "NODE:POOL"; member -1: the only one that it can be. */
 int volume_move_choose(const struct mirror *mirror, const struct object *volume, const char *to, int member,
                        struct volume_move_wish *wish, struct complete_error *error);
+/* Bytes of moves under way that the pool is still to get. */
+uint64_t volume_move_coming(const struct mirror *mirror, const struct object *pool);
 /* Of the volume of a guest that moves from one node to another: which part of it is on the first, and is to move with
  * it. -1 without a layout. False: none. */
 bool volume_move_local(const struct mirror *mirror, const struct object *volume, const char *from, const char *to,

@@ -77,10 +77,8 @@ static const struct object *object_of(const struct conducted *c)
 
 static void free_if_idle(struct conducted *c)
 {
-    if (!c->gone || c->busy)
-        return;
-    volume_copy_free(c->copy);
-    free(c);
+    if (c->gone && !c->busy)
+        free(c);
 }
 
 static void go_on(struct conducted *c)
@@ -142,9 +140,13 @@ static void take_status(struct conducted *c, const json_t *status)
 static void answered(struct guest_call *call, int rc, const json_t *answer, const char *text)
 {
     struct conducted *c = CONTAINER_OF(call, struct conducted, call);
-    const struct object *move = object_of(c);
     int disk;
     c->busy = false;
+    if (c->gone) {
+        free_if_idle(c);
+        return;
+    }
+    const struct object *move = object_of(c);
     if (!rc && move && unit_of(c, volume_move_volume(mirror_of(c), move), &disk))
         take_status(c, status_of(answer, disk));
     else
@@ -502,6 +504,7 @@ static void let_go(struct conducted *c)
 {
     LIST_REMOVE(c, link);
     loop_timer_clear(c->all->loop, &c->timer);
+    drop_copy(c);
     c->gone = true;
     free_if_idle(c);
 }
@@ -575,5 +578,6 @@ void volume_moves_free(struct volume_moves *ms)
     mirror_unlisten(&ms->listener);
     while (!LIST_EMPTY(&ms->list))
         let_go(LIST_FIRST(&ms->list));
+    loop_forget(ms->loop, &ms->job);
     free(ms);
 }

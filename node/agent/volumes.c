@@ -324,5 +324,6 @@ void volumes_free(struct volumes *v)
         volume_unit_free(h->unit);
         free(h);
     }
+    loop_forget(v->place->loop, &v->job);
     free(v);
 }

@@ -223,6 +223,25 @@ void loop_defer_late(struct loop *loop, struct loop_job *job)
     STAILQ_INSERT_TAIL(&loop->late, job, link);
 }
 
+static bool take_out(struct loop_jobs *jobs, struct loop_job *job)
+{
+    struct loop_job *j;
+    STAILQ_FOREACH (j, jobs, link)
+        if (j == job) {
+            STAILQ_REMOVE(jobs, job, loop_job, link);
+            return true;
+        }
+    return false;
+}
+
+void loop_forget(struct loop *loop, struct loop_job *job)
+{
+    loop_assert_owner(loop);
+    if (job->queued && !take_out(&loop->jobs, job))
+        take_out(&loop->late, job);
+    job->queued = false;
+}
+
 static bool run_one_job(struct loop_jobs *jobs)
 {
     struct loop_job *job = STAILQ_FIRST(jobs);

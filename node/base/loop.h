@@ -67,6 +67,8 @@ void loop_cancel(struct loop *loop, struct loop_op *op);
 
 void loop_defer(struct loop *loop, struct loop_job *job);
 void loop_defer_late(struct loop *loop, struct loop_job *job);
+/* It is not to be run, if it was to be. */
+void loop_forget(struct loop *loop, struct loop_job *job);
 
 /* CLOCK_MONOTONIC as of the start of this turn's deliveries; free to call. */
 uint64_t loop_now_ns(const struct loop *loop);

@@ -26,4 +26,16 @@ static inline bool utf8_valid(const char *text, size_t len_bytes)
     return true;
 }
 
+/* The length of what is left without a last character that was cut. */
+static inline size_t utf8_whole(const char *text, size_t len_bytes)
+{
+    const uint8_t *p = (const uint8_t *)text;
+    size_t at = len_bytes;
+    while (at && len_bytes - at < 3 && (p[at - 1] & 0xc0) == 0x80)
+        at--;
+    uint8_t lead = at ? p[at - 1] : 0;
+    size_t more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : lead >= 0xc0;
+    return len_bytes - at < more ? at - 1 : len_bytes;
+}
+
 #endif

@@ -290,6 +290,22 @@ class Migration(ThreeNodes):
         until('it answers', lambda: self.ping(here, address))
         self.end_load('survivor', here)
 
+    def test_agent_ends(self):
+        """That of the source is asked to end while it waits for answers of the guest's process."""
+        address = self.guest('patient', self.n1, 'p1')
+        here, there = self.n1, self.n2
+        for moment in (0, 0.05, 0.1, 0.15, 0.3):
+            wanted = self.n3.do('guest', 'migrate', 'patient', '--to', there.name)
+            time.sleep(moment)
+            self.assertEqual(here.restart(), 0, here.log_text()[-4000:])
+            until('it ends', lambda: self.n3.do('task', 'show', wanted['task'])['state'].get('phase') in ('done', 'failed'))
+            where = here if self.runs_on('patient', here) else there
+            until('it runs in one place', lambda: self.runs_on('patient', where) and
+                  [n.name for n, _ in self.processes('patient')] == [where.name])
+            if where is there:
+                here, there = there, here
+        until('it answers', lambda: self.ping(here, address))
+
     def test_processes_killed(self):
         """The destination's process is killed: the guest stays. The source's is: it is started anew where it was."""
         self.guest('victim', self.n1, 'p3')

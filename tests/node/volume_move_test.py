@@ -108,16 +108,38 @@ class Moves(Moving):
         self.end_load('slow', self.n1, still)
 
     def test_agent_killed(self):
-        self.volume('steady', '64M', '--pool', 'p1', '--resync-rate', '8M')
+        self.volume('steady', '96M', '--pool', 'p1', '--resync-rate', '8M')
         self.guest('steady', self.n2)
         still = self.begin_load('steady', self.n2)
         self.begin('steady', self.n3.name)
-        self.n2.end(signal.SIGKILL)
-        self.n2.start()
+        for _ in range(3):
+            self.assertEqual(self.n2.restart(), 0, self.n2.log_text()[-4000:])  # asked to end, with questions under way
+        self.n2.restart(signal.SIGKILL)
         until('it is there', lambda: self.last('steady')['state']['phase'] == 'done')
         self.assertEqual(self.show('volume', 'steady')['spec']['pool'], 'p3')
         until('the old bytes are gone', lambda: not self.files(self.n1))
         self.end_load('steady', self.n2, still)
+
+    def test_guest_killed_without_the_store(self):
+        """Whether the switch-over was made nobody can know then: the guest waits until that is sure."""
+        self.volume('unsure', '64M', '--pool', 'p1', '--resync-rate', '4M')
+        address = self.guest('unsure', self.n2)
+        still = self.begin_load('unsure', self.n2)
+        self.begin('unsure', self.n3.name)
+        pid = self.show('guest', 'unsure')['state']['pid']
+        self.etcd.process.send_signal(signal.SIGSTOP)
+        try:
+            os.kill(pid, signal.SIGKILL)
+            until('it waits', lambda: 'its volumes cannot be claimed' in self.n2.log_text())
+            self.assertFalse(self.ping(self.n2, address))
+        finally:
+            self.etcd.process.send_signal(signal.SIGCONT)
+        until('it runs again', lambda: self.ping(self.n2, address))
+        self.assertNotEqual(self.show('guest', 'unsure')['state']['pid'], pid)
+        self.n1.do('volume', 'resync', 'unsure', '--rate', '1G')
+        until('it is there', lambda: self.last('unsure')['state']['phase'] == 'done')
+        until('the old bytes are gone', lambda: not self.files(self.n1))
+        self.assertEqual(self.sum(self.n2.console('unsure', STILL)), still)
 
     def test_destination_killed(self):
         self.volume('lonely', '64M', '--pool', 'p1', '--resync-rate', '4M')

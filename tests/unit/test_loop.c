@@ -98,6 +98,27 @@ static void a_job_may_come_again(void **state)
     assert_int_equal(count, 2);
 }
 
+static void what_is_forgotten_does_not_run(void **state)
+{
+    (void)state;
+    struct job first = {{.run = ran}, 1, NULL, false}, gone = {{.run = ran}, 2, NULL, false};
+    struct job last = {{.run = ran}, 3, NULL, false}, late = {{.run = ran}, 4, NULL, false};
+    loop_forget(loop, &gone.job); /* it was not to be run */
+    loop_defer(loop, &first.job);
+    loop_defer(loop, &gone.job);
+    loop_defer_late(loop, &late.job);
+    loop_forget(loop, &gone.job);
+    loop_forget(loop, &late.job);
+    loop_defer(loop, &last.job);
+    loop_step(loop);
+    static const int expected[] = {1, 3};
+    assert_int_equal(count, 2);
+    assert_memory_equal(order, expected, sizeof expected);
+    loop_defer(loop, &gone.job);
+    loop_step(loop);
+    assert_int_equal(count, 3);
+}
+
 static void stop(struct loop_job *job)
 {
     (void)job;
@@ -294,6 +315,7 @@ int main(void)
         WITH_LOOP(jobs_keep_their_order),
         WITH_LOOP(late_jobs_see_the_whole_turn),
         WITH_LOOP(a_job_may_come_again),
+        WITH_LOOP(what_is_forgotten_does_not_run),
         WITH_LOOP(runs_until_stopped),
         WITH_LOOP(timers_fire_in_order),
         WITH_LOOP(a_timer_may_clear_another),

@@ -150,6 +150,26 @@ static void all_of_them_must_fit(void **state)
     release(migration, moves);
 }
 
+static void what_is_on_its_way_to_a_pool_takes_its_room(void **state)
+{
+    (void)state;
+    struct complete_error e;
+    json_t *migration, *moves;
+    put("/drover/volume-move/o-id", "{'kind':'volume-move','id':'o-id','name':'o','spec':{'volume':'o','to':'p3',"
+                                    "'from':'p1','bytes':2000000}}");
+    put("/drover/state/volume-move/o-id", "{'phase':'copying','done_bytes':1000000}");
+    assert_int_equal(choose(&migration, &moves, &e), -EINVAL); /* 6000000 are free, both need 5242880 */
+    assert_string_equal(e.code, "no-room");
+    assert_non_null(strstr(e.text, "and 1000000 are on their way there"));
+    release(migration, moves);
+    put("/drover/state/volume-move/o-id", "{'phase':'copying','done_bytes':1900000}");
+    assert_int_equal(choose(&migration, &moves, &e), 0);
+    release(migration, moves);
+    put("/drover/state/volume-move/o-id", "{'phase':'failed','done_bytes':0}");
+    assert_int_equal(choose(&migration, &moves, &e), 0);
+    release(migration, moves);
+}
+
 static void pools_that_would_change_its_size_are_passed_over(void **state)
 {
     (void)state;
@@ -180,6 +200,37 @@ static void what_no_pool_takes_is_refused(void **state)
     assert_int_equal(choose(&migration, &moves, &e), -EINVAL);
     assert_string_equal(e.code, "no-multiple");
     release(migration, moves);
+}
+
+static void put_node_with(int i, const char *pool, const char *free_bytes, const char *memory)
+{
+    char key[80], text[256];
+    put_node(i);
+    put_pool(pool, i, "directory", free_bytes);
+    snprintf(key, sizeof key, "/drover/guest/x%d-id", i);
+    snprintf(text, sizeof text,
+             "{'kind':'guest','id':'x%d-id','name':'x%d','spec':{'node':'n%d','memory':%s,'anti_affinity':['%s']}}", i,
+             i, i, memory, i == 5 ? "e:soft" : "f");
+    put(key, text);
+}
+
+static void the_best_node_of_those_that_take_both(void **state)
+{
+    (void)state;
+    const struct object *guest = mirror_named(m, OBJECT_GUEST, "g");
+    assert_string_equal(migration_volumes_node(m, guest)->name, "n3"); /* n2 is as good, and has no room */
+    put_node_with(3, "p3", "6000000", "4096");
+    put_node_with(4, "p4", "6000000", "2048");
+    put_node_with(5, "p5", "6000000", "1024");
+    put_node_with(6, "p6", "0", "0");
+    assert_string_equal(migration_volumes_node(m, guest)->name, "n5");
+    put("/drover/guest/g-id", "{'kind':'guest','id':'g-id','name':'g','spec':{'node':'n1','running':true,'disks':["
+                              "{'volume':'a'},{'volume':'b'}],'anti_affinity':['e:soft']}}");
+    assert_string_equal(migration_volumes_node(m, guest)->name, "n4");
+    put_pool("p3", 3, "directory", "0");
+    put_pool("p4", 4, "directory", "0");
+    put_pool("p5", 5, "directory", "0");
+    assert_null(migration_volumes_node(m, guest));
 }
 
 static void what_stays_is_named(void **state)
@@ -238,7 +289,7 @@ static struct volume_move_decision decide_move(const char *id, enum volume_move_
 
 static struct migration_decision decide(enum migration_process process, bool overdue)
 {
-    struct migration_volumes v;
+    static struct migration_volumes v; /* what is decided may name its reason */
     migration_volumes_look(m, the_migration(), &v);
     struct migration_view view = {.migration = the_migration(),
                                   .guest = mirror_named(m, OBJECT_GUEST, "g"),
@@ -264,6 +315,7 @@ static void they_change_over_together(void **state)
     assert_int_equal(decide_move("bm-id", VOLUME_MOVE_SYNCED).step, VOLUME_MOVE_STEP_SETTLE);
     put_move("b", ",'switched':true", "{'phase':'done','done_bytes':8192}");
     assert_int_equal(decide(MIGRATION_PROCESS_IDLE, false).step, MIGRATION_STEP_VOLUMES);
+    assert_int_equal(decide(MIGRATION_PROCESS_IDLE, true).step, MIGRATION_STEP_VOLUMES); /* seen late */
     put_migration(",'volumes_s':20");
     assert_false(migration_volumes_pending(the_migration()));
     assert_int_equal(migration_volumes_rest_s(the_migration()), 40);
@@ -289,6 +341,24 @@ static void one_that_fails_calls_back_the_others(void **state)
     d = decide(MIGRATION_PROCESS_IDLE, false);
     assert_int_equal(d.step, MIGRATION_STEP_CLOSE);
     assert_int_equal(d.phase, MIGRATION_FAILED);
+}
+
+static void a_long_reason_is_cut_between_letters(void **state)
+{
+    (void)state;
+    char told[400] = "{'phase':'failed','reason':'a";
+    for (int i = 0; i < 120; i++)
+        strcat(told, "\xc3\xa4");
+    strcat(told, "'}");
+    put_migration("");
+    put_move("a", "", "{'phase':'copied'}");
+    put_move("b", "", told);
+    struct migration_decision d = decide(MIGRATION_PROCESS_IDLE, false);
+    assert_int_equal(d.step, MIGRATION_STEP_RECALL);
+    json_t *text = json_string(d.reason); /* as it is written down */
+    assert_non_null(text);
+    assert_int_equal(json_string_length(text), strlen("volume b: a") + 2 * 79);
+    json_decref(text);
 }
 
 static void what_ends_a_migration_ends_them(void **state)
@@ -333,11 +403,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_CLUSTER(what_its_node_has_moves_along),
         WITH_CLUSTER(all_of_them_must_fit),
+        WITH_CLUSTER(what_is_on_its_way_to_a_pool_takes_its_room),
         WITH_CLUSTER(pools_that_would_change_its_size_are_passed_over),
         WITH_CLUSTER(what_no_pool_takes_is_refused),
+        WITH_CLUSTER(the_best_node_of_those_that_take_both),
         WITH_CLUSTER(what_stays_is_named),
         WITH_CLUSTER(they_change_over_together),
         WITH_CLUSTER(one_that_fails_calls_back_the_others),
+        WITH_CLUSTER(a_long_reason_is_cut_between_letters),
         WITH_CLUSTER(what_ends_a_migration_ends_them),
         WITH_CLUSTER(how_long_they_take),
     };

@@ -8,6 +8,7 @@
 
 #include "node/base/err.h"
 #include "node/base/units.h"
+#include "node/base/utf8.h"
 
 static void sizes(void **state)
 {
@@ -69,9 +70,31 @@ static void formats(void **state)
     assert_string_equal(units_format_size(UINT64_C(20) << 30, b, sizeof b), "20 GiB");
 }
 
+static void errors_are_valid_text(void **state)
+{
+    (void)state;
+    struct err err;
+    char letters[2 * ERR_TEXT_MAX] = "";
+    for (size_t i = 0; i < sizeof letters / 4; i++)
+        strcat(letters, "\xc3\xa4");
+    assert_int_equal(err_set(&err, EIO, "%s", letters), -EIO);
+    assert_true(utf8_valid(err.text, strlen(err.text)));
+    assert_int_equal(strlen(err.text), (ERR_TEXT_MAX - 1) / 2 * 2);
+    err_prefix(&err, "x"); /* shifts it by an odd number */
+    assert_true(utf8_valid(err.text, strlen(err.text)));
+    err_prefix(&err, "xy");
+    assert_true(utf8_valid(err.text, strlen(err.text)));
+    err_set(&err, EIO, "file '\xe4' \xe2\x82\xac");
+    assert_string_equal(err.text, "file '?' \xe2\x82\xac");
+    assert_int_equal(utf8_whole("ab\xe2\x82", 4), 2);
+    assert_int_equal(utf8_whole("ab\xe2\x82\xac", 5), 5);
+    assert_int_equal(utf8_whole("\xf0\x9f\x98", 3), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(sizes), cmocka_unit_test(bad_sizes),
-                                       cmocka_unit_test(durations), cmocka_unit_test(formats)};
+                                       cmocka_unit_test(durations), cmocka_unit_test(formats),
+                                       cmocka_unit_test(errors_are_valid_text)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
