@@ -264,11 +264,20 @@ static void piece_over(struct task *t)
         end_task(t, result);
 }
 
+/* A change behind the copied part, and a flush once everything is behind it: the one that ends the copying may have
+ * begun before a change that this one is to cover. An earlier one needs the old place only: that flush comes later. */
+static bool is_for_both(const struct move *m, const struct blk_req *req)
+{
+    if (m->phase == MOVE_COPYING)
+        return req->op == BLK_FLUSH ? m->at == m->size_bytes : req->offset < m->at;
+    return m->phase != MOVE_HERE;
+}
+
 static void begin(struct move *m, struct blk_req *req)
 {
     struct task *t = task_get(m);
     t->req = req;
-    t->both = m->phase != MOVE_HERE && (m->phase != MOVE_COPYING || (req->op != BLK_FLUSH && req->offset < m->at));
+    t->both = is_for_both(m, req);
     m->foreground_ns = loop_now_ns(m->loop);
     TAILQ_INSERT_TAIL(&m->active, t, link);
     begin_piece(t);
