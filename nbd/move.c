@@ -59,6 +59,7 @@ struct move {
     enum move_phase phase;
     struct err why;
     uint64_t size_bytes, at, bps; /* at: everything before it is copied */
+    int flush_failed[LEGS];       /* -errno: nothing is durable there any more, whatever it says later */
     struct task_list active, idle;
     struct blk_req_list waiting;
     struct {
@@ -130,11 +131,26 @@ static bool must_wait(const struct move *m, const struct blk_req *req)
 
 static void piece_over(struct task *t);
 
+static bool wants_durability(const struct blk_req *req)
+{
+    return req->op == BLK_FLUSH || req->flags & BLK_FUA;
+}
+
+/* It failed there, and to try again could only hide that: a flush that succeeds after one that failed says nothing of
+ * what that one was to cover. */
+static bool is_lost(const struct task *t, enum leg which)
+{
+    return t->result[which] && t->move->flush_failed[which] && wants_durability(t->req);
+}
+
 static void leg_done(struct blk_req *leg)
 {
     struct task *t = CONTAINER_OF(leg, struct way, req)->task;
     enum leg which = leg == &t->ways[LEG_NEW].req ? LEG_NEW : LEG_OLD;
-    t->result[which] = leg->result;
+    int *failed = &t->move->flush_failed[which];
+    if (leg->op == BLK_FLUSH && leg->result && !*failed)
+        *failed = leg->result;
+    t->result[which] = !leg->result && wants_durability(t->req) ? *failed : leg->result;
     t->asked &= ~(1u << which);
     if (!t->asked)
         piece_over(t);
@@ -245,8 +261,8 @@ static bool judge(struct task *t, int *result)
     if (m->phase == MOVE_SETTLED && t->both && (t->result[LEG_OLD] || t->result[LEG_NEW]))
         return false;
     if (m->phase == MOVE_THERE) {
-        *result = 0; /* of the old one nothing is expected */
-        return !t->result[LEG_NEW];
+        *result = t->result[LEG_NEW]; /* of the old one nothing is expected */
+        return !*result || is_lost(t, LEG_NEW);
     }
     return true;
 }
@@ -283,7 +299,8 @@ static void begin(struct move *m, struct blk_req *req)
     begin_piece(t);
 }
 
-/* Where somebody decides, or has decided for the new place: what one of them did not take is tried again. */
+/* Where somebody decides, or has decided for the new place: what one of them did not take is tried again, but for a
+ * flush. */
 static void retry_held(struct move *m)
 {
     struct task *t, *next;
@@ -292,7 +309,8 @@ static void retry_held(struct move *m)
         if (!t->held)
             continue;
         t->held = false;
-        bool old = m->phase == MOVE_SETTLED && t->result[LEG_OLD], new = has_new(m) && t->result[LEG_NEW];
+        bool old = m->phase == MOVE_SETTLED && t->result[LEG_OLD] && !is_lost(t, LEG_OLD);
+        bool new = has_new(m) && t->result[LEG_NEW] && !is_lost(t, LEG_NEW);
         if (old || new)
             submit_piece(t, old, new);
         else

@@ -456,6 +456,77 @@ static void a_flush_after_the_last_change_reaches_both(void **state)
     assert_int_equal(move_settle(move, &err), 0);
 }
 
+static struct blk *flush_fails(struct fixture *f, enum place place, struct asked *flush)
+{
+    struct err err;
+    struct move_status s;
+    struct blk *move = open_move(f, "", "[]", "[]");
+    wait_for(f, move, MOVE_SYNCED);
+    assert_int_equal(move_settle(move, &err), 0);
+    assert_int_equal(put(f, BLOCK, BLOCK, 6), 0);
+    probes[place].fails = 1;
+    begin_flush(f, flush);
+    do {
+        loop_step(f->env.loop);
+        move_status(move, &s);
+    } while (flush->busy && !s.waits);
+    unsigned flushes = probes[place].flushes;
+    for (int i = 0; i < 4; i++)
+        loop_step(f->env.loop); /* the clock's */
+    move_status(move, &s);
+    assert_true(flush->busy && s.waits);
+    assert_int_equal(probes[place].flushes, flushes);
+    return move;
+}
+
+static void a_flush_that_failed_fails_where_it_counts(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct asked flush;
+    struct blk *move = flush_fails(f, NEW, &flush);
+    assert_int_equal(move_end(move, true, &err), 0);
+    assert_int_equal(end_flush(f, &flush), -EIO);
+    begin_flush(f, &flush);
+    assert_int_equal(end_flush(f, &flush), -EIO);
+    assert_int_equal(fixture_io(f, BLK_ZERO, BLK_FUA, 0, NULL, BLOCK), -EIO);
+    assert_int_equal(put(f, BLOCK, BLOCK, 7), 0);
+}
+
+static void a_flush_that_the_old_place_failed_fails_if_that_counts(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct asked flush;
+    struct blk *move = flush_fails(f, OLD, &flush);
+    assert_int_equal(move_end(move, false, &err), 0);
+    assert_int_equal(end_flush(f, &flush), -EIO);
+}
+
+static void a_flush_that_failed_where_it_does_not_count_is_none(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct asked flush;
+    struct blk *move = flush_fails(f, OLD, &flush);
+    assert_int_equal(move_end(move, true, &err), 0);
+    assert_int_equal(end_flush(f, &flush), 0);
+    begin_flush(f, &flush);
+    assert_int_equal(end_flush(f, &flush), 0);
+}
+
+static void a_flush_that_fails_after_the_decision_is_not_tried_again(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct asked flush;
+    struct blk *move = open_move(f, ",\"copied\":true", "[]", "[]");
+    assert_int_equal(move_end(move, true, &err), 0);
+    probes[NEW].fails = 1;
+    begin_flush(f, &flush);
+    assert_int_equal(end_flush(f, &flush), -EIO);
+}
+
 static void sizes_must_fit(void **state)
 {
     struct fixture *f = *state;
@@ -486,6 +557,10 @@ int main(void)
         WITH_FIXTURE(nothing_is_expected_of_the_old_place_once_it_is_left),
         WITH_FIXTURE(begins_settled),
         WITH_FIXTURE(a_flush_after_the_last_change_reaches_both),
+        WITH_FIXTURE(a_flush_that_failed_fails_where_it_counts),
+        WITH_FIXTURE(a_flush_that_the_old_place_failed_fails_if_that_counts),
+        WITH_FIXTURE(a_flush_that_failed_where_it_does_not_count_is_none),
+        WITH_FIXTURE(a_flush_that_fails_after_the_decision_is_not_tried_again),
         WITH_FIXTURE(sizes_must_fit),
     };
     blk_driver_register(&probe_driver);
