@@ -270,7 +270,7 @@ int disk_resize(struct disk *d, uint64_t bytes, struct loop *loop, bool (*give_u
 
 bool disk_is_resizing(const struct disk *d)
 {
-    return d->resizing || d->volume.changing;
+    return d->resizing || d->volume.changing || d->probe.busy;
 }
 
 int disk_change_volume(struct disk *d, const json_t *body, struct loop *loop, bool (*give_up)(void *context),

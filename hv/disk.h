@@ -42,7 +42,7 @@ int disk_resize(struct disk *disk, uint64_t bytes, struct loop *loop, bool (*giv
 /* disk_volume_change() of its volume. */
 int disk_change_volume(struct disk *disk, const struct json_t *body, struct loop *loop, bool (*give_up)(void *context),
                        void *context, struct err *err);
-bool disk_is_resizing(const struct disk *disk); /* or its volume is being changed: then it cannot be freed */
+bool disk_is_resizing(const struct disk *disk); /* or changed otherwise: then it cannot be freed */
 /* Has the stack completed nothing since this was last asked? */
 bool disk_stands_still(struct disk *disk);
 /* Everything that was written is durable. Turns the I/O thread's loop. */

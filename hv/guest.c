@@ -104,6 +104,7 @@ void guest_wishes_again(struct guest *g)
  * saved or loaded any more. */
 void guest_unquiesce(struct guest *g)
 {
+    guest_lease_look(&g->lease); /* the loop may not have been turned for long */
     g->busy = false;
     if (atomic_load(&g->wishes))
         post_wishes(g); /* what came while it was busy */

@@ -44,7 +44,7 @@ static void expired(struct loop_op *op, int result, uint32_t cqe_flags)
     struct guest_lease *l = CONTAINER_OF(op, struct guest_lease, wait);
     (void)cqe_flags;
     l->waiting = false;
-    if (result == -ECANCELED)
+    if (result == -ECANCELED || l->ending)
         return;
     wait_again(l);
     look(l);
@@ -67,10 +67,17 @@ int guest_lease_begin(struct guest_lease *l, struct loop *loop, uint64_t until_n
     return 0;
 }
 
+void guest_lease_look(struct guest_lease *l)
+{
+    if (l->loop)
+        look(l);
+}
+
 void guest_lease_end(struct guest_lease *l)
 {
     if (!l->loop)
         return;
+    l->ending = true; /* a deadline that is met at this moment is not waited for again */
     if (l->waiting) {
         loop_cancel(l->loop, &l->wait);
         while (l->waiting)

@@ -30,7 +30,7 @@ struct guest_lease {
     uint64_t freezes; /* so often it was */
 
     int fd;
-    bool waiting;
+    bool waiting, ending;
     uint64_t expirations;
     struct loop_op wait;
 };
@@ -41,5 +41,7 @@ int guest_lease_begin(struct guest_lease *lease, struct loop *loop, uint64_t unt
 void guest_lease_end(struct guest_lease *lease);
 /* A deadline earlier than the one there is changes nothing: requests may overtake each other. */
 void guest_lease_extend(struct guest_lease *lease, uint64_t until_ns);
+/* Is it over? For who lets the guest run after the loop was not turned for long; one never begun is accepted. */
+void guest_lease_look(struct guest_lease *lease);
 
 #endif

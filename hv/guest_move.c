@@ -4,7 +4,8 @@
  *     {"disk": N, "verb": "move-settle"}                -EAGAIN: not everything is there yet
  *     {"disk": N, "verb": "move-end", "there": true}    the new place has it from now on; false: the old one
  *
- * The guest stands for the time it takes to close a stack and to open another one. One that cannot be opened at the
+ * The guest stands for the time it takes to close a stack and to open another one. A new place that cannot be opened is
+ * found out before, and that takes as long as it takes to give up a server. One that cannot be opened after all at the
  * beginning leaves everything as it was; at the end there is no other one, and the guest stands until it can be. */
 #include <errno.h>
 #include <jansson.h>
@@ -53,7 +54,12 @@ static int begin(struct guest *g, struct disk *disk, const json_t *body, struct 
                        "the guest was started without the right to connect to servers: stop and start it");
     if (disk_is_resizing(disk))
         return err_set(err, EBUSY, "the disk is being resized, or its volume changed");
-    int rc = disk_move_begin(disk, body, err);
+    if (disk_moves(disk))
+        return err_set(err, EALREADY, "what the disk lies on is moving already");
+    int rc = disk_move_probe(disk, body, g->loop, guest_gives_up, g, err);
+    if (!rc && guest_is_moving(g)) /* begun meanwhile */
+        rc = err_set(err, EBUSY, "not while the guest is moving away");
+    rc = rc ? rc : disk_move_begin(disk, body, err);
     if (rc)
         return rc;
     rc = rest(g, err);
@@ -63,10 +69,14 @@ static int begin(struct guest *g, struct disk *disk, const json_t *body, struct 
     }
     disk_close(disk);
     rc = disk_open(disk, err);
+    if (!rc && !disk_move_is_open(disk)) {
+        rc = err_set(err, EIO, "the member cannot be opened together with its new place");
+        disk_close(disk);
+    }
     if (rc)
         disk_move_forget(disk, false);
     guest_go_on(g);
-    return rc;
+    return disk_move_error(rc, err);
 }
 
 static int end(struct guest *g, struct disk *disk, const json_t *body, struct err *err)

@@ -59,6 +59,7 @@ struct move {
     enum move_phase phase;
     struct err why;
     uint64_t size_bytes, at, bps; /* at: everything before it is copied */
+    int flush_failed[LEGS];       /* -errno: nothing is durable there any more, whatever it says later */
     struct task_list active, idle;
     struct blk_req_list waiting;
     struct {
@@ -130,11 +131,26 @@ static bool must_wait(const struct move *m, const struct blk_req *req)
 
 static void piece_over(struct task *t);
 
+static bool wants_durability(const struct blk_req *req)
+{
+    return req->op == BLK_FLUSH || req->flags & BLK_FUA;
+}
+
+/* It failed there, and to try again could only hide that: a flush that succeeds after one that failed says nothing of
+ * what that one was to cover. */
+static bool is_lost(const struct task *t, enum leg which)
+{
+    return t->result[which] && t->move->flush_failed[which] && wants_durability(t->req);
+}
+
 static void leg_done(struct blk_req *leg)
 {
     struct task *t = CONTAINER_OF(leg, struct way, req)->task;
     enum leg which = leg == &t->ways[LEG_NEW].req ? LEG_NEW : LEG_OLD;
-    t->result[which] = leg->result;
+    int *failed = &t->move->flush_failed[which];
+    if (leg->op == BLK_FLUSH && leg->result && !*failed)
+        *failed = leg->result;
+    t->result[which] = !leg->result && wants_durability(t->req) ? *failed : leg->result;
     t->asked &= ~(1u << which);
     if (!t->asked)
         piece_over(t);
@@ -245,8 +261,8 @@ static bool judge(struct task *t, int *result)
     if (m->phase == MOVE_SETTLED && t->both && (t->result[LEG_OLD] || t->result[LEG_NEW]))
         return false;
     if (m->phase == MOVE_THERE) {
-        *result = 0; /* of the old one nothing is expected */
-        return !t->result[LEG_NEW];
+        *result = t->result[LEG_NEW]; /* of the old one nothing is expected */
+        return !*result || is_lost(t, LEG_NEW);
     }
     return true;
 }
@@ -264,17 +280,27 @@ static void piece_over(struct task *t)
         end_task(t, result);
 }
 
+/* A change behind the copied part, and a flush once everything is behind it: the one that ends the copying may have
+ * begun before a change that this one is to cover. An earlier one needs the old place only: that flush comes later. */
+static bool is_for_both(const struct move *m, const struct blk_req *req)
+{
+    if (m->phase == MOVE_COPYING)
+        return req->op == BLK_FLUSH ? m->at == m->size_bytes : req->offset < m->at;
+    return m->phase != MOVE_HERE;
+}
+
 static void begin(struct move *m, struct blk_req *req)
 {
     struct task *t = task_get(m);
     t->req = req;
-    t->both = m->phase != MOVE_HERE && (m->phase != MOVE_COPYING || (req->op != BLK_FLUSH && req->offset < m->at));
+    t->both = is_for_both(m, req);
     m->foreground_ns = loop_now_ns(m->loop);
     TAILQ_INSERT_TAIL(&m->active, t, link);
     begin_piece(t);
 }
 
-/* Where somebody decides, or has decided for the new place: what one of them did not take is tried again. */
+/* Where somebody decides, or has decided for the new place: what one of them did not take is tried again, but for a
+ * flush. */
 static void retry_held(struct move *m)
 {
     struct task *t, *next;
@@ -283,7 +309,8 @@ static void retry_held(struct move *m)
         if (!t->held)
             continue;
         t->held = false;
-        bool old = m->phase == MOVE_SETTLED && t->result[LEG_OLD], new = has_new(m) && t->result[LEG_NEW];
+        bool old = m->phase == MOVE_SETTLED && t->result[LEG_OLD] && !is_lost(t, LEG_OLD);
+        bool new = has_new(m) && t->result[LEG_NEW] && !is_lost(t, LEG_NEW);
         if (old || new)
             submit_piece(t, old, new);
         else

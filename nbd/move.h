@@ -16,7 +16,10 @@
  *   - SETTLED: somebody is deciding, elsewhere, which of the two counts from now on. A change is acknowledged when both
  *     have it; when one fails, it waits, and is tried again, until the decision is told. Reads are the new place's, and
  *     the old one's if that fails.
- *   - A flush reaches both from SYNCED on.
+ *   - A flush that fails is not tried again: it waits, and fails if the decision is for the place that failed it, as do
+ *     all that come later.
+ *   - A flush reaches both from the moment on that everything is copied, which is before SYNCED: so what a flush has
+ *     covered is durable in both when it is settled.
  *
  * Thread: the loop's. */
 #ifndef NBD_MOVE_H

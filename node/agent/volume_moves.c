@@ -198,7 +198,7 @@ static void begun(struct guest_call *call, int rc, const json_t *answer, const c
     bool for_now = rc == -EBUSY || rc == -EAGAIN || rc == -ETIMEDOUT || rc == -EPIPE;
     if (rc && rc != -EALREADY && (!for_now || ++c->tries >= TRIES_MAX))
         err_set(&c->why, -rc, "the guest's process cannot take it over: %s", text);
-    obeyed(call, rc == -EALREADY ? 0 : rc, answer, text);
+    obeyed(call, rc, answer, text);
 }
 
 static void ask(struct conducted *c, const struct object *move, json_t *body,

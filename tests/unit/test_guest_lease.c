@@ -120,6 +120,29 @@ static void test_refused_meanwhile(void **state)
     assert_int_equal(guest_life_wait(l), 0);
 }
 
+static void note(struct guest_lease *lease)
+{
+    (void)lease;
+}
+
+/* Who has not turned the loop for long asks: the deadline is one, whether it was heard or not. */
+static void test_asked(void **state)
+{
+    (void)state;
+    struct err err;
+    struct guest_lease never = {0}, lease = {.changed = note};
+    struct loop *loop = loop_new(&err);
+    assert_int_equal(guest_lease_begin(&lease, loop, clock_boot_ns() + 1000000, &err), 0);
+    usleep(2000);
+    assert_false(lease.frozen);
+    guest_lease_look(&lease);
+    assert_true(lease.frozen);
+    guest_lease_end(&lease);
+    guest_lease_look(&never);
+    assert_false(never.frozen);
+    loop_free(loop);
+}
+
 /* ---- disks ---- */
 
 static struct virtio_guest driver;
@@ -179,8 +202,9 @@ int main(void)
     scripted_begin(VCPU_MAX);
 #define TEST(name) cmocka_unit_test_setup_teardown(name, guest_life_setup, guest_life_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_deadline),        TEST(test_late_from_the_start), TEST(test_never_back),
-        TEST(test_pause_meanwhile), TEST(test_refused_meanwhile),   TEST(test_disk_is_held),
+        TEST(test_deadline),          TEST(test_late_from_the_start), TEST(test_never_back),
+        TEST(test_pause_meanwhile),   TEST(test_refused_meanwhile),   TEST(test_disk_is_held),
+        cmocka_unit_test(test_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "nbd/blk_driver.h"
 #include "nbd/move.h"
 #include "node/base/err.h"
 
@@ -48,14 +49,88 @@ static void assert_holds(const char *path)
     free(is);
 }
 
+/* ---- a layer that shows flushes, holds them, or fails a few: a server that lost what it had not made durable fails
+ * one, and no later one ---- */
+
+enum place { OLD, NEW, PLACES };
+
+static struct probe {
+    unsigned flushes; /* that came here */
+    unsigned fails;   /* the next ones */
+    bool holds;
+    struct blk_req_list held;
+} probes[PLACES];
+
+struct probe_config {
+    uint64_t place;
+};
+
+static int probe_open(struct blk *blk, const void *config, struct err *err)
+{
+    (void)err;
+    *(struct probe **)blk_state(blk) = &probes[((const struct probe_config *)config)->place];
+    return 0;
+}
+
+static void probe_close(struct blk *blk)
+{
+    (void)blk;
+}
+
+static void probe_submit(struct blk *blk, struct blk_req *req)
+{
+    struct probe *p = *(struct probe **)blk_state(blk);
+    p->flushes += req->op == BLK_FLUSH;
+    if (req->op == BLK_FLUSH && p->fails) {
+        p->fails--;
+        blk_complete(req, -EIO);
+    } else if (req->op == BLK_FLUSH && p->holds) {
+        STAILQ_INSERT_TAIL(&p->held, req, link);
+    } else {
+        blk_forward(blk, req);
+    }
+}
+
+static void probe_release(struct probe *p)
+{
+    struct blk_req *req;
+    p->holds = false;
+    while ((req = STAILQ_FIRST(&p->held))) {
+        STAILQ_REMOVE_HEAD(&p->held, link);
+        blk_forward(req->blk, req);
+    }
+}
+
+static const struct blk_option probe_options[] = {
+    {.name = "place", .type = BLK_OPTION_UINT, .field = offsetof(struct probe_config, place), .max = PLACES - 1},
+    {.name = NULL},
+};
+
+static const struct blk_driver probe_driver = {
+    .name = "probe",
+    .filter = true,
+    .options = probe_options,
+    .config_bytes = sizeof(struct probe_config),
+    .state_bytes = sizeof(struct probe *),
+    .open = probe_open,
+    .close = probe_close,
+    .submit = probe_submit,
+};
+
 static int setup(void **state)
 {
+    for (int i = 0; i < PLACES; i++) {
+        probes[i] = (struct probe){0};
+        STAILQ_INIT(&probes[i].held);
+    }
     model = malloc(SIZE);
     return fixture_setup(state);
 }
 
 static int teardown(void **state)
 {
+    for (int i = 0; i < PLACES; i++)
+        probe_release(&probes[i]);
     free(model);
     return fixture_teardown(state);
 }
@@ -69,9 +144,10 @@ static struct blk *open_move(struct fixture *f, const char *options, const char 
     fill(old_file);
     spoil(new_file);
     snprintf(stack, sizeof stack,
-             "[{\"driver\":\"move\"%s,\"to\":[{\"driver\":\"fault\",\"seed\":1,\"rules\":%s},"
-             "{\"driver\":\"raw\",\"file\":\"%s\"}]},"
-             "{\"driver\":\"fault\",\"seed\":1,\"rules\":%s},{\"driver\":\"raw\",\"file\":\"%s\"}]",
+             "[{\"driver\":\"move\"%s,\"to\":[{\"driver\":\"probe\",\"place\":1},{\"driver\":\"fault\",\"seed\":1,"
+             "\"rules\":%s},{\"driver\":\"raw\",\"file\":\"%s\"}]},"
+             "{\"driver\":\"probe\",\"place\":0},{\"driver\":\"fault\",\"seed\":1,\"rules\":%s},{\"driver\":\"raw\","
+             "\"file\":\"%s\"}]",
              options, rules, new_file, old_rules, old_file);
     fixture_open(f, stack, 0);
     return move_in(f->blk);
@@ -333,6 +409,124 @@ static void begins_settled(void **state)
     assert_holds(new_file);
 }
 
+/* ---- flushes ---- */
+
+struct asked {
+    struct blk_req req;
+    bool busy;
+};
+
+static void answered(struct blk_req *req)
+{
+    ((struct asked *)(void *)req)->busy = false; /* its first member */
+}
+
+static void begin_flush(struct fixture *f, struct asked *a)
+{
+    *a = (struct asked){.req = {.op = BLK_FLUSH, .done = answered}, .busy = true};
+    blk_submit(f->blk, &a->req);
+}
+
+static int end_flush(struct fixture *f, const struct asked *a)
+{
+    while (a->busy)
+        loop_step(f->env.loop);
+    return a->req.result;
+}
+
+/* The one that ends the copying is under way already when the change comes. */
+static void a_flush_after_the_last_change_reaches_both(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct asked flush;
+    probes[NEW].holds = true;
+    struct blk *move = open_move(f, "", "[]", "[]");
+    while (!probes[NEW].flushes)
+        loop_step(f->env.loop);
+    assert_int_equal(phase(move), MOVE_COPYING);
+    assert_int_equal(put(f, BLOCK, BLOCK, 6), 0);
+    begin_flush(f, &flush);
+    while (flush.busy && probes[NEW].flushes < 2)
+        loop_step(f->env.loop);
+    assert_int_equal(probes[NEW].flushes, 2);
+    probe_release(&probes[NEW]);
+    assert_int_equal(end_flush(f, &flush), 0);
+    wait_for(f, move, MOVE_SYNCED);
+    assert_int_equal(move_settle(move, &err), 0);
+}
+
+static struct blk *flush_fails(struct fixture *f, enum place place, struct asked *flush)
+{
+    struct err err;
+    struct move_status s;
+    struct blk *move = open_move(f, "", "[]", "[]");
+    wait_for(f, move, MOVE_SYNCED);
+    assert_int_equal(move_settle(move, &err), 0);
+    assert_int_equal(put(f, BLOCK, BLOCK, 6), 0);
+    probes[place].fails = 1;
+    begin_flush(f, flush);
+    do {
+        loop_step(f->env.loop);
+        move_status(move, &s);
+    } while (flush->busy && !s.waits);
+    unsigned flushes = probes[place].flushes;
+    for (int i = 0; i < 4; i++)
+        loop_step(f->env.loop); /* the clock's */
+    move_status(move, &s);
+    assert_true(flush->busy && s.waits);
+    assert_int_equal(probes[place].flushes, flushes);
+    return move;
+}
+
+static void a_flush_that_failed_fails_where_it_counts(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct asked flush;
+    struct blk *move = flush_fails(f, NEW, &flush);
+    assert_int_equal(move_end(move, true, &err), 0);
+    assert_int_equal(end_flush(f, &flush), -EIO);
+    begin_flush(f, &flush);
+    assert_int_equal(end_flush(f, &flush), -EIO);
+    assert_int_equal(fixture_io(f, BLK_ZERO, BLK_FUA, 0, NULL, BLOCK), -EIO);
+    assert_int_equal(put(f, BLOCK, BLOCK, 7), 0);
+}
+
+static void a_flush_that_the_old_place_failed_fails_if_that_counts(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct asked flush;
+    struct blk *move = flush_fails(f, OLD, &flush);
+    assert_int_equal(move_end(move, false, &err), 0);
+    assert_int_equal(end_flush(f, &flush), -EIO);
+}
+
+static void a_flush_that_failed_where_it_does_not_count_is_none(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct asked flush;
+    struct blk *move = flush_fails(f, OLD, &flush);
+    assert_int_equal(move_end(move, true, &err), 0);
+    assert_int_equal(end_flush(f, &flush), 0);
+    begin_flush(f, &flush);
+    assert_int_equal(end_flush(f, &flush), 0);
+}
+
+static void a_flush_that_fails_after_the_decision_is_not_tried_again(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct asked flush;
+    struct blk *move = open_move(f, ",\"copied\":true", "[]", "[]");
+    assert_int_equal(move_end(move, true, &err), 0);
+    probes[NEW].fails = 1;
+    begin_flush(f, &flush);
+    assert_int_equal(end_flush(f, &flush), -EIO);
+}
+
 static void sizes_must_fit(void **state)
 {
     struct fixture *f = *state;
@@ -362,7 +556,13 @@ int main(void)
         WITH_FIXTURE(settled_it_is_tried_again),
         WITH_FIXTURE(nothing_is_expected_of_the_old_place_once_it_is_left),
         WITH_FIXTURE(begins_settled),
+        WITH_FIXTURE(a_flush_after_the_last_change_reaches_both),
+        WITH_FIXTURE(a_flush_that_failed_fails_where_it_counts),
+        WITH_FIXTURE(a_flush_that_the_old_place_failed_fails_if_that_counts),
+        WITH_FIXTURE(a_flush_that_failed_where_it_does_not_count_is_none),
+        WITH_FIXTURE(a_flush_that_fails_after_the_decision_is_not_tried_again),
         WITH_FIXTURE(sizes_must_fit),
     };
+    blk_driver_register(&probe_driver);
     return cmocka_run_group_tests_name("move", tests, NULL, NULL);
 }
