@@ -133,6 +133,8 @@ static void try_again(struct loop_timer *timer)
 void guest_go_on(struct guest *g)
 {
     struct err err;
+    if (g->quitting) /* it may run elsewhere already: its disks are not touched any more */
+        return;
     if (open_again(g, &err))
         return;
     log_error("%s: stands still, because its disks cannot be opened again: %s", g->config->name, err.text);

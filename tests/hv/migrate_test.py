@@ -222,6 +222,21 @@ class Moves(Moving):
             g = there
         self.finish(g)
 
+    def test_held_source_stopped(self):
+        """The guest may have changed hands: a source that ends does not touch its disk any more."""
+        g, there = self.begin(), self.coming()
+        ours = Watch(g)
+        migrate(g, there.port, self.key_path, '--hold')
+        self.assertIsNotNone(ours.phase('ready'))
+        there.ctl('incoming-go')
+        self.works(there)
+        g.ctl('stop')
+        self.ended(g)
+        ours.close()
+        self.assertNotIn('opened', g.log())
+        self.works(there)
+        self.finish(there)
+
     def test_held_link_cut(self):
         """What happens to the link is nothing to a guest that is held: the agents decide, each way."""
         g = self.begin()
