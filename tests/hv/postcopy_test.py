@@ -51,12 +51,6 @@ class Late(migrate_test.Moving):
         self.assertIn(e['phase'], phases, e)
         return e
 
-    def until(self, holds):
-        limit = time.monotonic() + SECONDS
-        while not holds():
-            self.assertLess(time.monotonic(), limit)
-            time.sleep(0.02)
-
 
 class Moves(Late):
     def test_only_with_it(self):
