@@ -97,18 +97,20 @@ static int put(void *context, const struct memory_slot *slot, uint64_t at, const
     return 0;
 }
 
-/* False: it is asked for already. */
-static bool note_wait(struct migrate_target *t, uint64_t gpa)
+/* False: it is not missing, or no longer: whoever puts it waits for the lock before looking for who waited for it.
+ * *is_new: it is to be asked for. */
+static bool note_wait(struct migrate_target *t, unsigned slot, uint64_t at, bool *is_new)
 {
-    bool is_new = true;
+    uint64_t gpa = memory_slot(t->memory, slot)->gpa + at;
     pthread_mutex_lock(&t->lock);
+    bool missing = *is_new = migrate_missing_has(&t->missing, slot, at / PAGE);
     for (unsigned i = 0; i < t->wait_count; i++)
-        is_new &= t->waits[i].gpa != gpa;
-    if (is_new && t->wait_count < MIGRATE_WAITS_MAX)
+        *is_new &= t->waits[i].gpa != gpa;
+    if (*is_new && t->wait_count < MIGRATE_WAITS_MAX)
         t->waits[t->wait_count++] = (struct migrate_wait){gpa, clock_ns()};
-    t->faults += is_new;
+    t->faults += *is_new;
     pthread_mutex_unlock(&t->lock);
-    return is_new;
+    return missing;
 }
 
 static int ask(struct migrate_target *t, unsigned stream, uint64_t gpa, struct err *err)
@@ -125,8 +127,9 @@ static int take_fault(struct migrate_target *t, unsigned stream, uint8_t *host, 
         uint64_t at = (uint64_t)(host - slot->host);
         if (host < slot->host || at >= slot->bytes)
             continue;
-        if (migrate_missing_has(&t->missing, i, at / PAGE))
-            return note_wait(t, slot->gpa + at) ? ask(t, stream, slot->gpa + at, err) : 0;
+        bool is_new;
+        if (note_wait(t, i, at, &is_new))
+            return is_new ? ask(t, stream, slot->gpa + at, err) : 0;
         came_too_late(t, late_pages_put(t->host->late_fd, host, NULL, PAGE));
     }
     return 0;

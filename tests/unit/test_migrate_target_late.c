@@ -1,5 +1,5 @@
-/* Pages that come after the guest, as one connection of the destination takes them, and behind the last one. The
- * kernel's side, userfaultfd, is the test's. */
+/* Pages that come after the guest, as one connection of the destination takes them: behind the last one, and while
+ * another connection puts what is asked for. The kernel's side, userfaultfd, is the test's. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,11 +29,14 @@ static struct {
     struct migrate_link source;
     struct memory *memory;
     int put_rc;
-    uint8_t *wanted; /* somebody waits for it */
+    uint8_t *wanted;   /* somebody waits for it */
+    bool others_bring; /* another connection puts it as soon as it can */
 } here;
 
 int __wrap_late_pages_put(int fd, uint8_t *host, const void *from, uint64_t bytes);
 int __wrap_late_pages_wanted(int fd, uint8_t **host);
+bool __wrap_migrate_missing_has(const struct migrate_missing *m, unsigned slot, uint64_t page);
+bool __real_migrate_missing_has(const struct migrate_missing *m, unsigned slot, uint64_t page);
 
 int __wrap_late_pages_put(int fd, uint8_t *host, const void *from, uint64_t bytes)
 {
@@ -49,6 +52,20 @@ int __wrap_late_pages_wanted(int fd, uint8_t **host)
     *host = here.wanted;
     here.wanted = NULL;
     return *host ? 1 : 0;
+}
+
+bool __wrap_migrate_missing_has(const struct migrate_missing *m, unsigned slot, uint64_t page)
+{
+    struct migrate_receiver *r = &here.target.receivers[STREAM];
+    const uint8_t bytes[PAGE] = {7};
+    struct err err;
+    bool has = __real_migrate_missing_has(m, slot, page);
+    if (!here.others_bring || pthread_mutex_trylock(&here.target.lock))
+        return has;
+    pthread_mutex_unlock(&here.target.lock);
+    here.others_bring = false;
+    assert_int_equal(r->put(r->context, memory_slot(here.memory, slot), page * PAGE, bytes, PAGE, &err), 0);
+    return has;
 }
 
 static void *follow(void *context)
@@ -181,6 +198,27 @@ static void test_asked_for(void **state)
     assert_int_equal(memory_slot(here.memory, 0)->host[AT * PAGE], 9);
 }
 
+/* It is waited for, and comes over another connection before that is written down: nobody waits for it any more. */
+static void test_comes_while_it_is_noted(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    miss(AT);
+    here.others_bring = true;
+    here.wanted = memory_slot(here.memory, 0)->host + AT * PAGE;
+    shutdown(here.source.fd, SHUT_WR);
+    assert_int_equal(pthread_create(&thread, NULL, follow, NULL), 0);
+    pthread_join(thread, NULL);
+    if (here.others_bring) { /* it had to wait: it comes now */
+        struct migrate_receiver *r = &here.target.receivers[STREAM];
+        const uint8_t bytes[PAGE] = {7};
+        struct err err;
+        assert_int_equal(r->put(r->context, memory_slot(here.memory, 0), AT * PAGE, bytes, PAGE, &err), 0);
+    }
+    assert_int_equal(here.target.missing.pages, 0);
+    assert_int_equal(here.target.wait_count, 0);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN); /* as a guest does */
@@ -188,6 +226,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_behind_the_last_page, begin, end),
         cmocka_unit_test_setup_teardown(test_zeroes_behind_the_last_page, begin, end),
         cmocka_unit_test_setup_teardown(test_asked_for, begin, end),
+        cmocka_unit_test_setup_teardown(test_comes_while_it_is_noted, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
