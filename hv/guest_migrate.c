@@ -133,6 +133,8 @@ static void try_again(struct loop_timer *timer)
 void guest_go_on(struct guest *g)
 {
     struct err err;
+    if (g->quitting) /* it may run elsewhere already: its disks are not touched any more */
+        return;
     if (open_again(g, &err))
         return;
     log_error("%s: stands still, because its disks cannot be opened again: %s", g->config->name, err.text);
@@ -255,12 +257,10 @@ int guest_migrate_listen(struct guest *g, struct err *err)
 
 void guest_migrate_end(struct guest *g)
 {
-    struct err ignored;
     guest_look_end(g);
     loop_timer_clear(g->loop, &g->reopen_timer);
     if (g->source && !migrate_source_is_over(g->source))
-        if (migrate_source_cancel(g->source, &ignored))
-            migrate_source_abandon(g->source);
+        migrate_source_abandon(g->source);
     if (g->target && !migrate_target_is_over(g->target))
         migrate_target_cancel(g->target);
     while (g->crew && !g->filling && migrate_crew_works(g->crew))

@@ -452,11 +452,21 @@ static int go(struct migrate_source *m, struct err *err)
     return rc;
 }
 
-/* The destination need not guess. */
+static bool is_held_for_others(struct migrate_source *m)
+{
+    pthread_mutex_lock(&m->lock);
+    bool held = m->abandoned && m->phase == MIGRATE_PHASE_HELD;
+    pthread_mutex_unlock(&m->lock);
+    return held;
+}
+
+/* The destination need not guess; unless it may be the owner already. */
 static void say_why(struct migrate_source *m)
 {
     struct migrate_link *l = &m->links[0];
     struct err ignored;
+    if (is_held_for_others(m))
+        return;
     if (!migrate_link_is_open(l) || (l->out_bytes && !m->attempt) || (l->failed && l->failed != -ECANCELED))
         return;
     l->failed = 0;

@@ -133,12 +133,21 @@ const char *migrate_link_peer(const struct migrate_link *l)
 
 /* ---- sending ---- */
 
+/* Those have left, and never leave again: what follows an error may be said on the same connection. */
+static void drop(struct migrate_link *l, size_t bytes)
+{
+    l->out_bytes -= bytes;
+    memmove(l->out, l->out + bytes, l->out_bytes);
+    atomic_fetch_add(&l->sent_bytes, bytes);
+}
+
 int migrate_link_flush(struct migrate_link *l, struct err *err)
 {
     size_t at = 0;
+    int rc = 0;
     if (l->failed)
         return err_set(err, -l->failed, "the connection has failed before");
-    while (at < l->out_bytes) {
+    while (at < l->out_bytes && !rc) {
         size_t done = 0;
         errno = 0;
         int n = SSL_write_ex(l->ssl, l->out + at, l->out_bytes - at, &done);
@@ -146,14 +155,11 @@ int migrate_link_flush(struct migrate_link *l, struct err *err)
         if (n == 1)
             continue;
         uint64_t began = clock_ns();
-        int rc = continue_after(l, n, err);
+        rc = continue_after(l, n, err);
         l->waited_ns += clock_ns() - began;
-        if (rc)
-            return stick(l, rc);
     }
-    atomic_fetch_add(&l->sent_bytes, l->out_bytes);
-    l->out_bytes = 0;
-    return 0;
+    drop(l, at);
+    return rc ? stick(l, rc) : 0;
 }
 
 static int put_bytes(struct migrate_link *l, const void *bytes, size_t count, struct err *err)

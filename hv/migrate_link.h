@@ -22,8 +22,8 @@ struct migrate_link {
     int fd, wake;
     struct ssl_st *ssl;
     uint64_t patience_ns;
-    uint8_t *out; /* what is collected before it is encrypted */
-    size_t out_bytes;
+    uint8_t *out;                /* what is collected before it is encrypted */
+    size_t out_bytes;            /* ... of which nothing has left */
     int failed;                  /* 0, or the error that ended it */
     uint64_t waited_ns;          /* for the other side to take bytes */
     _Atomic uint64_t sent_bytes; /* before encryption */

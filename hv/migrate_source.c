@@ -144,7 +144,7 @@ int migrate_source_cancel(struct migrate_source *m, struct err *err)
 void migrate_source_abandon(struct migrate_source *m)
 {
     pthread_mutex_lock(&m->lock);
-    m->cancelled = true;
+    m->cancelled = m->abandoned = true;
     pthread_cond_broadcast(&m->turn);
     pthread_mutex_unlock(&m->lock);
     migrate_crew_nudge(m->wake);

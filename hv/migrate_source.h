@@ -89,7 +89,8 @@ int migrate_source_go(struct migrate_source *source, struct err *err);
 /* New connections for those that broke after the guest had gone, or while it is held: as many as before, taken over on
  * success alone. -EBUSY, -EINVAL with a text. What becomes of them is seen in the report. */
 int migrate_source_resume(struct migrate_source *source, const int *fds, unsigned count, struct err *err);
-/* The process ends: whatever has not been handed over yet is lost. ended() comes soon. */
+/* The process ends: whatever has not been handed over yet is lost. A destination that holds it is not told: it may have
+ * been handed over, though nobody has said so here. ended() comes soon. */
 void migrate_source_abandon(struct migrate_source *source);
 int migrate_source_cancel(struct migrate_source *source, struct err *err);
 bool migrate_source_is_over(const struct migrate_source *source); /* ended() has been called */

@@ -63,6 +63,7 @@ struct migrate_source {
     /* decisions, under lock */
     enum migrate_phase phase;
     bool cancelled, go;
+    bool abandoned; /* cancelled because the process ends, which decides nothing for who holds the guest */
     struct migrate_figures figures;
 
     /* Post-copy. The leader's: */

@@ -428,7 +428,7 @@ static int adopt(struct migrate_target *t, int fd, struct migrate_link *l)
     int rc = migrate_link_open(l, fd, t->wake, GREET_S * NS_PER_S, t->context, &err);
     int stream = rc ? -1 : migrate_key_stream(&t->key, migrate_link_peer(l));
     if (stream < 0) {
-        log_limited(&t->strangers, LOG_LEVEL_WARN, "migration: a connection was refused: %s",
+        log_limited(&t->door.strangers, LOG_LEVEL_WARN, "migration: a connection was refused: %s",
                     rc ? err.text : "it is not of this migration");
         migrate_link_close(l);
         return -1;
@@ -449,7 +449,7 @@ static int adopt(struct migrate_target *t, int fd, struct migrate_link *l)
     pthread_mutex_unlock(&t->lock);
     if (first)
         return stream;
-    log_limited(&t->strangers, LOG_LEVEL_WARN, "migration: connection %d came twice: refused", stream);
+    log_limited(&t->door.strangers, LOG_LEVEL_WARN, "migration: connection %d came twice: refused", stream);
     migrate_link_close(l);
     return -1;
 }
@@ -457,19 +457,12 @@ static int adopt(struct migrate_target *t, int fd, struct migrate_link *l)
 /* Takes a connection. -1: nobody more is to be taken. */
 static int take_one(struct migrate_target *t)
 {
-    struct pollfd fds[3] = {
-        {.fd = t->wake, .events = POLLIN}, {.fd = t->enough, .events = POLLIN}, {.fd = t->listener, .events = POLLIN}};
+    const int ends[2] = {t->wake, t->enough};
     for (;;) {
         struct migrate_link link;
-        if (poll(fds, 3, -1) < 0 && errno != EINTR)
-            return -1;
-        if (fds[0].revents || fds[1].revents)
-            return -1;
-        int fd = accept4(t->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0)
-            continue; /* another worker was faster */
-        int stream = adopt(t, fd, &link);
-        if (stream >= 0)
+        int fd = migrate_door_answer(&t->door, ends);
+        int stream = fd < 0 ? -1 : adopt(t, fd, &link);
+        if (fd < 0 || stream >= 0)
             return stream;
     }
 }
@@ -495,8 +488,7 @@ static void ended(void *context)
     struct migrate_target *t = context;
     for (unsigned i = 0; i < MIGRATE_STREAMS_MAX; i++)
         migrate_link_close(&t->links[i]);
-    close(t->listener);
-    t->listener = -1; /* who still wants to resume learns that there is nothing more to be had */
+    migrate_door_shut(&t->door); /* who still wants to resume learns that there is nothing more to be had */
     if (!t->begun && !t->rc)
         t->rc = err_set(&t->why, ECANCELED, "the migration was cancelled");
     t->phase = t->begun ? MIGRATE_TARGET_RUN : MIGRATE_TARGET_OVER;
@@ -575,16 +567,15 @@ struct migrate_target *migrate_target_start(struct migrate_crew *crew, struct me
     *t = (struct migrate_target){.crew = crew,
                                  .memory = memory,
                                  .host = host,
-                                 .listener = listener,
                                  .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                                  .nudge = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                                  .enough = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-                                 .key = *key,
-                                 .strangers = {.burst = 5, .interval_ms = 10000}};
+                                 .key = *key};
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->turn, NULL);
-    t->context = migrate_key_server(key, err);
-    if (t->wake < 0 || t->nudge < 0 || t->enough < 0)
+    int rc = migrate_door_init(&t->door, listener, err);
+    t->context = rc ? NULL : migrate_key_server(key, err);
+    if (!rc && (t->wake < 0 || t->nudge < 0 || t->enough < 0))
         err_set(err, errno, "cannot begin: %s", strerror(errno));
     if (!t->context || t->wake < 0 || t->nudge < 0 || t->enough < 0) {
         migrate_target_free(t);
@@ -602,10 +593,11 @@ void migrate_target_free(struct migrate_target *t)
 {
     if (!t)
         return;
-    int fds[] = {t->listener, t->wake, t->nudge, t->enough};
+    int fds[] = {t->wake, t->nudge, t->enough};
     for (unsigned i = 0; i < sizeof fds / sizeof *fds; i++)
         if (fds[i] >= 0)
             close(fds[i]);
+    migrate_door_fini(&t->door);
     tls_context_free(t->context);
     migrate_key_wipe(&t->key);
     for (unsigned i = 0; i < MIGRATE_STREAMS_MAX; i++)

@@ -7,13 +7,13 @@
 #include <stdatomic.h>
 
 #include "hv/migrate_crew.h"
+#include "hv/migrate_door.h"
 #include "hv/migrate_key.h"
 #include "hv/migrate_link.h"
 #include "hv/migrate_missing.h"
 #include "hv/migrate_pages.h"
 #include "hv/migrate_target.h"
 #include "node/base/err.h"
-#include "node/base/log.h"
 
 enum { MIGRATE_WAITS_MAX = 64 };
 
@@ -27,8 +27,9 @@ struct migrate_target {
     struct memory *memory;
     struct migrate_target_host *host;
     struct tls_context *context;
-    int listener, wake, nudge, enough; /* eventfds: give up; go; nobody more is to be taken */
-    struct migrate_key key;            /* for names of streams alone */
+    struct migrate_door door;
+    int wake, nudge, enough; /* eventfds: give up; go; nobody more is to be taken */
+    struct migrate_key key;  /* for names of streams alone */
 
     pthread_mutex_t lock;
     pthread_cond_t turn;
@@ -61,7 +62,6 @@ struct migrate_target {
     bool go_came; /* the leader's */
     struct migrate_errand errand;
     atomic_bool errand_done;
-    struct log_limit strangers;
 };
 
 struct migrate_target_call { /* on the main loop */

@@ -44,6 +44,18 @@ static void end_process(const char *why)
     _exit(EXIT_FAILURE);
 }
 
+/* Once all is there the kernel takes nothing any more: whoever sends something then, or was about to clear a page when
+ * that came about, has come too late, and nobody needs it. */
+static bool came_too_late(struct migrate_target *t, int rc)
+{
+    pthread_mutex_lock(&t->lock);
+    bool complete = t->complete;
+    pthread_mutex_unlock(&t->lock);
+    if (rc && !complete)
+        end_process(strerror(-rc));
+    return rc;
+}
+
 /* Nobody waits any more for what has come. */
 static void note_arrival(struct migrate_target *t, uint64_t gpa, uint64_t bytes)
 {
@@ -76,9 +88,8 @@ static int put(void *context, const struct memory_slot *slot, uint64_t at, const
     struct migrate_target *t = context;
     if (slot->read_only)
         return err_set(err, EPROTO, "the source sent a part of the firmware where the guest runs already");
-    int rc = late_pages_put(t->host->late_fd, slot->host + at, from, bytes);
-    if (rc)
-        end_process(strerror(-rc));
+    if (came_too_late(t, late_pages_put(t->host->late_fd, slot->host + at, from, bytes)))
+        return err_set(err, EPROTO, "the source sent pages behind the last one");
     migrate_missing_take(&t->missing, index_of(t, slot), at / PAGE, bytes / PAGE);
     note_arrival(t, slot->gpa + at, bytes);
     if (!t->missing.pages)
@@ -86,18 +97,20 @@ static int put(void *context, const struct memory_slot *slot, uint64_t at, const
     return 0;
 }
 
-/* False: it is asked for already. */
-static bool note_wait(struct migrate_target *t, uint64_t gpa)
+/* False: it is not missing, or no longer: whoever puts it waits for the lock before looking for who waited for it.
+ * *is_new: it is to be asked for. */
+static bool note_wait(struct migrate_target *t, unsigned slot, uint64_t at, bool *is_new)
 {
-    bool is_new = true;
+    uint64_t gpa = memory_slot(t->memory, slot)->gpa + at;
     pthread_mutex_lock(&t->lock);
+    bool missing = *is_new = migrate_missing_has(&t->missing, slot, at / PAGE);
     for (unsigned i = 0; i < t->wait_count; i++)
-        is_new &= t->waits[i].gpa != gpa;
-    if (is_new && t->wait_count < MIGRATE_WAITS_MAX)
+        *is_new &= t->waits[i].gpa != gpa;
+    if (*is_new && t->wait_count < MIGRATE_WAITS_MAX)
         t->waits[t->wait_count++] = (struct migrate_wait){gpa, clock_ns()};
-    t->faults += is_new;
+    t->faults += *is_new;
     pthread_mutex_unlock(&t->lock);
-    return is_new;
+    return missing;
 }
 
 static int ask(struct migrate_target *t, unsigned stream, uint64_t gpa, struct err *err)
@@ -114,11 +127,10 @@ static int take_fault(struct migrate_target *t, unsigned stream, uint8_t *host, 
         uint64_t at = (uint64_t)(host - slot->host);
         if (host < slot->host || at >= slot->bytes)
             continue;
-        if (migrate_missing_has(&t->missing, i, at / PAGE))
-            return note_wait(t, slot->gpa + at) ? ask(t, stream, slot->gpa + at, err) : 0;
-        int rc = late_pages_put(t->host->late_fd, host, NULL, PAGE);
-        if (rc)
-            end_process(strerror(-rc));
+        bool is_new;
+        if (note_wait(t, i, at, &is_new))
+            return is_new ? ask(t, stream, slot->gpa + at, err) : 0;
+        came_too_late(t, late_pages_put(t->host->late_fd, host, NULL, PAGE));
     }
     return 0;
 }
@@ -334,11 +346,13 @@ static bool is_complete(struct migrate_target *t)
 static void finish(struct migrate_target *t)
 {
     struct err ignored;
+    pthread_mutex_lock(&t->lock);
+    t->complete = true;
+    pthread_mutex_unlock(&t->lock);
     late_pages_end(t->host->late_fd, t->memory);
     for (unsigned i = 0; i < memory_slot_count(t->memory); i++)
         madvise(memory_slot(t->memory, i)->host, memory_slot(t->memory, i)->bytes, MADV_HUGEPAGE);
     pthread_mutex_lock(&t->lock);
-    t->complete = true;
     json_t *words =
         json_pack("{s:I, s:f}", "faults", (json_int_t)t->faults, "longest-wait-ms", (double)t->longest_ns / 1e6);
     pthread_cond_broadcast(&t->turn);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "node/agent/arrival_voice.h"
 #include "node/agent/change.h"
 #include "node/agent/cluster.h"
 #include "node/agent/guest_link.h"
@@ -21,17 +22,18 @@
 #include "node/base/log.h"
 #include "node/base/loop.h"
 
-/* MUTE_MS: a process that waits for a page itself does not answer. AWAY_MS: an agent begins anew in less. */
-enum { LOOK_MS = 300, MUTE_MS = 5000, AWAY_MS = 15000 };
+/* AWAY_MS: an agent begins anew in less. */
+enum { LOOK_MS = 300, AWAY_MS = 15000 };
 
 /* A guest whose last pages follow it. */
 struct arrival {
     struct arrivals *all;
     char *id; /* the migration's */
     bool seen, gone;
-    bool querying, committing;        /* under way */
-    uint64_t heard_ms, away_since_ms; /* pages came then; 0: the source's node is there */
-    json_t *said;                     /* by the process, last; NULL: nothing yet */
+    bool querying, committing; /* under way */
+    uint64_t away_since_ms;    /* 0: the source's node is there */
+    struct arrival_voice voice;
+    json_t *said; /* by the process, last; NULL: nothing yet */
     struct guest_call query_call;
     struct loop_timer timer;
     LIST_ENTRY(arrival) link;
@@ -133,7 +135,6 @@ static struct arrival *find(struct arrivals *as, const char *id)
         return NULL;
     }
     a->all = as;
-    a->heard_ms = clock_ms();
     a->timer.fire = timer_fired;
     LIST_INSERT_HEAD(&as->all, a, link);
     return a;
@@ -147,6 +148,16 @@ static void forget(struct arrival *a)
     free_arrival(a);
 }
 
+static enum migration_there meaning(const json_t *answer)
+{
+    const char *phase = member_text(answer, "phase");
+    if (!strcmp(phase, "done"))
+        return MIGRATION_THERE_WHOLE;
+    if (!strcmp(phase, "none"))
+        return MIGRATION_THERE_NONE; /* another one */
+    return strcmp(member_text(answer, "link"), "broken") != 0 ? MIGRATION_THERE_FED : MIGRATION_THERE_MUTE;
+}
+
 static void told(struct guest_call *call, int rc, const json_t *answer, const char *text)
 {
     struct arrival *a = CONTAINER_OF(call, struct arrival, query_call);
@@ -155,8 +166,7 @@ static void told(struct guest_call *call, int rc, const json_t *answer, const ch
     if (!rc) {
         json_decref(a->said);
         a->said = json_deep_copy(answer);
-        if (strcmp(member_text(answer, "link"), "broken") != 0)
-            a->heard_ms = clock_ms();
+        arrival_voice_hear(&a->voice, meaning(answer));
     }
     if (a->gone)
         free_arrival(a);
@@ -172,28 +182,6 @@ static void query(struct arrival *a, struct guest_unit *u)
     a->querying = !guest_unit_call(u, &a->query_call);
 }
 
-static enum migration_there process_of(struct arrival *a, struct guest_unit *u)
-{
-    const char *phase = member_text(a->said, "phase");
-    switch (guest_unit_phase(u)) {
-    case GUEST_PHASE_INCOMING: /* it is told to go on, and may need a page for that */
-    case GUEST_PHASE_STOPPING:
-        break;
-    case GUEST_PHASE_RUNNING:
-        query(a, u);
-        if (!strcmp(phase, "done"))
-            return MIGRATION_THERE_WHOLE;
-        if (!strcmp(phase, "none"))
-            return MIGRATION_THERE_NONE; /* another one */
-        if (!strcmp(member_text(a->said, "link"), "broken"))
-            return MIGRATION_THERE_MUTE;
-        break;
-    default:
-        return MIGRATION_THERE_NONE;
-    }
-    return clock_ms() - a->heard_ms > MUTE_MS ? MIGRATION_THERE_MUTE : MIGRATION_THERE_FED;
-}
-
 static bool is_away(struct arrival *a, const struct object *m)
 {
     if (presence_is_alive(mirror_named(cluster_mirror(a->all->cluster), OBJECT_NODE, object_spec_text(m, "from")))) {
@@ -202,6 +190,25 @@ static bool is_away(struct arrival *a, const struct object *m)
     }
     a->away_since_ms = a->away_since_ms ? a->away_since_ms : clock_ms();
     return clock_ms() - a->away_since_ms > AWAY_MS;
+}
+
+static enum migration_there process_of(struct arrival *a, const struct object *m, struct guest_unit *u, bool away)
+{
+    enum guest_phase phase = guest_unit_phase(u);
+    bool gone = json_is_true(json_object_get(m->state, "source_gone"));
+    arrival_voice_look(&a->voice, gone, away, phase != GUEST_PHASE_INCOMING, clock_ms());
+    switch (phase) {
+    case GUEST_PHASE_INCOMING: /* it is told to go on, and may need a page for that */
+    case GUEST_PHASE_STOPPING:
+        break;
+    case GUEST_PHASE_RUNNING:
+        query(a, u);
+        break;
+    default:
+        return MIGRATION_THERE_NONE;
+    }
+    arrival_voice_ask(&a->voice, clock_ms());
+    return arrival_voice_judge(&a->voice, clock_ms());
 }
 
 static void concluded(void *context, int rc, uint64_t revision, const struct err *err)
@@ -234,8 +241,9 @@ static void conclude(struct arrival *a, const struct object *m, const struct obj
 
 static void act(struct arrival *a, const struct object *m, const struct object *guest, struct guest_unit *u)
 {
+    bool away = is_away(a, m);
     const struct migration_arrival view = {
-        .migration = m, .guest = guest, .process = process_of(a, u), .away = is_away(a, m)};
+        .migration = m, .guest = guest, .process = process_of(a, m, u, away), .away = away};
     const char *reason;
     switch (migration_arrive(&view, &reason)) {
     case MIGRATION_ARRIVAL_WAIT:

@@ -72,6 +72,12 @@ class Moving(unittest.TestCase):
         self.assertEqual(there.ctl('status')['state'], 'running', there.log())
         return there
 
+    def until(self, holds):
+        limit = time.monotonic() + SECONDS
+        while not holds():
+            self.assertLess(time.monotonic(), limit)
+            time.sleep(0.02)
+
     def works(self, g):
         g.check(self.work.go_on())
 
@@ -222,6 +228,36 @@ class Moves(Moving):
             g = there
         self.finish(g)
 
+    def test_held_source_stopped(self):
+        """The guest may have changed hands: a source that ends does not touch its disk any more."""
+        g, there = self.begin(), self.coming()
+        ours = Watch(g)
+        migrate(g, there.port, self.key_path, '--hold')
+        self.assertIsNotNone(ours.phase('ready'))
+        there.ctl('incoming-go')
+        self.works(there)
+        g.ctl('stop')
+        self.ended(g)
+        ours.close()
+        self.assertNotIn('opened', g.log())
+        self.works(there)
+        self.finish(there)
+
+    def test_held_source_ends_first(self):
+        """... and does not end a destination that nobody has told yet that the guest is its own."""
+        g, there = self.begin(), self.coming()
+        theirs = Watch(there)
+        migrate(g, there.port, self.key_path, '--hold')
+        self.assertIsNotNone(theirs.phase('ready'))
+        theirs.close()
+        self.until(lambda: g.ctl('migration')['phase'] == 'ready')
+        g.ctl('stop')
+        self.ended(g)
+        self.assertEqual(there.ctl('status')['state'], 'incoming')
+        there.ctl('incoming-go')
+        self.works(there)
+        self.finish(there)
+
     def test_held_link_cut(self):
         """What happens to the link is nothing to a guest that is held: the agents decide, each way."""
         g = self.begin()
@@ -346,12 +382,6 @@ class Faults(Moving):
             there.wait()
             self.stays(self.source, None, 'was cancelled')
         self.finish(self.move(self.source))
-
-    def until(self, holds):
-        limit = time.monotonic() + SECONDS
-        while not holds():
-            self.assertLess(time.monotonic(), limit)
-            time.sleep(0.02)
 
     def test_destination_killed(self):
         for phase in ('connect', 'copy'):

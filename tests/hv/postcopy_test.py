@@ -4,6 +4,7 @@ is verified by the load itself, its disk by the work beside it; the link breaks 
 
 usage: postcopy_test.py [--seed N] [unittest arguments]"""
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -50,12 +51,6 @@ class Late(migrate_test.Moving):
         self.assertIsNotNone(e)
         self.assertIn(e['phase'], phases, e)
         return e
-
-    def until(self, holds):
-        limit = time.monotonic() + SECONDS
-        while not holds():
-            self.assertLess(time.monotonic(), limit)
-            time.sleep(0.02)
 
 
 class Moves(Late):
@@ -164,6 +159,23 @@ class Faults(Late):
             self.assertLess(time.monotonic(), limit)
             self.source.ctl('migrate-resume', 'tcp:127.0.0.1:%d' % self.link.port, check=False)
             time.sleep(0.1)
+
+    def test_strangers_at_the_door(self):
+        """Whoever only connects is in nobody's way when it is resumed: they are far more than those who take connections."""
+        self.link.cut()
+        self.until(self.broken)
+        self.until(lambda: self.there.ctl('migration')['link'] == 'broken')
+        strangers = [socket.create_connection(('127.0.0.1', self.there.port)) for _ in range(12)]
+        tries = 0
+        while self.source.process.poll() is None and self.broken():
+            tries += self.source.ctl('migrate-resume', 'tcp:127.0.0.1:%d' % self.link.port, check=False)[0] == 0
+            self.assertLess(tries, 4)
+            time.sleep(0.1)
+        self.ended(self.source)
+        for s in strangers:
+            s.close()
+        self.goes_on(self.there)
+        self.finish(self.there)
 
     def test_refused_meanwhile(self):
         for what in (('save', os.path.join(self.directory.name, 'saved')), ('reset',), ('pause',), ('forecast',)):

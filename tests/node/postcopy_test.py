@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -291,6 +292,21 @@ class PostCopy(ThreeNodes):
             self.assertEqual(len(self.processes('steady')), 2)
         self.assertEqual(self.migration('steady')['state']['phase'], 'post-copy')
         self.finish('steady')
+
+    def test_destination_agent_stands(self):
+        """All comes, and the source's process ends, while the agent that is to say so does nothing."""
+        self.guest('unheard')
+        self.begin('unheard')
+        begun = time.monotonic()
+        self.n3.process.send_signal(signal.SIGSTOP)
+        try:
+            self.widen()
+            until('it is said', lambda: self.migration('unheard')['state'].get('source_gone'))
+            until('nothing was heard for long', lambda: time.monotonic() > begun + 8)
+        finally:
+            self.n3.process.send_signal(signal.SIGCONT)
+        self.finish('unheard')
+        self.assertEqual(self.show('unheard')['state'].get('restarts', {}).get('count', 0), 0)
 
     def test_link_cut_without_agent(self):
         """The connections break while nobody watches them."""

@@ -431,13 +431,74 @@ static void test_breaks(void **state)
     close_pair(&p);
 }
 
+struct reading {
+    struct migrate_link *link;
+    uint8_t *to;
+    size_t bytes;
+    int rc;
+    struct err err;
+};
+
+static void *read_all(void *context)
+{
+    struct reading *r = context;
+    r->rc = migrate_link_get(r->link, r->to, r->bytes, &r->err);
+    return NULL;
+}
+
+/* Cancelled in the middle of what it sends: the rest of it, and why, may follow, and nothing comes twice. */
+static void test_goes_on_behind_a_cancel(void **state)
+{
+    (void)state;
+    enum { BODY = 200 << 10, QUEUE = 32 << 10, ALL = BODY + 2 * MIGRATE_HEADER_BYTES };
+    struct migrate_frame body = {MIGRATE_STATE, BODY, 0}, go = {MIGRATE_GO, 0, 1};
+    uint8_t *from = malloc(BODY), *to = malloc(ALL), header[MIGRATE_HEADER_BYTES];
+    struct err err;
+    int queue = QUEUE;
+    pthread_t thread;
+    struct pair p = same_key();
+    open_pair(&p, 0);
+    struct migrate_link *l = &p.client.link;
+    for (unsigned i = 0; i < BODY; i++)
+        from[i] = (uint8_t)(i * 2654435761u >> 24);
+    assert_int_equal(setsockopt(p.client.fd, SOL_SOCKET, SO_SNDBUF, &queue, sizeof queue), 0);
+    assert_int_equal(migrate_link_put(l, &body, from, &err), 0);
+    assert_int_equal(eventfd_write(p.client.wake, 1), 0);
+    assert_int_equal(migrate_link_flush(l, &err), -ECANCELED);
+    assert_in_range(l->out_bytes, 1, BODY);
+    assert_int_equal(l->sent_bytes + l->out_bytes, ALL - MIGRATE_HEADER_BYTES);
+    l->failed = 0;
+    l->wake = -1;
+    struct reading r = {.link = &p.server.link, .to = to, .bytes = ALL};
+    assert_int_equal(pthread_create(&thread, NULL, read_all, &r), 0);
+    assert_int_equal(migrate_link_put(l, &go, NULL, &err), 0);
+    assert_int_equal(migrate_link_flush(l, &err), 0);
+    assert_int_equal(l->sent_bytes, ALL);
+    pthread_join(thread, NULL);
+    assert_int_equal(r.rc, 0);
+    migrate_frame_pack(&body, header);
+    assert_memory_equal(to, header, sizeof header);
+    assert_memory_equal(to + sizeof header, from, BODY);
+    migrate_frame_pack(&go, header);
+    assert_memory_equal(to + sizeof header + BODY, header, sizeof header);
+    close_pair(&p);
+    free(from);
+    free(to);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN); /* as a guest does */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys),        cmocka_unit_test(test_key_files), cmocka_unit_test(test_pages),
-        cmocka_unit_test(test_places),      cmocka_unit_test(test_packed),    cmocka_unit_test(test_unchanged),
-        cmocka_unit_test(test_packed_lies), cmocka_unit_test(test_breaks),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_key_files),
+        cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_places),
+        cmocka_unit_test(test_packed),
+        cmocka_unit_test(test_unchanged),
+        cmocka_unit_test(test_packed_lies),
+        cmocka_unit_test(test_breaks),
+        cmocka_unit_test(test_goes_on_behind_a_cancel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
