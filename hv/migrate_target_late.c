@@ -361,12 +361,12 @@ static void finish(struct migrate_target *t)
     migrate_crew_nudge(t->wake);
 }
 
-/* The guest runs. */
+/* The guest runs. The last page may have come in the moment in which the connection broke. */
 static void lead_late(struct migrate_target *t)
 {
     struct err err = {0};
     int rc = serve(t, 0, is_complete, 0, &err);
-    if (!rc)
+    if (!rc || (rc != -ECANCELED && is_complete(t)))
         finish(t);
     else if (rc != -ECANCELED)
         log_warn("migration: the guest runs here, and waits for pages: the connection broke: %s", err.text);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -19,7 +20,7 @@
 #include "hv/migrate_key.h"
 #include "hv/migrate_target_inside.h"
 
-enum { MIB = 1 << 20, PAGE = 4096, STREAM = 1, AT = 5 };
+enum { MIB = 1 << 20, PAGE = 4096, AT = 5 };
 #define PATIENCE_NS UINT64_C(20000000000)
 
 static struct {
@@ -27,10 +28,13 @@ static struct {
     struct migrate_target_host host;
     struct migrate_key key;
     struct migrate_link source;
+    unsigned stream;
     struct memory *memory;
     int put_rc;
     uint8_t *wanted;   /* somebody waits for it */
     bool others_bring; /* another connection puts it as soon as it can */
+    bool breaks;       /* ... when this connection has broken */
+    sem_t broken;
 } here;
 
 int __wrap_late_pages_put(int fd, uint8_t *host, const void *from, uint64_t bytes);
@@ -46,9 +50,22 @@ int __wrap_late_pages_put(int fd, uint8_t *host, const void *from, uint64_t byte
     return here.put_rc;
 }
 
+static void bring(unsigned slot, uint64_t page)
+{
+    struct migrate_receiver *r = &here.target.receivers[here.stream];
+    const uint8_t bytes[PAGE] = {7};
+    struct err err;
+    assert_int_equal(r->put(r->context, memory_slot(here.memory, slot), page * PAGE, bytes, PAGE, &err), 0);
+}
+
 int __wrap_late_pages_wanted(int fd, uint8_t **host)
 {
     (void)fd;
+    if (here.breaks) {
+        here.breaks = false;
+        sem_wait(&here.broken);
+        bring(0, AT);
+    }
     *host = here.wanted;
     here.wanted = NULL;
     return *host ? 1 : 0;
@@ -56,21 +73,18 @@ int __wrap_late_pages_wanted(int fd, uint8_t **host)
 
 bool __wrap_migrate_missing_has(const struct migrate_missing *m, unsigned slot, uint64_t page)
 {
-    struct migrate_receiver *r = &here.target.receivers[STREAM];
-    const uint8_t bytes[PAGE] = {7};
-    struct err err;
     bool has = __real_migrate_missing_has(m, slot, page);
     if (!here.others_bring || pthread_mutex_trylock(&here.target.lock))
         return has;
     pthread_mutex_unlock(&here.target.lock);
     here.others_bring = false;
-    assert_int_equal(r->put(r->context, memory_slot(here.memory, slot), page * PAGE, bytes, PAGE, &err), 0);
+    bring(slot, page);
     return has;
 }
 
 static void *follow(void *context)
 {
-    migrate_target_follow_late(&here.target, STREAM);
+    migrate_target_follow_late(&here.target, here.stream);
     return context;
 }
 
@@ -86,21 +100,22 @@ static void *greet_source(void *context)
 {
     struct err err;
     int *fd = context;
-    assert_int_equal(greet(&here.target.links[STREAM], *fd, migrate_key_server(&here.key, &err)), 0);
+    assert_int_equal(greet(&here.target.links[here.stream], *fd, migrate_key_server(&here.key, &err)), 0);
     return NULL;
 }
 
-static int begin(void **state)
+static int begin_with(unsigned stream)
 {
-    (void)state;
     int fds[2];
     pthread_t thread;
     struct err err;
     struct migrate_target *t = &here.target;
     memset(&here, 0, sizeof here);
+    here.stream = stream;
+    sem_init(&here.broken, 0, 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     assert_int_equal(pthread_create(&thread, NULL, greet_source, &fds[1]), 0);
-    assert_int_equal(greet(&here.source, fds[0], migrate_key_client(&here.key, STREAM, &err)), 0);
+    assert_int_equal(greet(&here.source, fds[0], migrate_key_client(&here.key, here.stream, &err)), 0);
     pthread_join(thread, NULL);
     here.memory = memory_new(4 * MIB, &err);
     here.host.late_fd = -1;
@@ -112,9 +127,21 @@ static int begin(void **state)
     t->nudge = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     t->streams = 2;
     t->begun = t->late_on = true;
-    t->receivers[STREAM] =
-        (struct migrate_receiver){.memory = here.memory, .link = &t->links[STREAM], .stream = STREAM, .streams = 2};
+    t->receivers[here.stream] = (struct migrate_receiver){
+        .memory = here.memory, .link = &t->links[here.stream], .stream = here.stream, .streams = 2};
     return migrate_missing_init(&t->missing, here.memory, &err);
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    return begin_with(1);
+}
+
+static int begin_leader(void **state)
+{
+    (void)state;
+    return begin_with(0);
 }
 
 static int end(void **state)
@@ -122,13 +149,14 @@ static int end(void **state)
     (void)state;
     struct migrate_target *t = &here.target;
     migrate_link_close(&here.source);
-    migrate_link_close(&t->links[STREAM]);
+    migrate_link_close(&t->links[here.stream]);
     migrate_missing_fini(&t->missing);
     pthread_mutex_destroy(&t->lock);
     pthread_cond_destroy(&t->turn);
     close(t->wake);
     close(t->nudge);
     memory_free(here.memory);
+    sem_destroy(&here.broken);
     return 0;
 }
 
@@ -209,14 +237,35 @@ static void test_comes_while_it_is_noted(void **state)
     shutdown(here.source.fd, SHUT_WR);
     assert_int_equal(pthread_create(&thread, NULL, follow, NULL), 0);
     pthread_join(thread, NULL);
-    if (here.others_bring) { /* it had to wait: it comes now */
-        struct migrate_receiver *r = &here.target.receivers[STREAM];
-        const uint8_t bytes[PAGE] = {7};
-        struct err err;
-        assert_int_equal(r->put(r->context, memory_slot(here.memory, 0), AT * PAGE, bytes, PAGE, &err), 0);
-    }
+    if (here.others_bring) /* it had to wait: it comes now */
+        bring(0, AT);
     assert_int_equal(here.target.missing.pages, 0);
     assert_int_equal(here.target.wait_count, 0);
+}
+
+/* The last page comes over another connection when the leader's has broken: all is there, and nobody has to connect. */
+static void test_last_page_at_a_break(void **state)
+{
+    (void)state;
+    struct migrate_frame f = {MIGRATE_RESUME, 0, 2};
+    struct err err;
+    pthread_t thread;
+    miss(AT);
+    here.breaks = true;
+    assert_int_equal(pthread_create(&thread, NULL, follow, NULL), 0);
+    assert_int_equal(migrate_link_put(&here.source, &f, NULL, &err), 0);
+    assert_int_equal(migrate_link_flush(&here.source, &err), 0);
+    while (f.type != MIGRATE_RESUMED) {
+        uint8_t list[MIGRATE_MISSING_BYTES];
+        assert_int_equal(migrate_link_get_frame(&here.source, &f, &err), 0);
+        assert_int_equal(migrate_link_get(&here.source, list, f.bytes, &err), 0);
+    }
+    assert_int_equal(f.number, 1);
+    shutdown(here.source.fd, SHUT_RDWR);
+    sem_post(&here.broken);
+    pthread_join(thread, NULL);
+    assert_int_equal(here.target.missing.pages, 0);
+    assert_true(here.target.complete);
 }
 
 int main(void)
@@ -227,6 +276,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_zeroes_behind_the_last_page, begin, end),
         cmocka_unit_test_setup_teardown(test_asked_for, begin, end),
         cmocka_unit_test_setup_teardown(test_comes_while_it_is_noted, begin, end),
+        cmocka_unit_test_setup_teardown(test_last_page_at_a_break, begin_leader, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
