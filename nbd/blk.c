@@ -187,6 +187,13 @@ void blk_abandon(struct blk *blk)
             blk->driver->abandon(blk);
 }
 
+void blk_make_patient(struct blk *blk)
+{
+    for (; blk; blk = blk->below)
+        if (blk->driver->make_patient)
+            blk->driver->make_patient(blk);
+}
+
 /* ---- waiting ---- */
 
 struct awaited {

@@ -172,6 +172,10 @@ void blk_drain(struct blk *blk, void (*drained)(void *context), void *context);
  * can be. From the loop, never from inside. */
 void blk_abandon(struct blk *blk);
 
+/* From now on a lost server is waited for without end, whatever was said when the stack was opened. What has failed has
+ * failed. From the loop, never from inside. */
+void blk_make_patient(struct blk *blk);
+
 uint64_t blk_size(const struct blk *blk);
 const struct blk_limits *blk_limits(const struct blk *blk);
 uint32_t blk_can(const struct blk *blk);   /* enum blk_can */

@@ -62,6 +62,8 @@ struct blk_driver {
     void *(*place)(struct blk *blk, const struct blk_req *req);
     /* blk_abandon(); may be NULL. */
     void (*abandon)(struct blk *blk);
+    /* blk_make_patient(); may be NULL. */
+    void (*make_patient)(struct blk *blk);
 };
 
 /* Makes a driver known to blk_open(). Registering a name twice is a bug. Before any thread is started. */

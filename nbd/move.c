@@ -36,7 +36,7 @@ struct way {
     struct task *task;
 };
 
-/* A change on its way. */
+/* A change or a read on its way. */
 struct task {
     struct move *move;
     struct blk_req *req;
@@ -60,7 +60,8 @@ struct move {
     struct err why;
     uint64_t size_bytes, at, bps; /* at: everything before it is copied */
     int flush_failed[LEGS];       /* -errno: nothing is durable there any more, whatever it says later */
-    struct task_list active, idle;
+    struct task_list active, reads, idle;
+    bool doubted; /* SETTLED: the new place did not answer a read */
     struct blk_req_list waiting;
     struct {
         bool wanted, running, writes; /* writes: the new place is asked */
@@ -130,6 +131,7 @@ static bool must_wait(const struct move *m, const struct blk_req *req)
 /* ---- a piece ---- */
 
 static void piece_over(struct task *t);
+static void read_done(struct blk_req *leg);
 
 static bool wants_durability(const struct blk_req *req)
 {
@@ -184,10 +186,10 @@ static void submit_leg(struct task *t, enum leg which)
                             .flags = which == LEG_NEW ? t->req->flags & ~(uint32_t)BLK_FAST : t->req->flags,
                             .offset = t->req->offset + t->done_bytes,
                             .length_bytes = t->length_bytes,
-                            .done = leg_done};
+                            .done = t->req->op == BLK_READ ? read_done : leg_done};
     if (t->req->op == BLK_FLUSH)
         leg->offset = leg->length_bytes = 0;
-    if (t->req->op == BLK_WRITE) {
+    if (t->req->op == BLK_WRITE || t->req->op == BLK_READ) {
         leg->iov = t->buffer ? &t->iov : t->req->iov;
         leg->iov_count = t->buffer ? 1 : t->req->iov_count;
     }
@@ -299,6 +301,81 @@ static void begin(struct move *m, struct blk_req *req)
     begin_piece(t);
 }
 
+/* ---- a read ---- */
+
+static enum leg leg_that_reads(const struct move *m)
+{
+    return m->phase == MOVE_SETTLED || m->phase == MOVE_THERE ? LEG_NEW : LEG_OLD;
+}
+
+static void ask_for_read(struct task *t, enum leg which)
+{
+    t->result[which] = 0;
+    submit_piece(t, which == LEG_OLD, which == LEG_NEW);
+}
+
+static void begin_read(struct move *m, struct blk_req *req)
+{
+    struct task *t = task_get(m);
+    t->req = req;
+    t->length_bytes = req->length_bytes;
+    TAILQ_INSERT_TAIL(&m->reads, t, link);
+    ask_for_read(t, leg_that_reads(m));
+}
+
+static void end_read(struct task *t, int result)
+{
+    struct blk_req *req = t->req;
+    TAILQ_REMOVE(&t->move->reads, t, link);
+    TAILQ_INSERT_HEAD(&t->move->idle, t, link);
+    blk_complete(req, result);
+}
+
+/* SETTLED both have it: the other one is asked. One that neither answers waits for the decision, unless somebody above
+ * has it from elsewhere. Decided, the answer is that of the place that counts, and it may not have been asked yet. */
+static void read_failed(struct task *t, enum leg which)
+{
+    struct move *m = t->move;
+    enum leg other = which == LEG_NEW ? LEG_OLD : LEG_NEW;
+    m->doubted |= m->phase == MOVE_SETTLED && which == LEG_NEW;
+    if (m->phase == MOVE_SETTLED && !t->result[other])
+        ask_for_read(t, other);
+    else if (m->phase == MOVE_SETTLED && blk_is_patient(m->blk))
+        t->held = true;
+    else if (m->phase != MOVE_SETTLED && which != leg_that_reads(m))
+        ask_for_read(t, other);
+    else
+        end_read(t, t->result[which]);
+}
+
+static void read_done(struct blk_req *leg)
+{
+    struct task *t = CONTAINER_OF(leg, struct way, req)->task;
+    enum leg which = leg == &t->ways[LEG_NEW].req ? LEG_NEW : LEG_OLD;
+    t->result[which] = leg->result;
+    t->asked = 0;
+    if (leg->result)
+        read_failed(t, which);
+    else
+        end_read(t, 0);
+}
+
+/* At the place that reads; SETTLED at the other one, too, if that fails. */
+static void retry_reads(struct move *m)
+{
+    struct task *t, *next;
+    for (t = TAILQ_FIRST(&m->reads); t; t = next) {
+        next = TAILQ_NEXT(t, link);
+        if (!t->held)
+            continue;
+        t->held = false;
+        t->result[LEG_OLD] = t->result[LEG_NEW] = 0;
+        ask_for_read(t, leg_that_reads(m));
+    }
+}
+
+/* ---- what is held ---- */
+
 /* Where somebody decides, or has decided for the new place: what one of them did not take is tried again, but for a
  * flush. */
 static void retry_held(struct move *m)
@@ -316,6 +393,7 @@ static void retry_held(struct move *m)
         else
             piece_over(t);
     }
+    retry_reads(m);
 }
 
 /* ---- copying ---- */
@@ -432,12 +510,22 @@ static void go_on(struct move *m)
 
 /* ---- the clock ---- */
 
-static bool new_is_stuck(const struct move *m, uint64_t now_ns)
+static bool does_not_answer(const struct task_list *tasks, uint64_t now_ns)
 {
     const struct task *t;
+    bool found = false;
+    TAILQ_FOREACH (t, tasks, link)
+        found |= t->asked == 1u << LEG_NEW && now_ns - t->begin_ns > PATIENCE_NS;
+    return found;
+}
+
+/* Once it counts, there is no other one, and a guest waits for it as for any disk of its own. */
+static bool new_is_stuck(const struct move *m, uint64_t now_ns)
+{
+    if (m->phase == MOVE_THERE && blk_is_patient(m->blk))
+        return false;
     bool stuck = m->run.running && m->run.writes && now_ns - m->run.begin_ns > PATIENCE_NS;
-    TAILQ_FOREACH (t, &m->active, link)
-        stuck |= t->asked == 1u << LEG_NEW && now_ns - t->begin_ns > PATIENCE_NS;
+    stuck |= does_not_answer(&m->active, now_ns) || does_not_answer(&m->reads, now_ns);
     return stuck && now_ns - m->abandoned_ns > PATIENCE_NS;
 }
 
@@ -473,9 +561,15 @@ void move_status(const struct blk *move, struct move_status *status)
 {
     const struct move *m = blk_state(move);
     const struct task *t;
+    uint64_t now_ns = loop_now_ns(m->loop);
     *status = (struct move_status){
         .phase = m->phase, .done_bytes = m->at, .total_bytes = m->size_bytes, .reason = m->why.text};
+    if (m->phase == MOVE_SETTLED || m->phase == MOVE_THERE)
+        status->waits = does_not_answer(&m->active, now_ns) || does_not_answer(&m->reads, now_ns);
+    status->waits |= m->phase == MOVE_SETTLED && m->doubted;
     TAILQ_FOREACH (t, &m->active, link)
+        status->waits |= t->held;
+    TAILQ_FOREACH (t, &m->reads, link)
         status->waits |= t->held;
 }
 
@@ -500,38 +594,14 @@ int move_end(struct blk *move, bool there, struct err *err)
         return err_set(err, EINVAL, "it is %s", phases[m->phase]);
     m->phase = wanted;
     blk_abandon(there ? blk_below(m->blk) : m->to);
+    if (there && blk_is_patient(m->blk))
+        blk_make_patient(m->to);
     retry_held(m);
     go_on(m);
     return 0;
 }
 
 /* ---- the driver ---- */
-
-static void read_done(struct blk_req *child)
-{
-    struct blk_req *parent = child->parent;
-    struct blk *blk = parent->blk;
-    int result = child->result;
-    blk_child_put(blk, child);
-    struct move *m = blk_state(blk);
-    if (result && m->phase != MOVE_THERE)
-        blk_forward(blk, parent);
-    else
-        blk_complete(parent, result);
-}
-
-static void read_new(struct move *m, struct blk_req *req)
-{
-    struct blk_req *child = blk_child(m->blk, req);
-    child->op = BLK_READ;
-    child->flags = req->flags;
-    child->offset = req->offset;
-    child->length_bytes = req->length_bytes;
-    child->iov = req->iov;
-    child->iov_count = req->iov_count;
-    child->done = read_done;
-    blk_submit(m->to, child);
-}
 
 static void move_submit(struct blk *blk, struct blk_req *req)
 {
@@ -540,10 +610,7 @@ static void move_submit(struct blk *blk, struct blk_req *req)
         blk_complete(req, -EBUSY);
     } else if (req->op == BLK_READ) {
         m->foreground_ns = loop_now_ns(m->loop);
-        if (m->phase == MOVE_SETTLED || m->phase == MOVE_THERE)
-            read_new(m, req);
-        else
-            blk_forward(blk, req);
+        begin_read(m, req);
     } else if (must_wait(m, req)) {
         STAILQ_INSERT_TAIL(&m->waiting, req, link);
     } else {
@@ -597,6 +664,7 @@ static int move_open(struct blk *blk, const void *config, struct err *err)
     m->bps = c->bps;
     m->phase = c->copied ? MOVE_SETTLED : MOVE_COPYING;
     TAILQ_INIT(&m->active);
+    TAILQ_INIT(&m->reads);
     TAILQ_INIT(&m->idle);
     STAILQ_INIT(&m->waiting);
     char *to = impatient(c->to, err);

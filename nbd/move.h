@@ -15,7 +15,8 @@
  *     does not answer for PATIENCE, is given up (HERE, with the reason).
  *   - SETTLED: somebody is deciding, elsewhere, which of the two counts from now on. A change is acknowledged when both
  *     have it; when one fails, it waits, and is tried again, until the decision is told. Reads are the new place's, and
- *     the old one's if that fails.
+ *     the old one's if that fails, or does not answer for PATIENCE.
+ *   - THERE the new place is all there is: a stack that was opened to be patient waits for it without end.
  *   - A flush that fails is not tried again: it waits, and fails if the decision is for the place that failed it, as do
  *     all that come later.
  *   - A flush reaches both from the moment on that everything is copied, which is before SYNCED: so what a flush has
@@ -39,7 +40,7 @@ enum move_phase { MOVE_COPYING, MOVE_SYNCED, MOVE_SETTLED, MOVE_THERE, MOVE_HERE
 struct move_status {
     enum move_phase phase;
     uint64_t done_bytes, total_bytes;
-    bool waits;         /* SETTLED: a place does not take a change */
+    bool waits;         /* SETTLED, THERE: a place does not do what it is asked */
     const char *reason; /* of HERE: why it was given up, "": it was told to; valid until the loop turns */
 };
 

@@ -202,6 +202,14 @@ static void nbd_abandon(struct blk *blk)
             nbd_session_end(&client->routes.route[i].session, ETIMEDOUT, "it does not answer");
 }
 
+static void nbd_make_patient(struct blk *blk)
+{
+    struct nbd_client *client = blk_state(blk);
+    client->reconnect_ns = RECONNECT_EVER;
+    client->given_up = false;
+    loop_timer_clear(client->loop, &client->outage);
+}
+
 static void outage_fired(struct loop_timer *timer)
 {
     give_up(CONTAINER_OF(timer, struct nbd_client, outage));
@@ -483,4 +491,5 @@ const struct blk_driver nbd_driver = {
     .close = nbd_close,
     .submit = nbd_submit,
     .abandon = nbd_abandon,
+    .make_patient = nbd_make_patient,
 };

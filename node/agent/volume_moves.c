@@ -531,7 +531,8 @@ static void evaluate(struct loop_job *job)
         } else if (!strcmp(volume_move_conductor(m, o), node) && (c = find(ms, o->id))) {
             c->seen = true;
             look_at(c, o);
-            loop_timer_set(ms->loop, &c->timer, clock_ns() + LOOK_MS * 1000000ull);
+            if (!c->timer.slot) /* changes that come faster are not to put it off */
+                loop_timer_set(ms->loop, &c->timer, clock_ns() + LOOK_MS * 1000000ull);
         }
     }
     if (ended > ENDED_MAX)

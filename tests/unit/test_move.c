@@ -49,15 +49,16 @@ static void assert_holds(const char *path)
     free(is);
 }
 
-/* ---- a layer that shows flushes, holds them, or fails a few: a server that lost what it had not made durable fails
- * one, and no later one ---- */
+/* ---- a layer that shows flushes, holds them and reads, or fails a few: a server that lost what it had not made
+ * durable fails one, and no later one; and that shows what it is told ---- */
 
 enum place { OLD, NEW, PLACES };
 
 static struct probe {
     unsigned flushes; /* that came here */
     unsigned fails;   /* the next ones */
-    bool holds;
+    bool holds, holds_reads;
+    unsigned abandoned, patient; /* told so, times */
     struct blk_req_list held;
 } probes[PLACES];
 
@@ -84,7 +85,7 @@ static void probe_submit(struct blk *blk, struct blk_req *req)
     if (req->op == BLK_FLUSH && p->fails) {
         p->fails--;
         blk_complete(req, -EIO);
-    } else if (req->op == BLK_FLUSH && p->holds) {
+    } else if ((req->op == BLK_FLUSH && p->holds) || (req->op == BLK_READ && p->holds_reads)) {
         STAILQ_INSERT_TAIL(&p->held, req, link);
     } else {
         blk_forward(blk, req);
@@ -94,11 +95,27 @@ static void probe_submit(struct blk *blk, struct blk_req *req)
 static void probe_release(struct probe *p)
 {
     struct blk_req *req;
-    p->holds = false;
+    p->holds = p->holds_reads = false;
     while ((req = STAILQ_FIRST(&p->held))) {
         STAILQ_REMOVE_HEAD(&p->held, link);
         blk_forward(req->blk, req);
     }
+}
+
+static void probe_abandon(struct blk *blk)
+{
+    struct probe *p = *(struct probe **)blk_state(blk);
+    struct blk_req *req;
+    p->abandoned++;
+    while ((req = STAILQ_FIRST(&p->held))) {
+        STAILQ_REMOVE_HEAD(&p->held, link);
+        blk_complete(req, -EIO);
+    }
+}
+
+static void probe_make_patient(struct blk *blk)
+{
+    (*(struct probe **)blk_state(blk))->patient++;
 }
 
 static const struct blk_option probe_options[] = {
@@ -115,6 +132,8 @@ static const struct blk_driver probe_driver = {
     .open = probe_open,
     .close = probe_close,
     .submit = probe_submit,
+    .abandon = probe_abandon,
+    .make_patient = probe_make_patient,
 };
 
 static int setup(void **state)
@@ -136,7 +155,8 @@ static int teardown(void **state)
 }
 
 /* rules: of a fault layer in front of the new place; old_rules: of the old one. */
-static struct blk *open_move(struct fixture *f, const char *options, const char *rules, const char *old_rules)
+static struct blk *open_as(struct fixture *f, const char *options, const char *rules, const char *old_rules,
+                           uint32_t flags)
 {
     char stack[2048];
     snprintf(old_file, sizeof old_file, "%s", fixture_file(f, SIZE));
@@ -149,8 +169,13 @@ static struct blk *open_move(struct fixture *f, const char *options, const char 
              "{\"driver\":\"probe\",\"place\":0},{\"driver\":\"fault\",\"seed\":1,\"rules\":%s},{\"driver\":\"raw\","
              "\"file\":\"%s\"}]",
              options, rules, new_file, old_rules, old_file);
-    fixture_open(f, stack, 0);
+    fixture_open(f, stack, flags);
     return move_in(f->blk);
+}
+
+static struct blk *open_move(struct fixture *f, const char *options, const char *rules, const char *old_rules)
+{
+    return open_as(f, options, rules, old_rules, 0);
 }
 
 static enum move_phase phase(const struct blk *move)
@@ -229,6 +254,11 @@ static void written(struct blk_req *req)
         memset(model + req->offset, 0, req->length_bytes);
     memset(w->data, 0x11, sizeof w->data); /* nobody looks at it any more */
     w->busy = false;
+}
+
+static void was_read(struct blk_req *req)
+{
+    ((struct writer *)(void *)req)->busy = false; /* its first member */
 }
 
 static bool is_free(const struct writer *all, uint64_t offset, uint64_t length_bytes)
@@ -527,6 +557,114 @@ static void a_flush_that_fails_after_the_decision_is_not_tried_again(void **stat
     assert_int_equal(end_flush(f, &flush), -EIO);
 }
 
+/* ---- places that do not answer ---- */
+
+static void begin_read(struct fixture *f, struct writer *w)
+{
+    w->iov = (struct iovec){w->data, BLOCK};
+    w->busy = true;
+    w->req = (struct blk_req){.op = BLK_READ, .length_bytes = BLOCK, .iov = &w->iov, .iov_count = 1, .done = was_read};
+    blk_submit(f->blk, &w->req);
+}
+
+static void turn(struct fixture *f, const bool *while_true, int times)
+{
+    for (int i = 0; *while_true && i < times; i++)
+        loop_step(f->env.loop); /* the clock's, if nothing else happens */
+}
+
+static void settled_a_read_that_is_not_answered_is_the_old_places(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct move_status s;
+    struct writer *w = calloc(1, sizeof *w);
+    struct blk *move = open_move(f, "", "[]", "[]");
+    wait_for(f, move, MOVE_SYNCED);
+    assert_int_equal(move_settle(move, &err), 0);
+    move_status(move, &s);
+    assert_false(s.waits);
+    probes[NEW].holds_reads = true;
+    begin_read(f, w);
+    turn(f, &w->busy, 100);
+    move_status(move, &s);
+    assert_true(s.waits); /* nobody is to decide for that place */
+    assert_false(w->busy);
+    assert_int_equal(w->req.result, 0);
+    assert_memory_equal(w->data, model, BLOCK);
+    assert_int_equal(move_end(move, false, &err), 0);
+    free(w);
+}
+
+static void a_read_of_the_old_place_outlives_it(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct writer *w = calloc(1, sizeof *w);
+    struct blk *move = open_move(f, "", "[]", "[]");
+    wait_for(f, move, MOVE_SYNCED);
+    probes[OLD].holds_reads = true;
+    begin_read(f, w);
+    assert_int_equal(move_settle(move, &err), 0);
+    assert_int_equal(move_end(move, true, &err), 0);
+    while (w->busy)
+        loop_step(f->env.loop);
+    assert_int_equal(w->req.result, 0);
+    assert_memory_equal(w->data, model, BLOCK);
+    free(w);
+}
+
+static void a_guest_waits_for_the_new_place_once_it_is_there(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct move_status s;
+    struct asked flush;
+    struct writer *w = calloc(1, sizeof *w);
+    struct blk *move = open_as(f, "", "[]", "[]", BLK_OPEN_PATIENT);
+    wait_for(f, move, MOVE_SYNCED);
+    assert_int_equal(move_settle(move, &err), 0);
+    assert_int_equal(move_end(move, true, &err), 0);
+    assert_int_equal(probes[NEW].patient, 1);
+    assert_int_equal(probes[OLD].patient, 0);
+    probes[NEW].holds = probes[NEW].holds_reads = true;
+    begin_read(f, w);
+    begin_flush(f, &flush);
+    do {
+        loop_step(f->env.loop);
+        move_status(move, &s);
+    } while (!s.waits); /* whoever flushes the disk is not kept */
+    turn(f, &w->busy, 4);
+    assert_int_equal(probes[NEW].abandoned, 0);
+    assert_true(w->busy && flush.busy);
+    probe_release(&probes[NEW]);
+    assert_int_equal(end_flush(f, &flush), 0);
+    while (w->busy)
+        loop_step(f->env.loop);
+    assert_int_equal(w->req.result, 0);
+    free(w);
+}
+
+/* A bare guest's waits for the decision; whoever has it from elsewhere is told. */
+static void a_read_that_neither_place_answers_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct move_status s;
+    struct writer *w = calloc(1, sizeof *w);
+    const char *old_fails =
+        "[{\"op\":\"read\",\"offset\":0,\"length\":4096,\"after\":1,\"count\":1,\"error\":\"EIO\"}]";
+    struct blk *move = open_as(f, "", "[{\"op\":\"read\",\"error\":\"EIO\"}]", old_fails, BLK_OPEN_PATIENT);
+    wait_for(f, move, MOVE_SYNCED);
+    assert_int_equal(move_settle(move, &err), 0);
+    begin_read(f, w);
+    turn(f, &w->busy, 100);
+    assert_int_equal(w->req.result, 0); /* at the second try */
+    move_status(move, &s);
+    assert_true(s.waits);
+    free(w);
+}
+
 static void sizes_must_fit(void **state)
 {
     struct fixture *f = *state;
@@ -561,6 +699,10 @@ int main(void)
         WITH_FIXTURE(a_flush_that_the_old_place_failed_fails_if_that_counts),
         WITH_FIXTURE(a_flush_that_failed_where_it_does_not_count_is_none),
         WITH_FIXTURE(a_flush_that_fails_after_the_decision_is_not_tried_again),
+        WITH_FIXTURE(settled_a_read_that_is_not_answered_is_the_old_places),
+        WITH_FIXTURE(a_read_of_the_old_place_outlives_it),
+        WITH_FIXTURE(a_guest_waits_for_the_new_place_once_it_is_there),
+        WITH_FIXTURE(a_read_that_neither_place_answers_waits),
         WITH_FIXTURE(sizes_must_fit),
     };
     blk_driver_register(&probe_driver);

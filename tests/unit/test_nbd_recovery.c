@@ -157,6 +157,27 @@ static void gives_up_and_comes_back(void **state)
     assert_int_equal(peer_flush(p), 0);
 }
 
+/* Having given up, and again before it would. */
+static void made_patient_it_waits(void **state)
+{
+    struct peer *p = peer_of(state);
+    struct pending w;
+    char b[512];
+    peer_serve(p, "\"reconnect\":\"100ms\"");
+    fake_server_leave(p->server);
+    assert_int_equal(fixture_io(p->f, BLK_READ, 0, 0, b, 512), -EIO);
+    blk_make_patient(p->f->blk);
+    peer_begin(p, &w, BLK_READ, 0, b, 512);
+    peer_turn(p, 300);
+    fake_server_listen(p->server);
+    assert_int_equal(peer_end(p, &w), 0);
+    fake_server_leave(p->server);
+    peer_begin(p, &w, BLK_READ, 0, b, 512);
+    peer_turn(p, 300);
+    fake_server_listen(p->server);
+    assert_int_equal(peer_end(p, &w), 0);
+}
+
 static void another_export_is_refused(void **state)
 {
     struct peer *p = peer_of(state);
@@ -275,6 +296,7 @@ int main(void)
         WITH_PEER(flush_in_flight_at_a_loss),
         WITH_PEER(fails_at_once_without_reconnect),
         WITH_PEER(gives_up_and_comes_back),
+        WITH_PEER(made_patient_it_waits),
         WITH_PEER(another_export_is_refused),
         WITH_PEER(closes_politely),
         WITH_PEER(one_connection_if_the_server_says_so),
