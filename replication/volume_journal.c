@@ -174,6 +174,7 @@ static void take_slots(struct piece *p)
                                                            .kind = p->record,
                                                            .offset = p->lock_from,
                                                            .length_bytes = (uint32_t)(p->lock_to - p->lock_from)};
+    stripe_note(p);
 }
 
 void journal_kick(struct volume *v)

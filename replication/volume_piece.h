@@ -117,6 +117,9 @@ void image_gather(struct piece *p, void (*then)(struct piece *p));
 void stripe_cut(struct piece *p, uint64_t at, uint64_t left_bytes);
 void stripe_read(struct piece *p);
 void stripe_write(struct piece *p);
+/* Its checksums are those of the region from now on, and who is not here misses it. Not before the journal takes it: a
+ * write that fails there changes nothing, and what the members have has to stay readable. */
+void stripe_note(struct piece *p);
 void stripe_resync(struct piece *p);
 
 #endif

@@ -2,8 +2,8 @@
  *
  *     whole stripes             copied -> parity made --------------------------------------------.
  *     a rectangle of a stripe   copied -> what changes and its parity is read, or else what does  |
- *     (chunks x a range)                  not change, whichever is less -> parity follows --------+-> checksums noted
- *                                         (a member is missing, or a block is wrong:              |   -> journal
+ *     (chunks x a range)                  not change, whichever is less -> parity follows --------+-> journal, where
+ *                                         (a member is missing, or a block is wrong:              |   it is noted
  *                                         all is read and solved, volume_image.c) ----------------'   -> in place
  *
  * Where the parity cannot be made, because a block that goes into it cannot be had, a mark takes its place: what cannot
@@ -144,7 +144,7 @@ static void in_place(struct piece *p)
 
 /* ---- writing: what is to be there ---- */
 
-static void record(struct piece *p)
+void stripe_note(struct piece *p)
 {
     struct volume *v = p->volume;
     struct region *r = p->region;
@@ -163,7 +163,6 @@ static void record(struct piece *p)
         for (uint64_t left = granules; left; left &= left - 1)
             bit_map_set(&v->missed[m], r->number * GRANULES + (unsigned)__builtin_ctzll(left));
     }
-    journal_enter(p, in_place);
 }
 
 static uint8_t *new_block(const struct piece *p, unsigned vector, unsigned row)
@@ -202,7 +201,7 @@ static void merge(struct piece *p)
         n = image_run(p, row, image_rows(p), vectors);
         merge_run(p, row, n, vectors);
     }
-    record(p);
+    journal_enter(p, in_place);
 }
 
 static void old_read(struct fan *fan)
@@ -281,7 +280,7 @@ static void write_whole(struct piece *p)
             parity_encode(&v->parity, (size_t)n * BLOCK_BYTES, vectors);
         }
     }
-    record(p);
+    journal_enter(p, in_place);
 }
 
 void stripe_write(struct piece *p)

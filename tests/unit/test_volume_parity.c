@@ -1,10 +1,11 @@
 /* raid5 and raid6 over files: they read back what was written, also without as many members as there are parities;
  * these are filled when they are back; rot is found, served right and repaired; what cannot be had is an error and
- * stays one. */
+ * stays one. A write that fails takes nothing with it. */
 #include "tests/unit/volume_lab.h"
 
 #include <endian.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -270,6 +271,45 @@ static void test_wrong_parity(void **state)
     }
 }
 
+/* After a flush that nobody can make good a write fails, and that is all that it does: what was there before can be
+ * read, and is what a member that was lost is filled with. */
+static void test_write_after_failed_flush(void **state)
+{
+    struct lab lab;
+    char stack[1024];
+    lab_make(&lab, *state, LAYOUT_RAID5, 3, false);
+    uint32_t size = (uint32_t)geometry_volume_bytes(&lab.g), step = 3 * lab.g.chunk_bytes / 2;
+    uint8_t *other = malloc(size);
+    fixture_pattern(other, 0, size, 2);
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    lab_write(&lab, 0, size, 1);
+    fixture_close(lab.f);
+    snprintf(stack, sizeof stack,
+             "{\"driver\":\"volume\",\"layout\":\"raid5\",\"tick\":\"0.01\",\"members\":["
+             "[{\"driver\":\"fault\",\"rules\":[{\"op\":\"flush\",\"error\":\"EIO\"}]},"
+             "{\"driver\":\"raw\",\"file\":\"%s\"}],\"raw:%s\",\"missing\"]}",
+             lab.files[0], lab.files[1]);
+    fixture_open(lab.f, stack, 0);
+    for (uint32_t at = 0; at < size; at += LAB_REGION) /* all become hot: that needs a member with FUA */
+        lab_write(&lab, at, 4096, 1);
+    assert_int_equal(fixture_io(lab.f, BLK_FLUSH, 0, 0, NULL, 0), -EIO);
+    for (uint32_t at = 0; at + step <= size; at += step) { /* beginnings and middles of stripes */
+        assert_int_equal(fixture_io(lab.f, BLK_WRITE, 0, at, other, 8192), -EIO);
+        assert_int_equal(fixture_io(lab.f, BLK_ZERO, 0, at, NULL, 4096), -EIO);
+    }
+    assert_int_equal(fixture_io(lab.f, BLK_WRITE, 0, 0, other, size), -EIO);
+    lab_expect(&lab, 0, size, 1);
+    assert_int_equal(lab_status(&lab).counts.unreadable, 0);
+    fixture_close(lab.f);
+    free(other);
+    fixture_open(lab.f, lab_stack(&lab, 0, NULL), 0);
+    lab_until_in_sync(&lab, 2);
+    lab_expect(&lab, 0, size, 1);
+    assert_int_equal(lab_scrub(&lab), 0);
+    fixture_close(lab.f);
+    check_stripes(&lab);
+}
+
 static void test_no_journal(void **state)
 {
     struct lab lab;
@@ -293,6 +333,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rot, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_too_much_rot, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_wrong_parity, lab_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_write_after_failed_flush, lab_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_no_journal, lab_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
