@@ -23,8 +23,9 @@ static void must(bool holds)
 static bool knights_corner(const ZydisDecodedInstruction *z)
 {
     return z->encoding == ZYDIS_INSTRUCTION_ENCODING_MVEX ||
-           (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && z->opcode_map == ZYDIS_OPCODE_MAP_0F &&
-            (z->opcode & 0xf0) == 0x80);
+           (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX &&
+            (z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT ||
+             (z->opcode_map == ZYDIS_OPCODE_MAP_0F && (z->opcode & 0xf0) == 0x80)));
 }
 
 static void compare(const uint8_t *code, unsigned available, unsigned code_bytes, int length)

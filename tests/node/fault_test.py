@@ -189,6 +189,7 @@ class Faults(failover_test.Failover):
         load = self.begin('cramped', self.n2)
         kept = tempfile.mkdtemp(prefix='drover-kept-')
         self.addCleanup(shutil.rmtree, kept)
+        load.end()
         self.n2.end()
         subprocess.run(['cp', '-a', self.n2.state + '/.', kept], check=True)
         bytes_kept = sum(os.path.getsize(f) for f in glob.glob(kept + '/**', recursive=True) if os.path.isfile(f))
@@ -201,6 +202,8 @@ class Faults(failover_test.Failover):
         self.addCleanup(give_back)
         subprocess.run(['cp', '-a', kept + '/.', self.n2.state], check=True)
         self.n2.start()
+        load = Load(self.n2, 'cramped', load.last())
+        load.goes_on()
         junk = os.path.join(self.n2.state, 'junk')
         with open(junk, 'wb', buffering=0) as f:
             for size in (65536, 1024):  # to the last page

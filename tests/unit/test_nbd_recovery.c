@@ -165,7 +165,7 @@ static void made_patient_it_waits(void **state)
     char b[512];
     peer_serve(p, "\"reconnect\":\"100ms\"");
     fake_server_leave(p->server);
-    assert_int_equal(fixture_io(p->f, BLK_READ, 0, 0, b, 512), -EIO);
+    assert_int_equal(fixture_io(p->f, BLK_READ, 0, 0, b, 512), -ENOTCONN);
     blk_make_patient(p->f->blk);
     peer_begin(p, &w, BLK_READ, 0, b, 512);
     peer_turn(p, 300);
