@@ -124,7 +124,7 @@ static void note(struct asked *a, int status)
     if (*a->error && knew)
         log_warn("whether node %s has power cannot be learnt: %s", a->name, a->error);
     else if (!*a->error && (!knew || a->answer != before))
-        log_info("node %s has %s power, says its %s", a->name, a->answer == POWER_OFF ? "no" : "", a->by);
+        log_info("node %s has %spower, says its %s", a->name, a->answer == POWER_OFF ? "no " : "", a->by);
 }
 
 static void ended(struct process *process, int status)
@@ -166,20 +166,36 @@ static void ask(struct asked *a, const struct object *node)
 
 /* ---- looking ---- */
 
-static bool is_ours(const struct power_watch *w, const char *name)
+/* All nodes, in the order of their names, which is that of their turns. */
+struct circle {
+    const char *name[NODES_MAX];
+    bool alive[NODES_MAX];
+    int count;
+};
+
+static void look_around(const struct power_watch *w, struct circle *c)
 {
     const struct mirror *m = cluster_mirror(w->place->cluster);
-    bool alive[NODES_MAX];
-    int count = 0, node = -1, self = -1;
-    for (const struct object *n = mirror_next(m, OBJECT_NODE, NULL); n && count < NODES_MAX;
+    c->count = 0;
+    for (const struct object *n = mirror_next(m, OBJECT_NODE, NULL); n && c->count < NODES_MAX;
          n = mirror_next(m, OBJECT_NODE, n->name)) {
-        if (!strcmp(n->name, name))
-            node = count;
-        if (!strcmp(n->name, cluster_node(w->place->cluster)))
-            self = count;
-        alive[count++] = presence_is_alive(n);
+        c->name[c->count] = n->name;
+        c->alive[c->count++] = presence_is_alive(n);
     }
-    return node >= 0 && self >= 0 && node != self && alive[node] && power_turn(alive, count, node, self);
+}
+
+static int place_of(const struct circle *c, const char *name)
+{
+    int i = c->count - 1;
+    while (i >= 0 && strcmp(c->name[i], name))
+        i--;
+    return i;
+}
+
+static bool is_ours(const struct circle *c, const char *name, int self)
+{
+    int node = place_of(c, name);
+    return node >= 0 && self >= 0 && node != self && c->alive[node] && power_turn(c->alive, c->count, node, self);
 }
 
 /* With what it has started: it is the first of its session. */
@@ -223,9 +239,12 @@ void power_watch_tick(struct power_watch *w)
 {
     if (w->stopped || !w->count || !cluster_is_current(w->place->cluster))
         return;
+    struct circle circle;
+    look_around(w, &circle);
+    int self = place_of(&circle, cluster_node(w->place->cluster));
     probe_begin(w->probe);
     for (unsigned i = 0; i < w->count; i++) {
-        w->asked[i].ours = is_ours(w, w->asked[i].name);
+        w->asked[i].ours = is_ours(&circle, w->asked[i].name, self);
         if (w->asked[i].ours)
             probe_want(w->probe, server_of(node_of(&w->asked[i])), false);
     }

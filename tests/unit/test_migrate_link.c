@@ -238,6 +238,18 @@ static void test_places(void **state)
     memory_free(m);
 }
 
+/* That was all: what the other side has is what is there. */
+static void arrives(struct pair *p, pthread_t thread, const struct receiving *r, const uint8_t *host)
+{
+    struct migrate_frame go = {MIGRATE_GO, 0, 0};
+    struct err err;
+    assert_int_equal(migrate_link_put(&p->client.link, &go, NULL, &err), 0);
+    assert_int_equal(migrate_link_flush(&p->client.link, &err), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(r->rc, 0);
+    assert_memory_equal(host, memory_slot(r->receiver.memory, 0)->host, SIZE);
+}
+
 /* Text-like pages and pages of noise, all of which are tried: what arrives is the same, in fewer bytes. */
 static void test_packed(void **state)
 {
@@ -246,7 +258,6 @@ static void test_packed(void **state)
     struct err err;
     struct memory *from = memory_new(SIZE, &err), *to = memory_new(SIZE, &err);
     struct receiving r = {.receiver = {.memory = to, .link = &p.server.link, .streams = 1}};
-    struct migrate_frame go = {MIGRATE_GO, 0, 0};
     pthread_t thread;
     open_pair(&p, 0);
     assert_int_equal(p.client.rc, 0);
@@ -263,11 +274,7 @@ static void test_packed(void **state)
     r.receiver.pack = migrate_pack_new(&err);
     assert_int_equal(pthread_create(&thread, NULL, receive, &r), 0);
     assert_int_equal(migrate_pages_send(&s, NULL, &err), 0);
-    assert_int_equal(migrate_link_put(&p.client.link, &go, NULL, &err), 0);
-    assert_int_equal(migrate_link_flush(&p.client.link, &err), 0);
-    pthread_join(thread, NULL);
-    assert_int_equal(r.rc, 0);
-    assert_memory_equal(host, memory_slot(to, 0)->host, SIZE);
+    arrives(&p, thread, &r, host);
     assert_int_equal(s.pages, SIZE / PAGE);
     assert_true(s.saved_bytes > SIZE / 4);
     assert_true(p.client.link.sent_bytes + s.saved_bytes >= SIZE);
@@ -287,7 +294,6 @@ static void test_unchanged(void **state)
     struct err err;
     struct memory *from = memory_new(SIZE, &err), *to = memory_new(SIZE, &err);
     struct receiving r = {.receiver = {.memory = to, .link = &p.server.link, .streams = 1}};
-    struct migrate_frame go = {MIGRATE_GO, 0, 0};
     uint64_t *bitmaps[MEMORY_SLOT_MAX];
     uint8_t *host = memory_slot(from, 0)->host;
     pthread_t thread;
@@ -321,11 +327,7 @@ static void test_unchanged(void **state)
     assert_int_equal(s.same_pages, 37 + 37);
     assert_int_equal(migrate_pages_send_some(&s, 0, 0, 2 * PAGE, &err), 0); /* whatever was sent before */
     assert_int_equal(s.pages, 25);
-    assert_int_equal(migrate_link_put(&p.client.link, &go, NULL, &err), 0);
-    assert_int_equal(migrate_link_flush(&p.client.link, &err), 0);
-    pthread_join(thread, NULL);
-    assert_int_equal(r.rc, 0);
-    assert_memory_equal(host, memory_slot(to, 0)->host, SIZE);
+    arrives(&p, thread, &r, host);
     for (unsigned i = 0; i < memory_slot_count(from); i++)
         free(bitmaps[i]);
     migrate_sums_free(s.sums);
