@@ -354,6 +354,23 @@ class ThreeNodes(unittest.TestCase):
             node.start()
         cls.prepare()
 
+    @staticmethod
+    def guest_processes(guest, nodes):
+        """A guest's processes on these nodes, by its id: pairs of node and process."""
+        found = []
+        for node in nodes:
+            for pid in node.pids():
+                try:
+                    with open('/proc/%d/cgroup' % pid) as f:
+                        group = f.read()
+                    with open('/proc/%d/comm' % pid) as f:
+                        comm = f.read().strip()
+                except OSError:
+                    continue
+                if guest in group and comm == 'drover-guest':
+                    found.append((node, pid))
+        return found
+
     @classmethod
     def begin_store(cls, first):
         first.init()

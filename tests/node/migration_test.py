@@ -56,21 +56,7 @@ class Migration(ThreeNodes):
                 guest['state'].get('phase') == 'running' and 'migration' not in guest)
 
     def processes(self, name):
-        """The guest's processes on all nodes."""
-        guest = self.state(name)['id']
-        found = []
-        for node in self.nodes:
-            for pid in node.pids():
-                try:
-                    with open('/proc/%d/cgroup' % pid) as f:
-                        group = f.read()
-                    with open('/proc/%d/comm' % pid) as f:
-                        comm = f.read().strip()
-                except OSError:
-                    continue
-                if guest in group and comm == 'drover-guest':
-                    found.append((node, pid))
-        return found
+        return self.guest_processes(self.state(name)['id'], self.nodes)
 
     def move(self, name, to, *more):
         done = self.n1.cli('guest', 'migrate', name, '--to', to.name, '--wait', *more)

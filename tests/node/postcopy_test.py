@@ -124,20 +124,7 @@ class PostCopy(ThreeNodes):
                 guest['state'].get('phase') == 'running' and 'migration' not in guest)
 
     def processes(self, name, *on):
-        """The guest's processes: pairs of node and process."""
-        guest, found = self.show(name)['id'], []
-        for node in on or self.nodes:
-            for pid in node.pids():
-                try:
-                    with open('/proc/%d/cgroup' % pid) as f:
-                        group = f.read()
-                    with open('/proc/%d/comm' % pid) as f:
-                        comm = f.read().strip()
-                except OSError:
-                    continue
-                if guest in group and comm == 'drover-guest':
-                    found.append((node, pid))
-        return found
+        return self.guest_processes(self.show(name)['id'], on or self.nodes)
 
     def goes_on(self, name, node):
         """The load does, and has found nothing that it had not written."""
