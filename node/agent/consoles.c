@@ -193,12 +193,17 @@ static struct guest_unit *find_unit(struct consoles *cs, struct api_call *call)
     const char *name = api_parameter(call, "name");
     const struct object *o = mirror_named(m, OBJECT_GUEST, name);
     struct guest_unit *unit = o && cs->guests ? guests_find(cs->guests, o->id) : NULL;
+    const char *node = o ? object_spec_text(o, "node") : "";
     if (!o)
         api_error(call, 404, "guest-not-found", NULL, "there is no guest '%s'", name);
-    else if (!unit || guest_unit_phase(unit) != GUEST_PHASE_RUNNING)
-        api_error(call, 409,
-                  strcmp(object_spec_text(o, "node"), cluster_node(cs->cluster)) ? "other-node" : "not-running", NULL,
-                  "guest %s does not run here: its node is %s", name, object_spec_text(o, "node"));
+    else if (strcmp(node, cluster_node(cs->cluster)))
+        api_error(call, 409, "other-node", NULL, "guest %s does not run here: its node is %s", name, node);
+    else if (!unit)
+        api_error(call, 409, "not-running", NULL, "guest %s does not run, or its agent has just been started: ask again",
+                  name);
+    else if (guest_unit_phase(unit) != GUEST_PHASE_RUNNING)
+        api_error(call, 409, "not-running", NULL, "guest %s does not run: it is %s", name,
+                  guest_phase_name(guest_unit_phase(unit)));
     else
         return unit;
     return NULL;

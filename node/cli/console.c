@@ -14,7 +14,7 @@
 #include "node/cli/command.h"
 #include "node/cli/stream.h"
 
-enum { EXIT_REFUSED = 1, EXIT_NO_ANSWER = 3, EXIT_NOT_THERE = 4, ESCAPE = 'a' & 0x1f };
+enum { EXIT_NO_ANSWER = 3, ESCAPE = 'a' & 0x1f };
 
 /* The terminal as it was, for the way out. */
 static struct termios before;
@@ -41,13 +41,14 @@ static void make_raw(void)
 static struct stream *open_stream(struct client *client, const char *path, int *code)
 {
     struct err err = {0};
-    long status;
-    struct stream *s = client ? stream_open(client, path, &status, &err) : NULL;
+    struct client_answer answer = {0};
+    struct stream *s = client ? stream_open(client, path, &answer, &err) : NULL;
     *code = EXIT_NO_ANSWER;
-    if (client && !s) {
-        *code = status == 404 ? EXIT_NOT_THERE : status ? EXIT_REFUSED : EXIT_NO_ANSWER;
+    if (answer.status)
+        *code = command_problem(answer.status, answer.body);
+    else if (client && !s)
         fprintf(stderr, "drover: %s\n", err.text);
-    }
+    client_answer_free(&answer);
     return s;
 }
 

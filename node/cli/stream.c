@@ -2,6 +2,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <jansson.h>
 #include <openssl/evp.h>
 #include <poll.h>
 #include <stdint.h>
@@ -94,7 +95,24 @@ static char *find_end(struct stream *s)
     return memmem(s->in, s->in_bytes, "\r\n\r\n", 4);
 }
 
-static int take_head(struct stream *s, const char *key, long *status, struct err *err)
+/* What it answered with instead, behind the head. NULL: nothing that a droverd says. */
+static json_t *take_problem(struct stream *s, const char *head, size_t head_bytes, struct err *err)
+{
+    const char *field = strcasestr(head, "\r\nContent-Length:");
+    size_t bytes = field ? strtoul(field + strlen("\r\nContent-Length:"), NULL, 10) : 0;
+    if (bytes > HEAD_MAX)
+        return NULL;
+    while (s->in_bytes < head_bytes + bytes) {
+        int rc = receive(s, err);
+        if (rc == -EAGAIN)
+            wait_for(s, POLLIN);
+        else if (rc)
+            return NULL;
+    }
+    return json_loadb((char *)s->in + head_bytes, bytes, 0, NULL);
+}
+
+static int take_head(struct stream *s, const char *key, struct client_answer *answer, struct err *err)
 {
     char accept[WEBSOCKET_KEY_ROOM];
     char *end;
@@ -107,28 +125,28 @@ static int take_head(struct stream *s, const char *key, long *status, struct err
     if (!end)
         return rc == -EPIPE ? rc : err_set(err, EPROTO, "this is no droverd");
     *end = 0;
-    *status = !strncmp((char *)s->in, "HTTP/1.1 ", 9) ? strtol((char *)s->in + 9, NULL, 10) : 0;
+    const char *text = (char *)s->in;
+    size_t head = (size_t)(end + 4 - text);
+    long status = !strncmp(text, "HTTP/1.1 ", 9) ? strtol(text + 9, NULL, 10) : 0;
+    if (status != 101 && (answer->body = take_problem(s, text, head, err))) {
+        answer->status = status;
+        return err_set(err, EACCES, "it is refused");
+    }
     if (!websocket_key_accept(key, accept))
         return err_set(err, EIO, "SHA-1 does not work");
-    if (*status != 101)
-        return err_set(err, EACCES, "%s",
-                       *status == 404   ? "there is no such guest"
-                       : *status == 409 ? "it does not run, or somebody is at its console"
-                                        : "it is refused");
-    if (!strcasestr((char *)s->in, accept))
+    if (status != 101 || !strcasestr(text, accept))
         return err_set(err, EPROTO, "this is no droverd");
-    size_t head = (size_t)((unsigned char *)end + 4 - s->in);
     s->in_bytes -= head;
     memmove(s->in, s->in + head, s->in_bytes);
     return 0;
 }
 
-struct stream *stream_open(struct client *client, const char *path, long *status, struct err *err)
+struct stream *stream_open(struct client *client, const char *path, struct client_answer *answer, struct err *err)
 {
     unsigned char random[16];
     char key[32];
     struct stream *s = calloc(1, sizeof *s);
-    *status = 0;
+    *answer = (struct client_answer){0};
     if (!s || !(s->in = malloc(STREAM_MESSAGE_MAX + FRAME_HEAD_MAX))) {
         free(s);
         err_set(err, ENOMEM, "out of memory");
@@ -139,7 +157,7 @@ struct stream *stream_open(struct client *client, const char *path, long *status
     EVP_EncodeBlock((unsigned char *)key, random, sizeof random);
     s->easy = client_connect(client, err);
     if (!s->easy || curl_easy_getinfo(s->easy, CURLINFO_ACTIVESOCKET, &s->fd) != CURLE_OK ||
-        ask(s, client, path, key, err) || take_head(s, key, status, err)) {
+        ask(s, client, path, key, err) || take_head(s, key, answer, err)) {
         stream_close(s);
         return NULL;
     }

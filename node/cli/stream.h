@@ -6,13 +6,14 @@
 #include <stddef.h>
 
 struct client;
+struct client_answer;
 struct err;
 struct stream;
 
 enum { STREAM_MESSAGE_MAX = 1 << 20 };
 
-/* NULL: err says why; *status: what the API answered with instead (0: nothing). */
-struct stream *stream_open(struct client *client, const char *path, long *status, struct err *err);
+/* NULL: err says why; the answer is what the API said instead (status 0: nothing), and is the caller's to free. */
+struct stream *stream_open(struct client *client, const char *path, struct client_answer *answer, struct err *err);
 void stream_close(struct stream *stream);
 
 /* For poll(). What came already is taken first: call stream_next() until -EAGAIN before waiting. */

@@ -1,6 +1,7 @@
 """A guest that moves between two processes over loopback, beside QEMU TCG with the same kernel, memory and load: idle, and
 rewriting memory all the time. Each has its own presets (ours: 100 ms of downtime, QEMU's: 300), but for the bandwidth,
 which is not limited. Ours is under TLS, QEMU's is not."""
+import itertools
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ import initrd  # noqa: E402
 import kernels  # noqa: E402
 
 MEMORY, LOAD_MIB, LINK = 512, 128, '60M'
+NUMBERS = itertools.count()  # of machines: no two share a socket's path
 
 
 def files(b):
@@ -36,14 +38,13 @@ class Drover:
     name = 'drover'
 
     def __init__(self, b, boot, *options):
-        self.b, self.boot, self.count, self.options = b, boot, 0, options
+        self.b, self.boot, self.options = b, boot, options
         self.moves, self.forecasts = [], []
         self.machine = self._start()
         self.machine.until(READY)
 
     def _start(self, listener=None, key=None):
-        self.count += 1
-        self.control = self.b.path('control-%s-%d' % (id(self), self.count))
+        self.control = self.b.path('control-%d' % next(NUMBERS))
         extra = ['--incoming', str(listener.fileno()), '--migration-key', str(key)] if listener else []
         return Machine([GUEST, 'run', '--engine', 'dbt', '--memory', '%dM' % MEMORY, '--console', 'stdio', '--control',
                         'unix:' + self.control, '--kernel', self.boot[0], '--initrd', self.boot[1], '--cmdline', CMDLINE,
@@ -57,7 +58,7 @@ class Drover:
         """(total seconds, downtime seconds, predicted total, predicted downtime)"""
         here, control = self.machine, self.control
         key = os.urandom(32)
-        path = self.b.path('key-%d' % id(self))
+        path = self.b.path('key')
         with open(path, 'wb') as f:
             f.write(key)
         with socket.socket() as listener, open(path, 'rb') as k:
@@ -123,20 +124,18 @@ class Qemu:
     name = 'qemu'
 
     def __init__(self, b, boot):
-        self.b, self.boot, self.count = b, boot, 0
+        self.b, self.boot = b, boot
         self.machine, self.qmp = self._start([])
         self.machine.until(READY)
 
     def _start(self, extra):
-        self.count += 1
-        path = self.b.path('qmp-%s-%d' % (id(self), self.count))
+        path = self.b.path('qmp-%d' % next(NUMBERS))
         m = Machine(['qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', str(MEMORY), '-nodefaults', '-display', 'none',
                      '-serial', 'stdio', '-qmp', 'unix:%s,server=on,wait=off' % path, '-kernel', self.boot[0], '-initrd',
                      self.boot[1], '-append', CMDLINE, *extra])
-        while not os.path.exists(path):
-            time.sleep(0.01)
         s = socket.socket(socket.AF_UNIX)
-        s.connect(path)
+        while s.connect_ex(path):  # not there, or nobody listens yet
+            time.sleep(0.01)
         qmp = s.makefile('rw')
         qmp.readline()
         self.ask(qmp, 'qmp_capabilities')

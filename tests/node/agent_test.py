@@ -94,6 +94,7 @@ class Agent(unittest.TestCase):
         stopped = self.do('guest', 'stop', 'web', '--force', '--wait')
         self.assertEqual(stopped['state']['phase'], 'stopped')
         self.assertFalse(os.path.exists('/proc/%d' % after['state']['pid']))
+        self.assertIn('guest web does not run: it is stopped', self.refuses('guest', 'console', 'web'))
         self.assertIn('belongs to guest web', self.refuses(
             'guest', 'create', 'thief', '--disk', 'web', '--kernel', 'kernel'))
         self.assertIn('is used by guest web', self.refuses('volume', 'delete', 'web'))

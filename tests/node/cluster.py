@@ -88,35 +88,40 @@ class Node:
         assert done.returncode == 0, '%s: %s\n%s' % (' '.join(words), done.stderr, self.log_text())
         return json.loads(done.stdout) if done.stdout else None
 
-    def console(self, guest, *lines):
-        """Says lines to a guest's console; what it prints until it has done them all. Whoever was there before may not have
-        left altogether: it is refused then, before anything was said."""
-        return until('somebody has the console', lambda: self.console_once(guest, lines))
+    def open_console(self, guest):
+        """A process that talks to a guest's console; refused are those who come while somebody is there who has not left
+        altogether, and while an agent that has just been started has not looked at its guests yet."""
+        return until('%s gives its console' % guest, lambda: self.try_console(guest))
 
-    def console_once(self, guest, lines):
+    def try_console(self, guest):
         env = dict(os.environ, DROVER_API='unix:' + os.path.join(self.run, 'api.sock'))
         console = subprocess.Popen([DROVER, 'guest', 'console', guest], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, env=env, bufsize=0)
-        text = b''
+        if console.stderr.readline().startswith(b'the console of'):
+            return console
+        self.close_console(console)
+        return None
+
+    @staticmethod
+    def close_console(console):
+        console.kill()
+        console.wait()
+        for stream in (console.stdin, console.stdout, console.stderr):
+            stream.close()
+
+    def console(self, guest, *lines):
+        """Says lines to a guest's console; what it prints until it has done them all."""
+        console, text = self.open_console(guest), b''
         try:
             for line in lines:
                 done = text.count(b'guest: done')
-                try:
-                    console.stdin.write(line.encode() + b'\n')
-                except BrokenPipeError:
-                    pass
+                console.stdin.write(line.encode() + b'\n')
                 while text.count(b'guest: done') == done:
                     data = os.read(console.stdout.fileno(), 4096)
-                    said = b'' if data or text else console.stderr.read()
-                    if b'somebody is at its console' in said:
-                        return None
-                    assert data, 'the console ended: %r %r' % (text[-500:], said)
+                    assert data, 'the console ended: %r %r' % (text[-500:], console.stderr.read())
                     text += data
         finally:
-            console.kill()
-            console.wait()
-            for stream in (console.stdin, console.stdout, console.stderr):
-                stream.close()
+            self.close_console(console)
         return text.decode('utf-8', 'replace')
 
     def log_text(self):

@@ -16,7 +16,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from cluster import BUILD, DROVER, Members, ThreeNodes, seeded_guest_files, sha256, until  # noqa: E402
+from cluster import BUILD, Members, ThreeNodes, seeded_guest_files, sha256, until  # noqa: E402
 
 SLOTS = 512
 LOAD = ('i=%d; while :; do i=$((i+1)); printf "%%-511s\\n" $i | dd of=/dev/vda bs=512 seek=$((i%%' + str(SLOTS) + ')) '
@@ -26,9 +26,7 @@ LOAD = ('i=%d; while :; do i=$((i+1)); printf "%%-511s\\n" $i | dd of=/dev/vda b
 class Load:
     """A guest that writes a number after the other into the slots of its disk; what it has said is kept here."""
     def __init__(self, node, guest, start=0):
-        env = dict(os.environ, DROVER_API='unix:' + os.path.join(node.run, 'api.sock'))
-        self.console = subprocess.Popen([DROVER, 'guest', 'console', guest], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, env=env, bufsize=0)
+        self.node, self.console = node, node.open_console(guest)
         self.acked, self.text = [], b''
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
@@ -55,10 +53,8 @@ class Load:
 
     def end(self):
         self.console.kill()
-        self.console.wait()
         self.thread.join()
-        self.console.stdin.close()
-        self.console.stdout.close()
+        self.node.close_console(self.console)
 
 
 class Failover(ThreeNodes):

@@ -187,20 +187,21 @@ class Faults(failover_test.Failover):
     def test_no_space_for_the_agent(self):
         """Its folder is full: the guest runs on, what it cannot do it says, and with room again it does it."""
         load = self.begin('cramped', self.n2)
-        kept = tempfile.mkdtemp(prefix='drover-kept-')
-        self.addCleanup(shutil.rmtree, kept)
         load.end()
+        small = tempfile.mkdtemp(prefix='drover-n-small-')
+        self.addCleanup(os.rmdir, small)
+        kept = sum(-(-os.path.getsize(f) // 4096) * 4096 for f in glob.glob(self.n2.state + '/**', recursive=True))
+        subprocess.run(['mount', '-t', 'tmpfs', '-o', 'mode=0700,size=%d' % (kept + (2 << 20)), 'tmpfs', small], check=True)
         self.n2.end()
-        subprocess.run(['cp', '-a', self.n2.state + '/.', kept], check=True)
-        bytes_kept = sum(os.path.getsize(f) for f in glob.glob(kept + '/**', recursive=True) if os.path.isfile(f))
-        subprocess.run(['mount', '-t', 'tmpfs', '-o', 'mode=0700,size=%d' % (bytes_kept + (2 << 20)), 'tmpfs', self.n2.state], check=True)
+        subprocess.run(['cp', '-a', self.n2.state + '/.', small], check=True)
+        subprocess.run(['mount', '--bind', small, self.n2.state], check=True)
+        subprocess.run(['umount', small], check=True)
 
         def give_back():
             self.n2.end()
             subprocess.run(['umount', self.n2.state], check=True)
             self.n2.start()
         self.addCleanup(give_back)
-        subprocess.run(['cp', '-a', kept + '/.', self.n2.state], check=True)
         self.n2.start()
         load = Load(self.n2, 'cramped', load.last())
         load.goes_on()

@@ -9,7 +9,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from cluster import DROVER, GUEST_INIT, Namespace, Node, initrd, kernels, lab, until  # noqa: E402
+from cluster import GUEST_INIT, Namespace, Node, initrd, kernels, lab, until  # noqa: E402
 
 MODULES = initrd.MODULES + ['cdrom', 'isofs', 'pvpanic-mmio', 'i6300esb']
 PANIC = 'sleep 1; echo c >/proc/sysrq-trigger'
@@ -46,9 +46,7 @@ class Watch(unittest.TestCase):
     def says(self, name, command):
         """In the background of the guest, which may not live to answer. What is typed before it has booted may be lost, so
         empty lines come first."""
-        env = dict(os.environ, DROVER_API='unix:' + os.path.join(self.node.run, 'api.sock'))
-        console = subprocess.Popen([DROVER, 'guest', 'console', name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=subprocess.DEVNULL, env=env, bufsize=0)
+        console = self.node.open_console(name)
 
         def answers():
             console.stdin.write(b'\n')
@@ -64,10 +62,7 @@ class Watch(unittest.TestCase):
                 return b'took 42' in b''.join(said)
             until('guest %s has taken it' % name, has_taken)
         finally:
-            console.kill()
-            console.wait()
-            console.stdin.close()
-            console.stdout.close()
+            self.node.close_console(console)
 
     def after(self, name, count, phase='running'):
         return until('%s is %s after %d restarts' % (name, phase, count), lambda: (
