@@ -54,6 +54,13 @@ static struct line *find(struct report *r, enum object_kind kind, const char *id
     return NULL;
 }
 
+/* A deletion that was overtaken is seen anew by whoever wanted it; what failed because of another line of its batch is not. */
+static bool is_overtaken(const struct report *r, const struct line *l)
+{
+    const struct object *o = l->state ? NULL : mirror_find(cluster_mirror(r->cluster), l->kind, l->id);
+    return !l->state && (!o || !o->value || o->revision != l->revision);
+}
+
 static void committed(void *context, int rc, uint64_t revision, const struct err *err)
 {
     struct report *r = context;
@@ -63,7 +70,7 @@ static void committed(void *context, int rc, uint64_t revision, const struct err
     while ((l = TAILQ_LAST(&r->sent, lines))) {
         TAILQ_REMOVE(&r->sent, l, link);
         bool newer = find(r, l->kind, l->id);
-        if (!rc || newer || (rc == -ESTALE && !l->state)) /* a deletion that was overtaken is seen anew */
+        if (!rc || newer || (rc == -ESTALE && is_overtaken(r, l)))
             free_line(l);
         else
             TAILQ_INSERT_HEAD(&r->waiting, l, link);

@@ -1,0 +1,126 @@
+/* What a node observes, and what it deletes, on its way to the store (a real one): a deletion is not lost because of what
+ * happens beside it, and is not made of what has changed since. Volumes v and w. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "node/agent/cluster.h"
+#include "node/agent/report.h"
+#include "node/base/err.h"
+#include "tests/unit/store_world.h"
+
+
+static struct store_world *world;
+static struct cluster *cluster;
+static struct report *report;
+static bool is_closed;
+
+static void current(struct cluster_handler *handler)
+{
+    (void)handler;
+}
+
+static struct cluster_handler handler = {.current = current};
+
+static void put(const char *key, const char *text)
+{
+    int64_t revision;
+    assert_int_equal(world_put(world, key, text, STORE_ABSENT, &revision), 0);
+}
+
+static const struct object *volume(const char *id)
+{
+    return mirror_find(cluster_mirror(cluster), OBJECT_VOLUME, id);
+}
+
+static bool is_gone(const char *id)
+{
+    return !volume(id) || !volume(id)->value;
+}
+
+/* Somebody else's, that the mirror has not seen. */
+static void put_unseen(const char *key, const char *text, uint64_t before)
+{
+    struct store_change change = {STORE_PUT, key, text, strlen(text), (int64_t)before, 0};
+    struct store_commit commit = {.changes = &change, .count = 1};
+    assert_int_equal(world_commit(world, &commit), 0);
+}
+
+static int setup(void **state)
+{
+    struct err err = {0};
+    store_world_kind = &store_world_sqlite;
+    store_world_setup(state);
+    world = *state;
+    put("/drover/volume/v-id", "{\"kind\":\"volume\",\"id\":\"v-id\",\"name\":\"v\",\"spec\":{}}");
+    put("/drover/volume/w-id", "{\"kind\":\"volume\",\"id\":\"w-id\",\"name\":\"w\",\"spec\":{}}");
+    put("/drover/state/volume/v-id", "{\"phase\":\"making\"}");
+    cluster = cluster_new(world->loop, world->store, "n1", &handler, &err);
+    assert_non_null(cluster);
+    while (!cluster_is_current(cluster))
+        store_world_turn(world);
+    report = report_new(world->loop, cluster);
+    assert_non_null(report);
+    return 0;
+}
+
+static void note_closed(void *context)
+{
+    *(bool *)context = true;
+}
+
+static int teardown(void **state)
+{
+    while (report_busy(report))
+        store_world_turn(world);
+    report_stop(report);
+    report_free(report);
+    is_closed = false;
+    cluster_close(cluster, note_closed, &is_closed);
+    while (!is_closed)
+        store_world_turn(world);
+    cluster_free(cluster);
+    return store_world_teardown(state);
+}
+
+static void a_state_that_is_overtaken_loses_no_deletion_beside_it(void **state)
+{
+    (void)state;
+    report_state(report, OBJECT_VOLUME, "v-id", json_pack("{s:s}", "phase", "ready"));
+    report_deleted(report, volume("w-id"));
+    put_unseen("/drover/state/volume/v-id", "{\"phase\":\"failed\"}", volume("v-id")->state_revision);
+    while (!is_gone("w-id"))
+        store_world_turn(world);
+    while (strcmp(json_string_value(json_object_get(volume("v-id")->state, "phase")), "ready") != 0)
+        store_world_turn(world);
+}
+
+static void a_deletion_that_is_overtaken_is_not_made(void **state)
+{
+    (void)state;
+    report_deleted(report, volume("w-id"));
+    put_unseen("/drover/volume/w-id",
+               "{\"kind\":\"volume\",\"id\":\"w-id\",\"name\":\"w\",\"spec\":{\"size\":1}}",
+               volume("w-id")->revision);
+    report_deleted(report, volume("v-id")); /* in the same batch */
+    while (!is_gone("v-id"))
+        store_world_turn(world);
+    assert_false(is_gone("w-id"));
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(volume("w-id")->value, "spec"), "size")), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_state_that_is_overtaken_loses_no_deletion_beside_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_deletion_that_is_overtaken_is_not_made, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
