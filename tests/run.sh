@@ -30,9 +30,9 @@ echo "building: tsan"
 configure tsan tsan_tests -DDROVER_PRESET=tsan
 echo "building: debug (AddressSanitizer, UBSan)"
 configure debug all -DDROVER_PRESET=debug
-# those of clusters wait for most of their time: one more at a time than there are processors
+# those of clusters wait for most of their time: two more at a time than there are processors
 code=0
-ctest --test-dir "$build/debug" --output-on-failure --parallel $(($(nproc) + 1)) "$@" || code=$?
+ctest --test-dir "$build/debug" --output-on-failure --parallel $(($(nproc) + 2)) "$@" || code=$?
 [ $code = 8 ] || exit $code # 8: tests have failed
 
 # Processes, guests and clusters wait for each other, beside other tests, on a machine whose load nobody knows: they get

@@ -34,8 +34,7 @@ class Balance(ThreeNodes):
                            '--initrd', 'ramdisk1', '--cmdline', 'console=ttyS0 quiet panic=-1', '--start', '--wait')
         self.addClassCleanup(self.remove, name)
         address = guest['spec']['networks'][0]['address']
-        until('%s answers' % name, lambda: self.spaces[self.nodes.index(on)].run(
-            'ping', '-c1', '-W1', address, stdout=subprocess.DEVNULL).returncode == 0, 60)
+        until('%s answers' % name, lambda: self.spaces[self.nodes.index(on)].pings(address), 60)
 
     @classmethod
     def remove(cls, name):
@@ -288,7 +287,7 @@ class Balance(ThreeNodes):
                            '--initrd', 'ramdisk1', '--cmdline', 'console=ttyS0 quiet panic=-1', '--disk', 'data', '--start', '--wait')
         self.addClassCleanup(self.remove, 'writer')
         address = guest['spec']['networks'][0]['address']
-        until('it answers', lambda: self.spaces[0].run('ping', '-c1', '-W1', address, stdout=subprocess.DEVNULL).returncode == 0, 180)
+        until('it answers', lambda: self.spaces[0].pings(address), 180)
         self.n1.console('writer', 'while [ ! -e /tmp/rest ]; do dd if=/dev/zero of=/dev/vda bs=1M count=8 conv=fsync 2>/dev/null; done &')
         ping = subprocess.Popen(self.n1.inside(['ping', '-q', '-i', '0.01', '-s', '1400', address]), stdout=subprocess.DEVNULL)
         try:

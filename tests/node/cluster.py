@@ -217,6 +217,9 @@ class Namespace:
     def run(self, *words, **more):
         return subprocess.run(['ip', 'netns', 'exec', self.name] + list(words), **more)
 
+    def pings(self, address):
+        return self.run('ping', '-c1', '-W0.3', address, stdout=subprocess.DEVNULL).returncode == 0
+
     def destroy(self):
         subprocess.run(['ip', 'netns', 'del', self.name], stderr=subprocess.DEVNULL)
 

@@ -40,8 +40,8 @@ class Cluster(ThreeNodes):
         # a guest on node 1 whose disk is on node 2, one on node 3 whose disk is on node 1
         a = self.guest('one', n1, 'p2')
         b = self.guest('three', n3, 'p1')
-        until('the first answers its node', lambda: self.ping(self.spaces[0], a))
-        until('the second answers its node', lambda: self.ping(self.spaces[2], b))
+        until('the first answers its node', lambda: self.spaces[0].pings(a))
+        until('the second answers its node', lambda: self.spaces[2].pings(b))
         self.assertIn('nbds://', n1.do('volume', 'show', 'one')['state']['uri'])
         text = n1.console('one', 'dd if=/dev/urandom of=/tmp/r bs=64k count=16 2>/dev/null; md5sum </tmp/r',
                             'dd if=/tmp/r of=/dev/vda bs=64k conv=fsync 2>/dev/null; echo 3 >/proc/sys/vm/drop_caches',
@@ -66,7 +66,7 @@ class Cluster(ThreeNodes):
         guest, which has waited, goes on."""
         n1, n2, _ = self.nodes
         address = self.guest('waits', n1, 'p2')
-        until('it answers', lambda: self.ping(self.spaces[0], address))
+        until('it answers', lambda: self.spaces[0].pings(address))
         volume = n1.do('volume', 'show', 'waits')
         for _ in range(2):
             pid = [p for p in n2.pids() if self.serves(p, volume['id'])]
@@ -113,7 +113,7 @@ class Cluster(ThreeNodes):
         that is elsewhere goes on writing there, and the agent starts with it."""
         n1, n2, n3 = self.nodes
         address = self.guest('lasts', n1, 'p2')
-        until('it answers', lambda: self.ping(self.spaces[0], address))
+        until('it answers', lambda: self.spaces[0].pings(address))
         volume = n1.do('volume', 'show', 'lasts')
         old = [p for p in n2.pids() if self.serves(p, volume['id'])]
         for node in (n2, n1):  # n1 has the authority's key, and gives itself one
@@ -196,9 +196,6 @@ class Cluster(ThreeNodes):
         self.assertEqual(n1.cli('token', 'revoke', 'viewer').returncode, 0)
         self.assertNotEqual(ask(viewer, 'node', 'list').returncode, 0)
 
-    def ping(self, space, address):
-        return space.run('ping', '-c1', '-W1', address, stdout=subprocess.DEVNULL).returncode == 0
-
     def the_bytes_are_there(self, volume, wanted):
         path = self.nodes[0].do('volume', 'show', volume)['state']['path']
         done = subprocess.run('dd if=%s bs=64k count=16 2>/dev/null | md5sum' % path, shell=True, stdout=subprocess.PIPE,
@@ -209,7 +206,7 @@ class Cluster(ThreeNodes):
         """Without the store guests run on, reads are answered, changes say why not; afterwards all goes on."""
         n1 = self.nodes[0]
         self.etcd.end()
-        self.assertTrue(self.ping(self.spaces[0], address))
+        until('it answers', lambda: self.spaces[0].pings(address))
         self.assertEqual(n1.do('guest', 'show', 'one')['state']['phase'], 'running')
         done = n1.cli('volume', 'create', 'late', '--size', '1M', '--pool', 'p1')
         self.assertNotEqual(done.returncode, 0)
@@ -221,7 +218,7 @@ class Cluster(ThreeNodes):
         until('the volume is made', lambda: n1.do('volume', 'show', 'late')['state'].get('phase') == 'ready')
         self.assertEqual(n1.cli('volume', 'delete', 'late', '--wait').returncode, 0)
         until('all are alive again', lambda: all(n['state'].get('alive') for n in n1.do('node', 'list')))
-        self.assertTrue(self.ping(self.spaces[0], address))
+        until('it answers', lambda: self.spaces[0].pings(address))
 
     def agent_of_the_disk_away(self, guest, wanted):
         """The agent of the node that has the disk is killed: the server of the disk is not."""

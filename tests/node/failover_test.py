@@ -147,8 +147,7 @@ class Failover(ThreeNodes):
 
     def answers(self, name, node):
         address = node.do('guest', 'show', name)['spec']['networks'][0]['address']
-        until('it answers', lambda: self.space(node).run('ping', '-c1', '-W1', address,
-                                                         stdout=subprocess.DEVNULL).returncode == 0)
+        until('it answers', lambda: self.space(node).pings(address))
 
     def show(self, name):
         return self.n1.do('guest', 'show', name)

@@ -44,8 +44,7 @@ class Migration(ThreeNodes):
         self.n1.cli('volume', 'delete', name, '--wait')
 
     def ping(self, node, address):
-        space = self.spaces[self.nodes.index(node)]
-        return space.run('ping', '-c1', '-W1', address, stdout=subprocess.DEVNULL).returncode == 0
+        return self.spaces[self.nodes.index(node)].pings(address)
 
     def state(self, name):
         return self.n1.do('guest', 'show', name)

@@ -104,7 +104,7 @@ class PostCopy(ThreeNodes):
 
     def answers(self, name, node):
         address = self.show(name)['spec']['networks'][0]['address']
-        until('it answers', lambda: self.space(node).run('ping', '-c1', '-W1', address, stdout=subprocess.DEVNULL).returncode == 0)
+        until('it answers', lambda: self.space(node).pings(address))
 
     def begin_load(self, name, node):
         node.console(name, '%s %d verify >/dev/null &' % (self.load, MIB), 'until [ -e /tmp/passes ]; do sleep 0.1; done')

@@ -49,8 +49,7 @@ class Moving(ThreeNodes):
         return json.loads(done.stdout) if done.returncode == 0 else {}
 
     def ping(self, node, address):
-        space = self.spaces[self.nodes.index(node)]
-        return space.run('ping', '-c1', '-W1', address, stdout=subprocess.DEVNULL).returncode == 0
+        return self.spaces[self.nodes.index(node)].pings(address)
 
     def refuses(self, *words):
         done = self.n1.cli(*words)

@@ -52,7 +52,7 @@ class Volumes(ThreeNodes):
         """Its address answers, so its console does."""
         address = guest['spec']['networks'][0]['address']
         space = self.spaces[self.nodes.index(self.node(guest['spec']['node']))]
-        until('it answers', lambda: space.run('ping', '-c1', '-W1', address, stdout=subprocess.DEVNULL).returncode == 0)
+        until('it answers', lambda: space.pings(address))
 
     def remove_guest(self, name):
         self.n1.cli('guest', 'stop', name, '--force', '--wait')
