@@ -679,6 +679,22 @@ static void look_at_departure(struct migrations *ms, const struct object *m)
     loop_timer_set(ms->place->loop, &l->timer, clock_ns() + LOOK_MS * 1000000ull);
 }
 
+static bool is_there(const struct mirror *mirror, const char *node)
+{
+    const struct object *o = mirror_named(mirror, OBJECT_NODE, node);
+    return o && o->value;
+}
+
+/* Whose node was removed, with no guest in it any more: nobody else forgets it. */
+static bool is_left_behind(const struct mirror *mirror, const struct object *m, const char *node)
+{
+    const struct object *guest = guest_of(mirror, m), *first = mirror_next(mirror, OBJECT_NODE, NULL);
+    const char *to = object_spec_text(m, "to");
+    const char *heir = is_there(mirror, to) || !first ? to : first->name;
+    return m->value && !is_there(mirror, object_spec_text(m, "from")) && !strcmp(heir, node) &&
+           !(guest && !strcmp(member_text(guest->value, "migration"), m->id));
+}
+
 static void evaluate(struct loop_job *job)
 {
     struct migrations *ms = CONTAINER_OF(job, struct migrations, job);
@@ -703,6 +719,8 @@ static void evaluate(struct loop_job *job)
         } else if (!over && !strcmp(object_spec_text(m, "to"), node)) {
             arrivals_look(ms->arrivals, m);
         }
+        if (is_left_behind(mirror, m, node))
+            report_deleted(ms->place->report, m);
     }
     arrivals_end(ms->arrivals);
     if (ended > ENDED_MAX)
@@ -717,8 +735,8 @@ static void evaluate(struct loop_job *job)
 static void object_changed(struct mirror_listener *listener, const struct object *object, enum object_part part)
 {
     struct migrations *ms = CONTAINER_OF(listener, struct migrations, listener);
-    (void)part;
-    if (object->kind == OBJECT_MIGRATION || object->kind == OBJECT_GUEST || object->kind == OBJECT_VOLUME_MOVE)
+    bool node = object->kind == OBJECT_NODE && part == OBJECT_VALUE; /* it came, or was removed */
+    if (node || object->kind == OBJECT_MIGRATION || object->kind == OBJECT_GUEST || object->kind == OBJECT_VOLUME_MOVE)
         loop_defer(ms->place->loop, &ms->job);
 }
 

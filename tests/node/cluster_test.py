@@ -257,8 +257,15 @@ class Removed(ThreeNodes):
         n1.do('pool', 'delete', 'p2')
         self.assertEqual(n1.cli('node', 'remove', n2.name, '--dry-run').returncode, 0)
         self.assertEqual(len(n1.do('node', 'list')), 2)
+        for number, way in enumerate(((n2.name, n1.name), (n2.name, 'gone'), (n1.name, n2.name))):
+            record = {'kind': 'migration', 'id': 'm%d' % number, 'name': 'm%d' % number, 'switched': True,
+                      'spec': {'guest': 'g', 'guest_id': 'g', 'from': way[0], 'to': way[1], 'began': '2026-01-01T00:00:00Z'}}
+            self.etcd.ctl('put', '/drover/state/migration/m%d' % number, json.dumps({'phase': 'done', 'reason': ''}))
+            self.etcd.ctl('put', '/drover/migration/m%d' % number, json.dumps(record))
+        until('they are seen', lambda: len(n1.do('migration', 'list')) == 3)
         n1.do('node', 'remove', n2.name)
         self.assertEqual([n['name'] for n in n1.do('node', 'list')], [n1.name])
+        until('what it left of migrations has gone', lambda: [m['name'] for m in n1.do('migration', 'list')] == ['m2'])
         self.assertEqual(n1.cli('node', 'remove', n2.name).returncode, 4)
         with open(os.path.join(n1.state, 'audit.log')) as f:
             lines = [json.loads(line) for line in f]
