@@ -17,8 +17,8 @@
 
 #define SECOND_NS UINT64_C(1000000000)
 
-enum { PIECE_BYTES = 1 << 20, YIELD = 3, LEGS = 2 };
-static const uint64_t TICK_NS = SECOND_NS / 4, PATIENCE_NS = 2 * SECOND_NS;
+enum { PIECE_BYTES = 1 << 20, FLUSH_BYTES = 64 << 20, YIELD = 3, LEGS = 2 };
+static const uint64_t TICK_NS = SECOND_NS / 4, PATIENCE_NS = 2 * SECOND_NS, FLUSH_PATIENCE_NS = 60 * SECOND_NS;
 
 enum leg { LEG_OLD, LEG_NEW };
 
@@ -58,13 +58,13 @@ struct move {
     struct loop *loop;
     enum move_phase phase;
     struct err why;
-    uint64_t size_bytes, at, bps; /* at: everything before it is copied */
-    int flush_failed[LEGS];       /* -errno: nothing is durable there any more, whatever it says later */
+    uint64_t size_bytes, at, flushed, bps; /* at: everything before it is copied; flushed: and was flushed */
+    int flush_failed[LEGS];                /* -errno: nothing is durable there any more, whatever it says later */
     struct task_list active, reads, idle;
     bool doubted; /* SETTLED: the new place did not answer a read */
     struct blk_req_list waiting;
     struct {
-        bool wanted, running, writes; /* writes: the new place is asked */
+        bool wanted, running, writes, flushes; /* writes, flushes: the new place is asked */
         uint64_t length_bytes, begin_ns;
         struct blk_req req;
         struct iovec iov;
@@ -455,15 +455,27 @@ static void run_read(struct blk_req *req)
     blk_submit(m->to, &m->run.req);
 }
 
-static void all_flushed(struct blk_req *req)
+static void run_flushed(struct blk_req *req)
 {
     struct move *m = CONTAINER_OF(req, struct move, run.req);
-    m->run.running = false;
+    m->run.running = m->run.flushes = false;
+    m->flushed = m->at;
     if (req->result)
         give_up(m, req->result, "the new place cannot be flushed");
-    else if (m->phase == MOVE_COPYING)
+    else if (m->phase == MOVE_COPYING && m->at == m->size_bytes)
         m->phase = MOVE_SYNCED;
     go_on(m);
+}
+
+/* While it is copied, too, so that the last one, which a flush of the caller's may wait for, has little left to do. */
+static void begin_flush(struct move *m)
+{
+    m->run.begin_ns = loop_now_ns(m->loop);
+    m->run.running = m->run.flushes = true;
+    m->run.writes = false;
+    m->run.length_bytes = 0;
+    m->run.req = (struct blk_req){.op = BLK_FLUSH, .done = run_flushed};
+    blk_submit(m->to, &m->run.req);
 }
 
 static void begin_run(struct move *m)
@@ -471,26 +483,28 @@ static void begin_run(struct move *m)
     uint64_t left = m->size_bytes - m->at;
     if (m->run.running || m->pause.slot || m->phase != MOVE_COPYING || m->closing)
         return;
+    m->run.wanted = false;
+    if (!left || m->at - m->flushed >= FLUSH_BYTES) {
+        begin_flush(m);
+        return;
+    }
     m->run.length_bytes = left < PIECE_BYTES ? left : PIECE_BYTES;
-    m->run.wanted = left && meets_active(m, m->at, m->run.length_bytes);
+    m->run.wanted = meets_active(m, m->at, m->run.length_bytes);
     if (m->run.wanted) /* goes on when they are over; meanwhile no other one begins that it would have to wait for */
         return;
     m->run.begin_ns = loop_now_ns(m->loop);
-    if (left && !(m->run.buffer = buffer_get(blk_environment(m->blk)->buffers, PIECE_BYTES)))
+    if (!(m->run.buffer = buffer_get(blk_environment(m->blk)->buffers, PIECE_BYTES)))
         return; /* at a tick again */
     m->run.running = true;
-    m->run.writes = !left;
+    m->run.writes = false;
     m->run.iov = (struct iovec){m->run.buffer, m->run.length_bytes};
-    if (left)
-        m->run.req = (struct blk_req){.op = BLK_READ,
-                                      .offset = m->at,
-                                      .length_bytes = m->run.length_bytes,
-                                      .iov = &m->run.iov,
-                                      .iov_count = 1,
-                                      .done = run_read};
-    else
-        m->run.req = (struct blk_req){.op = BLK_FLUSH, .done = all_flushed};
-    blk_submit(left ? blk_below(m->blk) : m->to, &m->run.req);
+    m->run.req = (struct blk_req){.op = BLK_READ,
+                                  .offset = m->at,
+                                  .length_bytes = m->run.length_bytes,
+                                  .iov = &m->run.iov,
+                                  .iov_count = 1,
+                                  .done = run_read};
+    blk_submit(blk_below(m->blk), &m->run.req);
 }
 
 /* Something is over: who has waited for it goes on. */
@@ -524,7 +538,8 @@ static bool new_is_stuck(const struct move *m, uint64_t now_ns)
 {
     if (m->phase == MOVE_THERE && blk_is_patient(m->blk))
         return false;
-    bool stuck = m->run.running && m->run.writes && now_ns - m->run.begin_ns > PATIENCE_NS;
+    uint64_t patience_ns = m->run.flushes ? FLUSH_PATIENCE_NS : PATIENCE_NS; /* nobody waits for a flush of its own */
+    bool stuck = m->run.running && (m->run.writes || m->run.flushes) && now_ns - m->run.begin_ns > patience_ns;
     stuck |= does_not_answer(&m->active, now_ns) || does_not_answer(&m->reads, now_ns);
     return stuck && now_ns - m->abandoned_ns > PATIENCE_NS;
 }

@@ -19,6 +19,7 @@
  *   - THERE the new place is all there is: a stack that was opened to be patient waits for it without end.
  *   - A flush that fails is not tried again: it waits, and fails if the decision is for the place that failed it, as do
  *     all that come later.
+ *   - The new place is flushed while it is copied, too, and has long for that: nobody waits for it.
  *   - A flush reaches both from the moment on that everything is copied, which is before SYNCED: so what a flush has
  *     covered is durable in both when it is settled.
  *

@@ -199,8 +199,8 @@ static struct guest_unit *find_unit(struct consoles *cs, struct api_call *call)
     else if (strcmp(node, cluster_node(cs->cluster)))
         api_error(call, 409, "other-node", NULL, "guest %s does not run here: its node is %s", name, node);
     else if (!unit)
-        api_error(call, 409, "not-running", NULL, "guest %s does not run, or its agent has just been started: ask again",
-                  name);
+        api_error(call, 409, "not-running", NULL,
+                  "guest %s does not run, or its agent has just been started: ask again", name);
     else if (guest_unit_phase(unit) != GUEST_PHASE_RUNNING)
         api_error(call, 409, "not-running", NULL, "guest %s does not run: it is %s", name,
                   guest_phase_name(guest_unit_phase(unit)));

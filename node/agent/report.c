@@ -54,7 +54,8 @@ static struct line *find(struct report *r, enum object_kind kind, const char *id
     return NULL;
 }
 
-/* A deletion that was overtaken is seen anew by whoever wanted it; what failed because of another line of its batch is not. */
+/* A deletion that was overtaken is seen anew by whoever wanted it; what failed because of another line of its batch is
+ * not. */
 static bool is_overtaken(const struct report *r, const struct line *l)
 {
     const struct object *o = l->state ? NULL : mirror_find(cluster_mirror(r->cluster), l->kind, l->id);

@@ -11,6 +11,7 @@
 
 #include "nbd/blk_driver.h"
 #include "nbd/move.h"
+#include "node/base/clock.h"
 #include "node/base/err.h"
 
 enum { MIB = 1 << 20, SIZE = 8 * MIB, BLOCK = 4096, FLIGHT = 16 };
@@ -227,6 +228,31 @@ static void everything_arrives(void **state)
     assert_int_equal(fixture_io(f, BLK_READ, 0, 4 * MIB, data, BLOCK), 0);
     assert_memory_equal(data, model + 4 * MIB, BLOCK);
     assert_int_equal(move_end(move, false, &err), -EINVAL);
+}
+
+/* The last flush is not to have all of a large disk to do, and each of them may take its time. */
+static void is_flushed_on_the_way(void **state)
+{
+    struct fixture *f = *state;
+    char stack[1024];
+    snprintf(old_file, sizeof old_file, "%s", fixture_file(f, 160 * MIB));
+    snprintf(new_file, sizeof new_file, "%s", fixture_file(f, 160 * MIB));
+    snprintf(stack, sizeof stack,
+             "[{\"driver\":\"move\",\"to\":[{\"driver\":\"probe\",\"place\":1},{\"driver\":\"raw\",\"file\":\"%s\"}]},"
+             "{\"driver\":\"raw\",\"file\":\"%s\"}]",
+             new_file, old_file);
+    probes[NEW].holds = true;
+    fixture_open(f, stack, 0);
+    struct blk *move = move_in(f->blk);
+    uint64_t end_ns = clock_ns() + 3 * UINT64_C(1000000000); /* longer than a change is waited for */
+    while (clock_ns() < end_ns)
+        loop_step(f->env.loop);
+    assert_int_equal(phase(move), MOVE_COPYING);
+    assert_int_equal(probes[NEW].flushes, 1);
+    assert_int_equal(probes[NEW].abandoned, 0);
+    probe_release(&probes[NEW]);
+    wait_for(f, move, MOVE_SYNCED);
+    assert_int_equal(probes[NEW].flushes, 3);
 }
 
 /* ---- while others write ---- */
@@ -686,6 +712,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FIXTURE(everything_arrives),
+        WITH_FIXTURE(is_flushed_on_the_way),
         WITH_FIXTURE(arrives_while_written),
         WITH_FIXTURE(stays_when_the_new_place_fails),
         WITH_FIXTURE(a_change_that_only_the_old_place_has_counts_until_it_is_settled),

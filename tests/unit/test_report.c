@@ -1,5 +1,5 @@
-/* What a node observes, and what it deletes, on its way to the store (a real one): a deletion is not lost because of what
- * happens beside it, and is not made of what has changed since. Volumes v and w. */
+/* What a node observes, and what it deletes, on its way to the store (a real one): a deletion is not lost because of
+ * what happens beside it, and is not made of what has changed since. Volumes v and w. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +15,6 @@
 #include "node/agent/report.h"
 #include "node/base/err.h"
 #include "tests/unit/store_world.h"
-
 
 static struct store_world *world;
 static struct cluster *cluster;
@@ -106,8 +105,7 @@ static void a_deletion_that_is_overtaken_is_not_made(void **state)
 {
     (void)state;
     report_deleted(report, volume("w-id"));
-    put_unseen("/drover/volume/w-id",
-               "{\"kind\":\"volume\",\"id\":\"w-id\",\"name\":\"w\",\"spec\":{\"size\":1}}",
+    put_unseen("/drover/volume/w-id", "{\"kind\":\"volume\",\"id\":\"w-id\",\"name\":\"w\",\"spec\":{\"size\":1}}",
                volume("w-id")->revision);
     report_deleted(report, volume("v-id")); /* in the same batch */
     while (!is_gone("v-id"))
