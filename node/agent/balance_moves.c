@@ -80,7 +80,7 @@ static bool may_go(const struct mirror *m, const struct object *guest, const jso
     return placement_allows(m, &rules, to, NULL);
 }
 
-static void started(void *context, int rc, const struct migration_started *what, const struct err *err)
+static void started(void *context, int rc, const struct task_started *what, const struct err *err)
 {
     struct starting *s = context;
     struct balance_moves *b = s->moves;

@@ -76,7 +76,7 @@ static struct sent *remember(struct drain *d, const char *guest)
     return s;
 }
 
-static void started(void *context, int rc, const struct migration_started *what, const struct err *err)
+static void started(void *context, int rc, const struct task_started *what, const struct err *err)
 {
     struct sent *s = context;
     (void)what;

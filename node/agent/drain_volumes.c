@@ -135,7 +135,7 @@ unsigned drain_volumes_under_way(const struct drain_volumes *d)
 
 /* ---- sending them away ---- */
 
-static void started(void *context, int rc, const struct volume_move_started *what, const struct err *err)
+static void started(void *context, int rc, const struct task_started *what, const struct err *err)
 {
     struct sent *s = context;
     (void)what;

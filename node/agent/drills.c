@@ -216,7 +216,7 @@ static void clean(struct drills *d)
     change_commit(change, cleaned, d);
 }
 
-static void sent(void *context, int rc, const struct migration_started *started, const struct err *err)
+static void sent(void *context, int rc, const struct task_started *started, const struct err *err)
 {
     struct drills *d = context;
     (void)started;

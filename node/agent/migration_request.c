@@ -83,7 +83,7 @@ static bool can_move(struct api_call *call, const struct mirror *m, const struct
     return false;
 }
 
-static void made(void *context, int rc, const struct migration_started *started, const struct err *err)
+static void made(void *context, int rc, const struct task_started *started, const struct err *err)
 {
     struct request *r = context;
     const struct object *m = mirror_find(cluster_mirror(r->cluster), OBJECT_MIGRATION, started->id);

@@ -2,9 +2,6 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "node/agent/change.h"
@@ -13,23 +10,8 @@
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
 #include "node/agent/migration_volumes.h"
-#include "node/agent/task.h"
 #include "node/agent/volume_key.h"
 #include "node/base/err.h"
-
-struct start {
-    struct migration_started started;
-    void (*done)(void *context, int rc, const struct migration_started *started, const struct err *err);
-    void *context;
-};
-
-static void made(void *context, int rc, uint64_t revision, const struct err *err)
-{
-    struct start *s = context;
-    (void)revision;
-    s->done(s->context, rc, &s->started, err);
-    free(s);
-}
 
 static bool moves_along(const json_t *moves, const struct object *volume)
 {
@@ -52,7 +34,7 @@ static void check_volumes(struct change *change, const struct mirror *mirror, co
 }
 
 static void put_all(struct change *change, const struct mirror *mirror, const struct object *guest, json_t *migration,
-                    const json_t *moves, json_t *task, const struct migration_origin *origin)
+                    const json_t *moves, const struct migration_origin *origin)
 {
     json_t *value = json_deep_copy(guest->value), *spec = json_object_get(migration, "spec");
     if (origin) {
@@ -63,15 +45,13 @@ static void put_all(struct change *change, const struct mirror *mirror, const st
     json_object_set_new(value, "migration", json_string(member_text(migration, "id")));
     check_volumes(change, mirror, guest, moves);
     migration_volumes_put(change, mirror, moves);
-    change_put(change, OBJECT_TASK, member_text(task, "id"), task, 0);
     change_put(change, OBJECT_MIGRATION, member_text(migration, "id"), migration, 0);
     change_put(change, OBJECT_GUEST, guest->id, value, guest->revision);
 }
 
 int migration_start(struct cluster *cluster, const char *state, const struct object *guest, const char *to,
                     const struct migration_goals *goals, const char *by, const struct migration_origin *origin,
-                    void (*done)(void *context, int rc, const struct migration_started *started, const struct err *err),
-                    void *context, struct err *err)
+                    task_start_done *done, void *context, struct err *err)
 {
     char id[UUID_TEXT_BYTES], key[VOLUME_KEY_WRAPPED_TEXT];
     struct complete_error wrong = {0};
@@ -87,21 +67,16 @@ int migration_start(struct cluster *cluster, const char *state, const struct obj
         json_decref(moves);
         return err_set(err, EBUSY, "%s", wrong.text);
     }
-    json_t *task = migration ? task_make(TASK_MIGRATE, migration, object_spec_text(guest, "node"), by) : NULL;
-    struct start *s = task ? calloc(1, sizeof *s) : NULL;
-    struct change *change = s ? change_new(cluster) : NULL;
-    if (!change) {
+    struct task_start *s =
+        migration ? task_start_new(cluster, TASK_MIGRATE, migration, object_spec_text(guest, "node"), by, done, context)
+                  : NULL;
+    if (s) {
+        put_all(task_start_change(s), cluster_mirror(cluster), guest, migration, moves, origin);
+        task_start_commit(s);
+    } else {
         json_decref(migration);
-        json_decref(moves);
-        json_decref(task);
-        free(s);
-        return err_set(err, ENOMEM, "out of memory");
+        rc = err_set(err, ENOMEM, "out of memory");
     }
-    *s = (struct start){.done = done, .context = context};
-    snprintf(s->started.id, sizeof s->started.id, "%s", id);
-    snprintf(s->started.task, sizeof s->started.task, "%s", member_text(task, "name"));
-    put_all(change, cluster_mirror(cluster), guest, migration, moves, task, origin);
     json_decref(moves);
-    change_commit(change, made, s);
-    return 0;
+    return rc;
 }

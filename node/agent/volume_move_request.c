@@ -21,7 +21,7 @@ struct request {
     struct cluster *cluster;
 };
 
-static void made(void *context, int rc, const struct volume_move_started *started, const struct err *err)
+static void made(void *context, int rc, const struct task_started *started, const struct err *err)
 {
     struct request *r = context;
     const struct object *o = mirror_find(cluster_mirror(r->cluster), OBJECT_VOLUME_MOVE, started->id);
