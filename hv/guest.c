@@ -33,13 +33,23 @@ static void go(struct guest *g)
 {
     board_resume(g->board);
     gdb_going(g->gdb);
-    timers_start(g->timers);
-    g->engine->resume(g->vm);
+    if (!g->stands_late) {
+        timers_start(g->timers);
+        g->engine->resume(g->vm);
+    }
+    g->stands_late = false;
     vcpus_go(g->vcpus);
 }
 
+/* A vCPU that waits for a page of a source that may be gone cannot be waited for: the loop is needed. Its first
+ * instruction after that is not executed, and the guest's time runs on; guest_quiesce() does the rest. */
 static void halt(struct guest *g)
 {
+    g->stands_late = guest_is_arriving(g);
+    if (g->stands_late) {
+        vcpus_ask(g->vcpus);
+        return;
+    }
     vcpus_park(g->vcpus);
     g->engine->pause(g->vm);
     timers_stop(g->timers);
@@ -170,7 +180,7 @@ static bool waits_no_longer(void *context)
 int guest_quiesce(struct guest *g, enum guest_patience patience, struct err *err)
 {
     struct wait w = {.guest = g, .patience = patience, .timer.fire = look_at_disks, .stuck = -1};
-    if (guest_is_going(g))
+    if (guest_is_going(g) || g->stands_late)
         halt(g);
     g->busy = true;
     gdb_hold(g->gdb, true);

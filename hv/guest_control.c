@@ -213,6 +213,28 @@ static int change_state(struct guest *g, enum control_type type, struct err *err
     return rc;
 }
 
+/* A vCPU, or an I/O thread, that waits for a page does not stop for this loop, which the lease needs. */
+static bool may_wait_for_a_page(const struct control_request *request)
+{
+    switch (request->type) {
+    case CONTROL_STATS:
+    case CONTROL_PAUSE:
+    case CONTROL_RESET:
+    case CONTROL_SAVE:
+    case CONTROL_RESIZE:
+    case CONTROL_GDB:
+    case CONTROL_DISK_ADD:
+    case CONTROL_DISK_REMOVE:
+    case CONTROL_NET_ADD:
+    case CONTROL_NET_REMOVE:
+        return true;
+    case CONTROL_VOLUME:
+        return guest_move_takes(request->body);
+    default:
+        return false;
+    }
+}
+
 int guest_handle(struct control_handler *handler, struct control_request *request, json_t **answer, struct err *err)
 {
     struct guest *g = CONTAINER_OF(handler, struct guest, control_handler);
@@ -225,9 +247,7 @@ int guest_handle(struct control_handler *handler, struct control_request *reques
     if (g->busy && !looks)
         return err_set(err, EBUSY, "%s: not while the guest is being %s", control_name(request->type),
                        board_disks_are_open(g->board) ? "saved or reset" : "handed over");
-    bool waits = request->type == CONTROL_SAVE || request->type == CONTROL_RESET || request->type == CONTROL_GDB ||
-                 request->type == CONTROL_PAUSE;
-    if (waits && guest_is_arriving(g)) /* a vCPU may wait for a page, and would not stop */
+    if (may_wait_for_a_page(request) && guest_is_arriving(g))
         return err_set(err, EBUSY, "%s: not before all of the guest's memory has come: see \"migration\"",
                        control_name(request->type));
     bool changes = request->type == CONTROL_SAVE || request->type == CONTROL_RESET || request->type == CONTROL_RESIZE ||

@@ -143,13 +143,26 @@ void vcpus_go(struct vcpus *v)
     pthread_mutex_unlock(&v->lock);
 }
 
-void vcpus_park(struct vcpus *v)
+static void ask_locked(struct vcpus *v)
 {
-    pthread_mutex_lock(&v->lock);
     v->wish = WISH_PARK;
     for (unsigned i = 0; i < v->count; i++)
         if (!v->threads[i].parked)
             v->vm->engine->kick(v->threads[i].vcpu);
+}
+
+void vcpus_ask(struct vcpus *v)
+{
+    pthread_mutex_lock(&v->lock);
+    ask_locked(v);
+    pthread_mutex_unlock(&v->lock);
+    trace_debug(TRACE_VCPU, "all are to stand");
+}
+
+void vcpus_park(struct vcpus *v)
+{
+    pthread_mutex_lock(&v->lock);
+    ask_locked(v);
     for (unsigned i = 0; i < v->count; i++)
         while (!v->threads[i].parked)
             pthread_cond_wait(&v->changed, &v->lock);

@@ -31,6 +31,7 @@ void vcpus_free(struct vcpus *vcpus); /* parks first */
 
 void vcpus_go(struct vcpus *vcpus);
 void vcpus_park(struct vcpus *vcpus); /* returns when no vCPU executes */
+void vcpus_ask(struct vcpus *vcpus);  /* returns at once: each parks as soon as it can */
 /* While parked: those of the mask stay parked when the others go. */
 void vcpus_hold(struct vcpus *vcpus, uint32_t held);
 bool vcpus_going(const struct vcpus *vcpus);

@@ -190,9 +190,26 @@ static bool walk(struct queue *q, struct chain *c)
     }
 }
 
+void queue_begin_turn(struct queue *q)
+{
+    q->in_turn = true;
+    q->left = QUEUE_TURN;
+}
+
+bool queue_end_turn(struct queue *q)
+{
+    q->in_turn = false;
+    return !q->left;
+}
+
+static bool is_over(const struct queue *q)
+{
+    return q->broken || !q->opened || (q->in_turn && !q->left);
+}
+
 bool queue_pop(struct queue *q, struct chain *c)
 {
-    if (q->broken || !q->opened)
+    if (is_over(q))
         return false;
     uint16_t idx = load(q->avail + RING_IDX, memory_order_acquire);
     if (idx == q->next_avail)
@@ -209,6 +226,7 @@ bool queue_pop(struct queue *q, struct chain *c)
         return false;
     q->next_avail++;
     q->out++;
+    q->left -= q->in_turn;
     return true;
 }
 
@@ -293,7 +311,7 @@ void queue_quiet(struct queue *q)
 
 bool queue_listen(struct queue *q)
 {
-    if (q->broken || !q->opened)
+    if (is_over(q))
         return false;
     if (q->event_idx) {
         store(avail_event(q), q->next_avail, memory_order_relaxed);

@@ -23,6 +23,7 @@ struct memory;
 
 enum {
     QUEUE_SIZE_MAX = 1024,     /* entries */
+    QUEUE_TURN = 128,          /* chains */
     QUEUE_INDIRECT_MAX = 1024, /* descriptors in an indirect table */
 };
 
@@ -41,7 +42,8 @@ struct queue {
     const uint8_t *desc, *avail;
     uint8_t *used;
     uint16_t published, out; /* given back and visible; taken and not given back */
-    bool opened, broken;
+    uint16_t left;           /* of a turn */
+    bool opened, broken, in_turn;
 };
 
 struct chain {
@@ -60,6 +62,11 @@ void queue_close(struct queue *q);
 
 /* Takes the next chain, if there is one. */
 bool queue_pop(struct queue *q, struct chain *chain);
+/* A thread that serves several queues is not held up by one that fills faster than it is emptied: between these two no
+ * more than QUEUE_TURN chains are taken, and then there is nothing more, as queue_listen() says, too. True: the turn
+ * was used up; somebody looks again. */
+void queue_begin_turn(struct queue *q);
+bool queue_end_turn(struct queue *q);
 /* Puts back the `count` chains that were taken last and are still out, as if they had never been taken. */
 void queue_unpop(struct queue *q, unsigned count);
 /* Gives a chain back; written_bytes: how much of the writable part, from its beginning, may have changed. */

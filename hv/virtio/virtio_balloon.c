@@ -23,6 +23,7 @@ enum {
     QUEUE_SIZE = 128,
     PIECES = 64,
     BATCH_PAGES = 1024,
+    INFLATE_BYTES_MAX = 16384, /* of numbers in a chain; Linux gives 1 KiB */
     CONFIG_BYTES = offsetof(struct virtio_balloon_config, free_page_hint_cmd_id),
     STATS_MAX = 32, /* entries of a statistics buffer that are looked at */
     FIGURES = 8,
@@ -97,6 +98,10 @@ static void inflate(struct virtio_balloon *vb, struct virtio_queue *vq)
     struct chain c = {.iov = vb->pieces, .room = PIECES};
     while (queue_pop(&vq->ring, &c)) {
         size_t n;
+        if (c.readable_bytes > INFLATE_BYTES_MAX) {
+            queue_refuse(&vq->ring, "more pages are given at once than there may be");
+            return;
+        }
         for (uint64_t at = 0; (n = chain_read(&c, at, vb->batch, sizeof vb->batch) / sizeof *vb->batch); at += n * 4)
             drop_pages(vb, vb->batch, n);
         queue_push(&vq->ring, &c, 0);

@@ -278,6 +278,7 @@ static void kick(struct virtio_queue *vq)
 {
     struct lane *lane = lane_of(vq);
     struct task *t;
+    bool more;
     do {
         queue_quiet(&vq->ring);
         while ((t = SLIST_FIRST(&lane->idle)) && queue_pop(&vq->ring, &t->chain)) {
@@ -288,7 +289,12 @@ static void kick(struct virtio_queue *vq)
             SLIST_REMOVE_HEAD(&lane->idle, link);
             begin(t);
         }
-    } while (queue_listen(&vq->ring));
+        more = queue_listen(&vq->ring);
+        if (more && SLIST_EMPTY(&lane->idle)) { /* as many are out as there can be */
+            queue_fail(&vq->ring, "more chains are available than it has entries");
+            return;
+        }
+    } while (more);
 }
 
 static void stop(struct virtio_queue *vq)

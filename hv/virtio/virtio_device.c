@@ -55,6 +55,14 @@ static void tell_paused_locked(struct virtio_device *d)
     d->pause_message = NULL;
 }
 
+static void serve(struct virtio_queue *vq)
+{
+    queue_begin_turn(&vq->ring);
+    vq->device->ops->kick(vq);
+    if (queue_end_turn(&vq->ring))
+        virtio_queue_poke(vq);
+}
+
 static void catch_up(struct loop_message *message)
 {
     struct virtio_queue *vq = CONTAINER_OF(message, struct virtio_queue, message);
@@ -73,7 +81,7 @@ static void catch_up(struct loop_message *message)
     if (start) {
         if (ops->start)
             ops->start(vq);
-        ops->kick(vq);
+        serve(vq);
     } else if (stop) {
         if (ops->stop)
             ops->stop(vq);
@@ -121,7 +129,7 @@ static void kicked(struct loop_op *op, int result, uint32_t cqe_flags)
     listen_for_kicks(vq);
     trace_all(TRACE_VIRTIO, "%s: queue %u is kicked", vq->device->name, (unsigned)(vq - vq->device->queues));
     if (virtio_queue_serves(vq))
-        vq->device->ops->kick(vq);
+        serve(vq);
 }
 
 static void start_listening(void *context)

@@ -20,6 +20,7 @@
 
 enum {
     CONTROL_PIECES = 32,
+    TABLE_MAX = 4096,                          /* addresses of a command's table */
     FRAME_EXTRA_BYTES = NET_HEADER_BYTES + 18, /* header, Ethernet, one VLAN tag */
     SEGMENT_BYTES_MAX = 65535,
     MTU_DEFAULT = 1500,
@@ -99,7 +100,7 @@ static bool control_tables(struct virtio_net *vn, struct command *c, bool add)
     uint8_t address[NET_ADDRESS_BYTES];
     for (unsigned table = 0; table < 2; table++) {
         uint32_t count;
-        if (!take(c, &count, sizeof count) || count > c->chain->readable_bytes / NET_ADDRESS_BYTES)
+        if (!take(c, &count, sizeof count) || count > TABLE_MAX)
             return false;
         for (; count; count--) {
             if (!take(c, address, sizeof address))

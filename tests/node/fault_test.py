@@ -102,7 +102,8 @@ class Faults(failover_test.Failover):
             return next((g['reason'] for g in status['guests'] if g['guest'] == 'twice' and not g['next']), None)
         reason = until('it says why', waits)
         self.assertIn('member', reason)
-        self.assertEqual(self.processes('twice'), [])
+        # n3's lease may have outlasted n2's: then the guest was taken over, and its process waits for the members
+        self.assertIn(self.processes('twice'), ([], [self.n1]))
         self.link(self.n3, 'up')
         self.n3.start()
         heir = self.moves('twice', self.n2)

@@ -2,6 +2,7 @@
 #include "tests/unit/virtio_guest.h"
 
 #include <linux/virtio_balloon.h>
+#include <linux/virtio_config.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -106,6 +107,24 @@ static void nonsense_is_passed_over(void **state)
     end(&b);
 }
 
+static bool needs_reset(void *context)
+{
+    return virtio_guest_status(context) & VIRTIO_CONFIG_S_NEEDS_RESET;
+}
+
+/* The same numbers again and again would keep the thread that serves other devices for long. */
+static void too_many_at_once_break_the_queue(void **state)
+{
+    (void)state;
+    struct balloon b = begin(~0ull);
+    struct guest_buffer list = {b.pages, 20 * 1024};
+    virtio_guest_add(b.g, INFLATE, &list, 1, NULL, 0);
+    virtio_guest_kick(b.g, INFLATE);
+    virtio_guest_wait_for(needs_reset, b.g);
+    assert_true(is_all(&b, b.pages, PAGE, 0xaa));
+    end(&b);
+}
+
 static void target_and_actual(void **state)
 {
     (void)state;
@@ -204,8 +223,11 @@ static void free_pages_are_reported(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory_leaves_the_host),  cmocka_unit_test(nonsense_is_passed_over),
-        cmocka_unit_test(target_and_actual),       cmocka_unit_test(figures_arrive),
+        cmocka_unit_test(memory_leaves_the_host),
+        cmocka_unit_test(nonsense_is_passed_over),
+        cmocka_unit_test(too_many_at_once_break_the_queue),
+        cmocka_unit_test(target_and_actual),
+        cmocka_unit_test(figures_arrive),
         cmocka_unit_test(free_pages_are_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -368,6 +368,51 @@ static void senseless_requests_break_the_queue(void **state)
     end(&d);
 }
 
+static unsigned kept_count;
+
+static void count_kept(void *context)
+{
+    struct blk_req *req;
+    (void)context;
+    kept_count = 0;
+    STAILQ_FOREACH (req, &kept, link)
+        kept_count++;
+}
+
+static bool all_are_kept(void *context)
+{
+    const struct disk *d = context;
+    io_thread_call(d->g->io, count_kept, NULL);
+    return kept_count == d->g->queues[0].size;
+}
+
+/* While as many are out as there can be, one more is announced: nobody waits for it for ever. */
+static void one_more_than_there_are_breaks_the_queue(void **state)
+{
+    (void)state;
+    struct disk d = begin("[{\"driver\":\"probe\"},{\"driver\":\"mem\",\"size\":\"8M\"}]", 0, &plain);
+    virtio_guest_start(d.g, everything);
+    struct guest_queue *q = &d.g->queues[0];
+    atomic_store(&probe_keeps, true);
+    send(&d, VIRTIO_BLK_T_IN, 0, 512);
+    uint8_t *avail = virtio_guest_at(d.g, q->avail, 4 + 2ull * q->size);
+    for (unsigned i = 1; i < q->size; i++)
+        memcpy(avail + 4 + 2 * i, avail + 4, 2); /* the same again and again */
+    memcpy(avail + 2, &q->size, 2);
+    virtio_guest_kick(d.g, 0);
+    virtio_guest_wait_for(all_are_kept, &d);
+    uint16_t more = (uint16_t)(q->size + 1);
+    memcpy(avail + 2, &more, 2);
+    virtio_guest_kick(d.g, 0);
+    virtio_guest_wait_for(needs_reset, d.g);
+    io_thread_call(d.g->io, let_go, NULL);
+    virtio_guest_reset(d.g);
+    virtio_guest_start(d.g, everything);
+    write_pattern(&d, 0, 512, 3);
+    reads_as(&d, 0, 512, 3);
+    end(&d);
+}
+
 static void a_read_only_disk_stays_as_it_is(void **state)
 {
     (void)state;
@@ -616,6 +661,7 @@ int main(void)
         cmocka_unit_test(takes_several_ranges),
         cmocka_unit_test(errors_are_told),
         cmocka_unit_test(senseless_requests_break_the_queue),
+        cmocka_unit_test(one_more_than_there_are_breaks_the_queue),
         cmocka_unit_test(a_read_only_disk_stays_as_it_is),
         cmocka_unit_test(the_write_cache_is_the_drivers),
         cmocka_unit_test(large_blocks_are_told),

@@ -186,6 +186,31 @@ static void indices_wrap(void **state)
     assert_int_equal(r->signals, 20);
 }
 
+static void a_turn_ends(void **state)
+{
+    struct ring *r = *state;
+    unsigned taken = 0;
+    open_ring(r);
+    set_desc(r, DESC, 0, DATA, 1, VRING_DESC_F_WRITE, 0);
+    offer(r, 0);
+    queue_begin_turn(&r->q);
+    while (queue_pop(&r->q, &r->chain)) {
+        queue_push(&r->q, &r->chain, 1);
+        queue_publish(&r->q);
+        offer(r, 0); /* as fast as it is emptied */
+        taken++;
+    }
+    assert_int_equal(taken, QUEUE_TURN);
+    assert_false(queue_listen(&r->q));
+    assert_true(queue_end_turn(&r->q));
+    assert_true(queue_listen(&r->q));
+    queue_begin_turn(&r->q);
+    assert_true(queue_pop(&r->q, &r->chain));
+    queue_push(&r->q, &r->chain, 1);
+    assert_false(queue_pop(&r->q, &r->chain));
+    assert_false(queue_end_turn(&r->q)); /* it was emptied */
+}
+
 static void indirect_tables(void **state)
 {
     struct ring *r = *state;
@@ -570,6 +595,7 @@ int main(void)
         RING_TEST(takes_and_gives_back),
         RING_TEST(neighbours_are_one_piece),
         RING_TEST(indices_wrap),
+        RING_TEST(a_turn_ends),
         RING_TEST(indirect_tables),
         RING_TEST(puts_back),
         RING_TEST(interrupts_on_demand),
