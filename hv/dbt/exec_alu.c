@@ -47,7 +47,7 @@ enum { FORM_RR, FORM_RM, FORM_MR, FORM_RI, FORM_MI, FORM_LR, FORM_LI, FORM_COUNT
         do {                                                                                                           \
             flags = cpu->rflags;                                                                                       \
             result = flags_##op##bits(&flags, (uint##bits##_t)old, source);                                            \
-        } while (!mmu_swap_locked(cpu, at, bits / 8, &old, result));                                                   \
+        } while (!mmu_update_locked(cpu, at, bits / 8, &old, result));                                                 \
         cpu->rflags = flags;                                                                                           \
     }
 
@@ -168,7 +168,7 @@ static inline uint64_t flags_not64(uint64_t *rflags, uint64_t a)
         do {                                                                                                           \
             flags = cpu->rflags;                                                                                       \
             result = flags_##op##bits(&flags, (uint##bits##_t)old);                                                    \
-        } while (!mmu_swap_locked(cpu, at, bits / 8, &old, result));                                                   \
+        } while (!mmu_update_locked(cpu, at, bits / 8, &old, result));                                                 \
         cpu->rflags = flags;                                                                                           \
     }
 #define UNARY_ALL(op) UNARY(op, 8) UNARY(op, 16) UNARY(op, 32) UNARY(op, 64)

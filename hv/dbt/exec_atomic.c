@@ -53,7 +53,7 @@ static void xchg_memory(struct dbt_cpu *cpu, const struct insn *insn)
 {
     uint64_t at = exec_linear(cpu, insn, insn->bytes, true), old = load_modify(cpu, at, insn->bytes);
     uint64_t value = exec_get(cpu, insn, insn->reg, insn->bytes);
-    while (!mmu_swap_locked(cpu, at, insn->bytes, &old, value)) {}
+    while (!mmu_update_locked(cpu, at, insn->bytes, &old, value)) {}
     exec_put(cpu, insn, insn->reg, insn->bytes, old);
 }
 
@@ -72,7 +72,7 @@ static void xadd(struct dbt_cpu *cpu, const struct insn *insn)
     do {
         flags = cpu->rflags;
         sum = add(&flags, insn->bytes, old, by);
-    } while (!mmu_swap_locked(cpu, at, insn->bytes, &old, sum));
+    } while (!mmu_update_locked(cpu, at, insn->bytes, &old, sum));
     cpu->rflags = flags;
     exec_put(cpu, insn, insn->reg, insn->bytes, old);
 }

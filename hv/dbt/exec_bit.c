@@ -51,7 +51,7 @@ static void bit_memory(struct dbt_cpu *cpu, const struct insn *insn)
                                               : mmu_modify64(cpu, at)
                          : exec_load(cpu, at, insn->bytes);
     if (insn->prefixes & INSN_LOCK) {
-        while (!mmu_swap_locked(cpu, at, insn->bytes, &old, changed(insn, old, 1ull << bit))) {}
+        while (!mmu_update_locked(cpu, at, insn->bytes, &old, changed(insn, old, 1ull << bit))) {}
     } else if (write) {
         exec_store(cpu, at, insn->bytes, changed(insn, old, 1ull << bit));
     }

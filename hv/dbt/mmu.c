@@ -362,6 +362,24 @@ bool mmu_swap_locked(struct dbt_cpu *cpu, uint64_t linear, unsigned bytes, uint6
     return done;
 }
 
+static bool is_device(struct dbt_cpu *cpu, uint64_t linear)
+{
+    struct place place = translate(cpu, mmu_class(cpu), linear, MMU_WRITE, 0);
+    return !place.host || !place.writable;
+}
+
+bool mmu_update_locked(struct dbt_cpu *cpu, uint64_t linear, unsigned bytes, uint64_t *expected, uint64_t desired)
+{
+    linear = wrap(cpu, linear);
+    const struct tlb_entry *e = mmu_entry(cpu, linear);
+    if (tlb_hit(&e->write, linear, bytes))
+        return swap_host(tlb_host(e, linear), bytes, expected, desired);
+    if (!is_device(cpu, linear) && !is_device(cpu, wrap(cpu, linear + bytes - 1)))
+        return mmu_swap_locked(cpu, linear, bytes, expected, desired);
+    store(cpu, mmu_class(cpu), linear, bytes, desired, 0);
+    return true;
+}
+
 bool mmu_swap16_locked(struct dbt_cpu *cpu, uint64_t linear, uint64_t expected[2], const uint64_t desired[2])
 {
     uint8_t *host = mmu_host(cpu, linear, 16, MMU_WRITE);

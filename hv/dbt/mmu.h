@@ -92,6 +92,9 @@ uint8_t *mmu_host(struct dbt_cpu *cpu, uint64_t linear, unsigned bytes, enum mmu
  * *expected is what is there. The first load comes from mmu_load_locked(). Atomic between vCPUs; where it crosses a
  * page only against others that do, under one lock of the machine. */
 bool mmu_swap_locked(struct dbt_cpu *cpu, uint64_t linear, unsigned bytes, uint64_t *expected, uint64_t desired);
+/* The same, where a false is followed by another try with what is there: a register of a device may never be twice the
+ * same, so there desired, which was made of what was read first, is written whatever it reads now. */
+bool mmu_update_locked(struct dbt_cpu *cpu, uint64_t linear, unsigned bytes, uint64_t *expected, uint64_t desired);
 /* CMPXCHG16B; linear is a multiple of 16. */
 bool mmu_swap16_locked(struct dbt_cpu *cpu, uint64_t linear, uint64_t expected[2], const uint64_t desired[2]);
 

@@ -81,13 +81,15 @@ int kvm_dirty_vcpu_open(struct kvm_vcpu *vcpu, struct err *err)
     if (ring == MAP_FAILED)
         return err_set(err, errno, "cannot map the dirty ring of vCPU %u: %s", vcpu->base.index, strerror(errno));
     vcpu->ring = ring;
-    return 0;
+    vcpu->harvested = calloc(KVM_RING_ENTRIES, sizeof *vcpu->harvested);
+    return vcpu->harvested ? 0 : err_set(err, ENOMEM, "no memory for the dirty ring of vCPU %u", vcpu->base.index);
 }
 
 void kvm_dirty_vcpu_close(struct kvm_vcpu *vcpu)
 {
     if (vcpu->ring)
         munmap(vcpu->ring, ring_bytes());
+    free(vcpu->harvested);
 }
 
 /* ---- rings ---- */
@@ -103,12 +105,18 @@ static unsigned harvest(struct kvm_vm *vm, struct kvm_vcpu *vcpu)
         }
         if (!(__atomic_load_n(&entry->flags, __ATOMIC_ACQUIRE) & KVM_DIRTY_GFN_F_DIRTY))
             return count;
-        unsigned slot = entry->slot & 0xffff;
-        if (slot < vm->slots_mapped)
-            memory_log_page(vm->memory,
-                            memory_slot(vm->memory, slot)->gpa + ((uint64_t)entry->offset << MEMORY_PAGE_BITS));
+        vcpu->harvested[count] = (struct kvm_harvested){.offset = entry->offset, .slot = entry->slot & 0xffff};
         __atomic_store_n(&entry->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
         vcpu->ring_next++;
+    }
+}
+
+static void log_harvested(struct kvm_vm *vm, const struct kvm_vcpu *vcpu, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const struct kvm_harvested *h = &vcpu->harvested[i];
+        if (h->slot < vm->slots_mapped)
+            memory_log_page(vm->memory, memory_slot(vm->memory, h->slot)->gpa + (h->offset << MEMORY_PAGE_BITS));
     }
 }
 
@@ -126,13 +134,20 @@ static void log_everything(struct kvm_vm *vm)
 
 static void harvest_all(struct kvm_vm *vm)
 {
-    unsigned count = 0;
+    unsigned counts[VCPU_MAX] = {0}, count = 0;
     pthread_mutex_lock(&vm->dirty_lock);
-    for (unsigned i = 0; i < vm->vcpu_count; i++)
+    for (unsigned i = 0; i < vm->vcpu_count; i++) {
         if (vm->vcpus[i] && vm->vcpus[i]->ring)
-            count += harvest(vm, vm->vcpus[i]);
+            counts[i] = harvest(vm, vm->vcpus[i]);
+        count += counts[i];
+    }
     if (count)
         ioctl(vm->fd, KVM_RESET_DIRTY_RINGS, 0); /* protects the pages again */
+    /* Only now: whoever takes a page's mark, without this lock, and sends it, must not miss a write that comes before
+     * the page is protected. */
+    for (unsigned i = 0; i < vm->vcpu_count; i++)
+        if (counts[i])
+            log_harvested(vm, vm->vcpus[i], counts[i]);
     if (vm->ring_lost)
         log_everything(vm);
     pthread_mutex_unlock(&vm->dirty_lock);

@@ -32,15 +32,22 @@ struct kvm_run;
 
 enum { KVM_RING_ENTRIES = 4096 };
 
+/* A page of a memory slot that was written. */
+struct kvm_harvested {
+    uint64_t offset; /* in pages */
+    unsigned slot;
+};
+
 struct kvm_vcpu {
     struct vcpu base;
     int fd;
     struct kvm_run *run;
     size_t run_bytes;
-    struct kvm_dirty_gfn *ring; /* NULL: bitmaps are used */
-    uint32_t ring_next;         /* under dirty_lock */
-    uint64_t tsc;               /* the guest's, while it stands still */
-    void *xsave;                /* of vm->xsave_bytes: the kernel's layout, for get and set */
+    struct kvm_dirty_gfn *ring;      /* NULL: bitmaps are used */
+    uint32_t ring_next;              /* under dirty_lock */
+    struct kvm_harvested *harvested; /* KVM_RING_ENTRIES; likewise */
+    uint64_t tsc;                    /* the guest's, while it stands still */
+    void *xsave;                     /* of vm->xsave_bytes: the kernel's layout, for get and set */
     struct vcpu_debug debug;
 
     pthread_t thread; /* valid while running */

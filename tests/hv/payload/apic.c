@@ -111,6 +111,12 @@ static void timer(void)
     apic_write(LVT_TIMER, 0x20050);
     apic_write(TIMER_INITIAL, 1000000);
     check("periodic", wait(0x50, 4));
+    if (!x2apic) { /* a register that is never twice the same: whoever waits for that waits for ever */
+        uint32_t value = 0;
+        __asm__ volatile("xchg %0, %1\n lock addl $0, %1\n lock btsl $3, %1"
+                         : "+r"(value), "+m"(*(volatile uint32_t *)(0xfee00000ul + TIMER_CURRENT)));
+        check("a locked change of a running counter", value <= 1000000);
+    }
     apic_write(TIMER_INITIAL, 0);
     apic_write(LVT_TIMER, 0x10050);
     uint32_t r[4];
