@@ -66,7 +66,7 @@ int late_pages_wanted(int fd, uint8_t **host)
     return 0;
 }
 
-static int wake(int fd, uint8_t *host, uint64_t bytes)
+int late_pages_wake(int fd, uint8_t *host, uint64_t bytes)
 {
     struct uffdio_range range = {(uintptr_t)host, bytes};
     return ioctl(fd, UFFDIO_WAKE, &range) ? -errno : 0;
@@ -89,7 +89,7 @@ int late_pages_put(int fd, uint8_t *host, const void *from, uint64_t bytes)
         int rc = put_part(fd, host + at, from ? (const uint8_t *)from + at : NULL, bytes - at, &done);
         if (rc == -EEXIST && !done) {
             done = PAGE; /* it is there; who waits has found it missing a moment before */
-            rc = wake(fd, host + at, PAGE);
+            rc = late_pages_wake(fd, host + at, PAGE);
         }
         if (rc && rc != -EAGAIN && rc != -EEXIST)
             return rc;

@@ -25,6 +25,8 @@ int late_pages_watch(int fd, const struct memory *memory, struct err *err);
 int late_pages_wanted(int fd, uint8_t **host);
 /* The page is there, or was already, and who waits for it goes on. from NULL: zeroes. Errors: -errno. */
 int late_pages_put(int fd, uint8_t *host, const void *from, uint64_t bytes);
+/* Who waits for one of these pages looks for it again, there or not. Errors: -errno. */
+int late_pages_wake(int fd, uint8_t *host, uint64_t bytes);
 /* All is there: nothing is waited for any more. */
 void late_pages_end(int fd, const struct memory *memory);
 

@@ -110,7 +110,7 @@ static int put_new_zeroes(struct migrate_sender *s, unsigned i, uint64_t at, uin
     int rc = 0;
     if (first)
         s->zero_pages += bytes / PAGE;
-    else if (!s->sums)
+    else if (!s->sums || slot->read_only)
         return put_zeroes(s, slot, at, bytes, err);
     for (uint64_t from = 0, to; !first && !rc && from < bytes; from = to + PAGE) {
         for (to = from; to < bytes && !migrate_sums_has_zeroes(s->sums, i, (at + to) / PAGE);)
@@ -152,6 +152,19 @@ static uint64_t chunk_end(const struct memory_slot *slot, uint64_t at, uint64_t 
 static bool is_ours(const struct migrate_sender *s, const struct memory_slot *slot, uint64_t at)
 {
     return migrate_stream_of(slot->gpa + at, s->streams) == s->stream;
+}
+
+/* All of a ROM: the destination's own is in its place, which may be another one. */
+static int put_rom(struct migrate_sender *s, unsigned i, struct err *err)
+{
+    const struct memory_slot *slot = memory_slot(s->memory, i);
+    int rc = 0;
+    for (uint64_t at = 0, end; !rc && at < slot->bytes; at = end) {
+        end = chunk_end(slot, at, slot->bytes);
+        if (is_ours(s, slot, at))
+            rc = put_run(s, i, at, end, false, err);
+    }
+    return rc;
 }
 
 /* What the file holds of a slot. Reading the rest would make the file hold it. */
@@ -209,7 +222,7 @@ int migrate_pages_send(struct migrate_sender *s, uint64_t *const *bitmaps, struc
     for (unsigned i = 0; !rc && i < memory_slot_count(s->memory); i++) {
         const struct memory_slot *slot = memory_slot(s->memory, i);
         if (!bitmaps)
-            rc = put_present(s, i, err);
+            rc = slot->read_only ? put_rom(s, i, err) : put_present(s, i, err);
         for (uint64_t at = 0, end; bitmaps && !rc && at < slot->bytes; at = end) {
             end = chunk_end(slot, at, slot->bytes);
             if (is_ours(s, slot, at))

@@ -56,9 +56,10 @@ static bool came_too_late(struct migrate_target *t, int rc)
     return rc;
 }
 
-/* Nobody waits any more for what has come. */
-static void note_arrival(struct migrate_target *t, uint64_t gpa, uint64_t bytes)
+/* Nobody waits any more for what has come. True: somebody had. */
+static bool note_arrival(struct migrate_target *t, uint64_t gpa, uint64_t bytes)
 {
+    bool some = false;
     pthread_mutex_lock(&t->lock);
     for (unsigned i = 0; i < t->wait_count;) {
         struct migrate_wait *w = &t->waits[i];
@@ -69,8 +70,10 @@ static void note_arrival(struct migrate_target *t, uint64_t gpa, uint64_t bytes)
         uint64_t waited = clock_ns() - w->since_ns;
         t->longest_ns = waited > t->longest_ns ? waited : t->longest_ns;
         *w = t->waits[--t->wait_count];
+        some = true;
     }
     pthread_mutex_unlock(&t->lock);
+    return some;
 }
 
 static unsigned index_of(const struct migrate_target *t, const struct memory_slot *slot)
@@ -91,7 +94,8 @@ static int put(void *context, const struct memory_slot *slot, uint64_t at, const
     if (came_too_late(t, late_pages_put(t->host->late_fd, slot->host + at, from, bytes)))
         return err_set(err, EPROTO, "the source sent pages behind the last one");
     migrate_missing_take(&t->missing, index_of(t, slot), at / PAGE, bytes / PAGE);
-    note_arrival(t, slot->gpa + at, bytes);
+    if (note_arrival(t, slot->gpa + at, bytes)) /* the balloon may have dropped it before its mark was taken */
+        late_pages_wake(t->host->late_fd, slot->host + at, bytes);
     if (!t->missing.pages)
         migrate_crew_nudge(t->nudge);
     return 0;

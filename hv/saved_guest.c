@@ -256,6 +256,8 @@ int saved_guest_next(const struct saved_guest *s, unsigned slot, uint64_t *at, u
 static int read_slot(const struct saved_guest *s, unsigned i, uint8_t *host, struct err *err)
 {
     int rc = 0;
+    if (s->slots[i].read_only) /* another ROM may be there, and RAM is zero */
+        memset(host, 0, s->slots[i].bytes);
     for (uint64_t at = 0, bytes = 0; !rc && at < s->slots[i].bytes; at += bytes) {
         rc = saved_guest_next(s, i, &at, &bytes, err);
         rc = rc ? rc : saved_guest_read_part(s, i, at, host + at, bytes, err);

@@ -248,12 +248,13 @@ void queue_refuse(struct queue *q, const char *why)
 /* Devices write through host pointers; the dirty log thinks in the guest's addresses. */
 static void touched(struct queue *q, const uint8_t *at, uint64_t bytes)
 {
-    for (unsigned i = 0; i < memory_slot_count(q->memory); i++) {
+    for (unsigned i = 0; i < memory_slot_count(q->memory);
+         i++) { /* a piece may lie across two that are neighbours here */
         const struct memory_slot *slot = memory_slot(q->memory, i);
-        if (at >= slot->host && at < slot->host + slot->bytes) {
-            memory_touched(q->memory, slot->gpa + (uint64_t)(at - slot->host), bytes);
-            return;
-        }
+        const uint8_t *from = at > slot->host ? at : slot->host;
+        const uint8_t *to = at + bytes < slot->host + slot->bytes ? at + bytes : slot->host + slot->bytes;
+        if (from < to)
+            memory_touched(q->memory, slot->gpa + (uint64_t)(from - slot->host), (uint64_t)(to - from));
     }
 }
 

@@ -69,6 +69,26 @@ static void test_round_trip(void **state)
     memory_free(back);
 }
 
+/* One of the same length, with something where the saved one has a page of zeroes. */
+static void test_other_rom(void **state)
+{
+    (void)state;
+    struct err err;
+    struct saved_guest saved;
+    struct memory *m = make(4 * MIB, true), *other = make(4 * MIB, false);
+    uint8_t code[8192];
+    memset(code, 0xee, sizeof code);
+    assert_int_equal(memory_add_rom(other, rom_gpa, code, sizeof code, &err), 0);
+    int fd = save(m);
+    assert_int_equal(saved_guest_open(&saved, fd, &err), 0);
+    assert_int_equal(saved_guest_read(&saved, other, &err), 0);
+    assert_memory_equal(memory_at(other, rom_gpa, 8192), memory_at(m, rom_gpa, 8192), 8192);
+    saved_guest_fini(&saved);
+    close(fd);
+    memory_free(m);
+    memory_free(other);
+}
+
 static void test_other_guest(void **state)
 {
     (void)state;
@@ -176,8 +196,8 @@ static void test_durable(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_other_guest),
-                                       cmocka_unit_test(test_damage), cmocka_unit_test(test_no_space),
-                                       cmocka_unit_test(test_durable)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_other_rom),
+                                       cmocka_unit_test(test_other_guest), cmocka_unit_test(test_damage),
+                                       cmocka_unit_test(test_no_space),    cmocka_unit_test(test_durable)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
