@@ -178,7 +178,7 @@ class Faults(Late):
         self.finish(self.there)
 
     def test_refused_meanwhile(self):
-        for what in (('save', os.path.join(self.directory.name, 'saved')), ('reset',), ('pause',), ('forecast',)):
+        for what in (('save', os.path.join(self.directory.name, 'saved')), ('reset',), ('pause',), ('forecast',), ('stats',)):
             self.assertIn('memory has', self.there.ctl(*what, check=False)[2])
         self.assertIn('nothing to be resumed', self.source.ctl('migrate-resume', 'tcp:127.0.0.1:%d' % self.link.port, check=False)[2])
         self.ended(self.source)

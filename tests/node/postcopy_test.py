@@ -231,10 +231,10 @@ class PostCopy(ThreeNodes):
         until('it has left', lambda: not self.runs_on('ruled', self.n2) and 'migration' not in self.show('ruled'))
         self.assertTrue(self.migration('ruled')['spec']['post_copy'])
 
-    def process(self, name, node):
-        """What it says of its migration."""
+    def process(self, name, node, what='migration'):
+        """What it says of its migration, or of itself."""
         socket = 'unix:' + os.path.join(node.run, 'guests', self.show(name)['id'] + '.sock')
-        done = subprocess.run([os.path.join(BUILD, 'drover-guest'), 'ctl', socket, 'migration'], stdout=subprocess.PIPE, check=True)
+        done = subprocess.run([os.path.join(BUILD, 'drover-guest'), 'ctl', socket, what], stdout=subprocess.PIPE, check=True, timeout=60)
         return json.loads(done.stdout)
 
     def test_link_cut_before(self):
@@ -347,6 +347,20 @@ class PostCopy(ThreeNodes):
         self.answers('twice', heir)
         self.assertIn('fresh', heir.console('twice', 'test -e /tmp/passes || echo fresh'))
         self.ended('twice', 'failed')
+
+    def test_lease_ends_while_it_waits(self):
+        """A vCPU waits for a page that cannot come when its node is cut off: it stands all the same, and the process listens."""
+        self.guest('iced', '--ha')
+        self.begin('iced')
+        self.space(self.n3).ip('link', 'set', 'up0', 'down')
+        self.cut()
+        until('it stands', lambda: self.process('iced', self.n3, 'status')['frozen'])
+        heir = until('it runs elsewhere', lambda: [n for n in (self.n1, self.n2) if self.runs_on('iced', n)])[0]
+        self.assertTrue(self.process('iced', self.n3, 'status')['frozen'])
+        self.all_are_back()
+        until('there is one process', lambda: [n.name for n, _ in self.processes('iced')] == [heir.name])
+        self.answers('iced', heir)
+        self.ended('iced', 'failed')
 
     def test_back_meanwhile(self):
         """It was stopped, and is to run where a process of it still serves pages that nobody needs any more."""
