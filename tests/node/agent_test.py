@@ -103,6 +103,18 @@ class Agent(unittest.TestCase):
         self.assertEqual([g['name'] for g in self.do('guest', 'list')], [])
         self.assertNotIn('drt', self.namespace.run('ip', '-br', 'link', stdout=subprocess.PIPE, universal_newlines=True).stdout)
 
+    def test_off(self):
+        """One that switches itself off stays off until somebody starts it."""
+        address = self.guest('tired', '--start', '--wait')['spec']['networks'][0]['address']
+        until('the guest answers', lambda: self.answers(address))
+        console = self.node.open_console('tired')
+        console.stdin.write(b'poweroff -f\n')
+        guest = until('it is off', lambda: (lambda g: not g['spec']['running'] and g['state']['phase'] == 'stopped' and g)(
+            self.do('guest', 'show', 'tired')))
+        self.node.close_console(console)
+        self.assertEqual(guest['state']['restarts']['count'], 0)
+        self.assertEqual(self.do('guest', 'start', 'tired', '--wait')['state']['phase'], 'running')
+
     def test_mistakes(self):
         self.assertIn("spec.size: '20X'", self.refuses('volume', 'create', 'v', '--size', '20X', '--pool', 'p'))
         self.assertIn("there is no pool 'q'", self.refuses('volume', 'create', 'v', '--size', '20M', '--pool', 'q'))
