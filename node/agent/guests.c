@@ -172,7 +172,7 @@ static void remove_files(const struct guests *g, const char *id)
 /* One that does not run yet waits for those that it needs. */
 static bool must_wait(struct guests *g, struct resident *r, const struct object *o, struct err *why)
 {
-    if (r->found || guest_unit_phase(r->unit) != GUEST_PHASE_STOPPED)
+    if (guest_unit_phase(r->unit) != GUEST_PHASE_STOPPED)
         return false;
     uint64_t now = clock_ms();
     r->held_ms = r->held_ms ? r->held_ms : now;
@@ -207,6 +207,26 @@ static bool is_off(struct resident *r, const struct object *o)
     return false;
 }
 
+static void add_arrival(json_t *plan, const struct object *arrival)
+{
+    if (plan && arrival)
+        json_object_set_new(
+            plan, "incoming",
+            json_pack("{s:s, s:s}", "migration", arrival->id, "key", member_text(arrival->value, "key")));
+}
+
+/* What runs already is taken over whatever would keep it from being started. */
+static void take_over(struct resident *r, const struct object *o, const struct object *arrival)
+{
+    if (!r->found)
+        return;
+    json_t *p = guest_plan_found(o);
+    add_arrival(p, arrival);
+    r->found = false;
+    guest_unit_find(r->unit, p);
+    json_decref(p);
+}
+
 static void plan(struct guests *g, struct resident *r, const struct object *o)
 {
     recall(r, o);
@@ -222,17 +242,14 @@ static void plan(struct guests *g, struct resident *r, const struct object *o)
     }
     struct err waits = {0};
     const struct object *arrival = arrival_of(g, o);
+    take_over(r, o, arrival);
     r->holds = !arrival && (must_hold(g, r, o, &waits) || must_wait(g, r, o, &waits));
     if (!r->holds) {
         r->held_ms = 0;
-        r->found = false;
         waits = (struct err){0};
     }
     json_t *p = r->holds ? NULL : guest_plan(cluster_mirror(g->cluster), o, g->plan_place, &waits);
-    if (p && arrival)
-        json_object_set_new(
-            p, "incoming",
-            json_pack("{s:s, s:s}", "migration", arrival->id, "key", member_text(arrival->value, "key")));
+    add_arrival(p, arrival);
     if (p && !arrival && migration_of(cluster_mirror(g->cluster), o))
         json_object_set_new(p, "held", json_true()); /* it may change hands any moment */
     bool news = strcmp(waits.text, r->waits.text);
