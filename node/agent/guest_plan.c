@@ -314,6 +314,25 @@ static void copy_member(json_t *to, const char *key, const struct object *guest,
         json_object_set(to, key, (json_t *)(uintptr_t)value);
 }
 
+/* How it goes on and how it ends. */
+static void add_policy(const struct object *guest, json_t *plan)
+{
+    static const char *const policy[] = {"restart",          "on_crash",       "on_panic",      "on_hang",
+                                         "restart_attempts", "restart_window", "restart_delay", "stop_seconds"};
+    for (unsigned i = 0; i < sizeof policy / sizeof *policy; i++)
+        copy_member(plan, policy[i], guest, policy[i]);
+    json_object_set_new(plan, "started", json_string(member_text(guest->value, "started")));
+    if (json_is_true(object_spec(guest, "ha")))
+        json_object_set_new(plan, "protected", json_true());
+}
+
+json_t *guest_plan_found(const struct object *guest)
+{
+    json_t *plan = json_pack("{s:b}", "held", 1);
+    add_policy(guest, plan);
+    return plan;
+}
+
 json_t *guest_plan(const struct mirror *m, const struct object *guest, const struct guest_plan_place *place,
                    struct err *err)
 {
@@ -326,18 +345,11 @@ json_t *guest_plan(const struct mirror *m, const struct object *guest, const str
     copy_member(limits, "cpu_weight", guest, "cpu_weight");
     json_t *plan =
         json_pack("{s:o, s:o, s:o, s:[], s:{}}", "config", config, "taps", taps, "limits", limits, "volumes", "moves");
-    static const char *const policy[] = {"restart",          "on_crash",       "on_panic",     "on_hang",
-                                         "restart_attempts", "restart_window", "restart_delay"};
-    for (unsigned i = 0; i < sizeof policy / sizeof *policy; i++)
-        copy_member(plan, policy[i], guest, policy[i]);
-    json_object_set_new(plan, "started", json_string(member_text(guest->value, "started")));
+    add_policy(guest, plan);
     if (place->tls) /* its disks may move to other nodes */
         json_object_set_new(config, "tls-certificates", json_string(place->tls));
     json_object_set_new(config, "connects", json_boolean(place->tls != NULL));
     json_object_set_new(config, "on-hang", json_string("tell")); /* restart.h says what is done about it */
-    if (json_is_true(object_spec(guest, "ha")))
-        json_object_set_new(plan, "protected", json_true());
-    copy_member(plan, "stop_seconds", guest, "stop_seconds");
     int rc = add_disks(m, guest, place, plan, err);
     if (!rc)
         rc = add_boot(m, guest, place, config, err);

@@ -33,6 +33,8 @@ struct guest_plan_place {
 /* NULL: it cannot run yet; err says what it waits for. EINPROGRESS: for a copy that is being made. */
 struct json_t *guest_plan(const struct mirror *mirror, const struct object *guest, const struct guest_plan_place *place,
                           struct err *err);
+/* For one whose process an agent before us started: as much as it needs to run on. None is started by it ("held"). */
+struct json_t *guest_plan_found(const struct object *guest);
 /* The part of a plan that guest_network_refresh() looks at, for one network. */
 struct json_t *guest_plan_network(const struct mirror *mirror, const struct object *network,
                                   const struct guest_plan_place *place);

@@ -222,6 +222,8 @@ void guest_unit_tell_deadline(struct guest_unit *u)
     bool is = u->plan ? is_protected(u) : u->bound; /* also while it is shut down */
     if (!u->process.pid || (!is && !u->bound))
         return;
+    if (is && !u->place->tenure->until_ns)
+        return; /* of one that was found: it keeps the deadline that it has */
     if (!is && u->deadline.known && u->deadline.told_ns == 0) {
         u->bound = false; /* protected no more, and it knows */
         return;
@@ -662,11 +664,8 @@ struct guest_unit *guest_unit_new(const struct guest_place *place, const char *i
     return u;
 }
 
-void guest_unit_want(struct guest_unit *u, const json_t *plan)
+static void take_plan(struct guest_unit *u, const json_t *plan)
 {
-    bool same = plan && u->plan && json_equal(plan, u->plan);
-    if (same)
-        return;
     json_decref(u->plan);
     u->plan = plan ? json_deep_copy(plan) : NULL;
     if (plan)
@@ -674,6 +673,14 @@ void guest_unit_want(struct guest_unit *u, const json_t *plan)
     json_int_t patience = json_integer_value(json_object_get(plan, "stop_seconds"));
     if (patience > 0)
         u->stop_ms = (uint64_t)patience * 1000;
+}
+
+void guest_unit_want(struct guest_unit *u, const json_t *plan)
+{
+    bool same = plan && u->plan && json_equal(plan, u->plan);
+    if (same)
+        return;
+    take_plan(u, plan);
     if (plan && (u->phase == GUEST_PHASE_WAITING || u->phase == GUEST_PHASE_FAILED)) {
         loop_timer_clear(u->place->loop, &u->timer); /* it may be what was wrong */
         u->backoff_ms = 0;
@@ -683,6 +690,15 @@ void guest_unit_want(struct guest_unit *u, const json_t *plan)
     if (!plan && u->phase == GUEST_PHASE_STOPPED)
         adopt(u);
     step(u);
+}
+
+void guest_unit_find(struct guest_unit *u, const json_t *plan)
+{
+    if (u->phase != GUEST_PHASE_STOPPED)
+        return;
+    take_plan(u, plan);
+    if (!adopt(u))
+        take_plan(u, NULL);
 }
 
 void guest_unit_drop(struct guest_unit *u)

@@ -94,6 +94,8 @@ void guest_unit_free(struct guest_unit *unit);
  *      "held": true,                 what runs runs on, but no process is started
  *      "stop_seconds": N, ...}       patience after the power button; what else is there is for prepare() */
 void guest_unit_want(struct guest_unit *unit, const struct json_t *plan);
+/* If an agent before us started its process, and that runs, it is wanted as by that plan (guest_plan_found()). */
+void guest_unit_find(struct guest_unit *unit, const struct json_t *plan);
 /* Its guest is another node's: the process ends at once, and the guest is not asked. */
 void guest_unit_drop(struct guest_unit *unit);
 /* Its guest is another node's and needs pages of the process still (post-copy), which ends by itself; one that an agent

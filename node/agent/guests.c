@@ -10,8 +10,8 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
-#include "node/agent/change.h"
 #include "node/agent/cluster.h"
+#include "node/agent/guest_off.h"
 #include "node/agent/guest_unit.h"
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
@@ -28,12 +28,13 @@
 
 struct resident {
     struct guest_unit *unit;
-    struct err waits; /* why there is no plan */
-    bool recalled;    /* its unit knows of its restarts */
-    bool found;       /* a process may be there already */
-    bool holds;       /* it is not started yet: must_hold() */
-    uint64_t held_ms; /* since then; 0: it is not held */
-    json_t *stuck;    /* give_aways.h; NULL: it is not */
+    struct err waits;      /* why there is no plan */
+    bool recalled;         /* its unit knows of its restarts */
+    bool found;            /* a process may be there already */
+    bool holds;            /* it is not started yet: must_hold() */
+    uint64_t held_ms;      /* since then; 0: it is not held */
+    json_t *stuck;         /* give_aways.h; NULL: it is not */
+    struct guest_off *off; /* NULL: it has not switched itself off, or that is written */
     LIST_ENTRY(resident) link;
 };
 
@@ -120,27 +121,18 @@ static void unit_changed(struct guest_unit_handler *handler, struct guest_unit *
     loop_defer(g->place->loop, &g->job); /* it may have to leave now */
 }
 
-static void off_written(void *context, int rc, uint64_t revision, const struct err *err)
-{
-    (void)context;
-    (void)revision;
-    if (rc)
-        log_warn("a guest has switched itself off, which is not written yet: %s", err->text);
-}
-
 /* From now on it is wanted off: an operator's `start` starts it again. */
 static void unit_off(struct guest_unit_handler *handler, struct guest_unit *unit)
 {
     struct guests *g = CONTAINER_OF(handler, struct guests, handler);
     struct resident *r = find(g, guest_unit_id(unit));
     const struct object *o = r ? object_of(g, r) : NULL;
-    struct change *change = o ? change_new(g->cluster) : NULL;
-    if (!change)
+    if (!o)
         return;
-    json_t *value = json_deep_copy(o->value);
-    json_object_set_new(json_object_get(value, "spec"), "running", json_false());
-    change_put(change, OBJECT_GUEST, o->id, value, o->revision);
-    change_commit(change, off_written, g);
+    guest_off_free(r->off);
+    r->off = guest_off_new(g->place->loop, g->cluster, o, &g->job);
+    if (r->off)
+        guest_off_holds(r->off, o);
 }
 
 /* ---- what is done ---- */
@@ -162,6 +154,7 @@ static void discard(struct resident *r)
 {
     LIST_REMOVE(r, link);
     guest_unit_free(r->unit);
+    guest_off_free(r->off);
     json_decref(r->stuck);
     free(r);
 }
@@ -179,7 +172,7 @@ static void remove_files(const struct guests *g, const char *id)
 /* One that does not run yet waits for those that it needs. */
 static bool must_wait(struct guests *g, struct resident *r, const struct object *o, struct err *why)
 {
-    if (r->found || guest_unit_phase(r->unit) != GUEST_PHASE_STOPPED)
+    if (guest_unit_phase(r->unit) != GUEST_PHASE_STOPPED)
         return false;
     uint64_t now = clock_ms();
     r->held_ms = r->held_ms ? r->held_ms : now;
@@ -200,11 +193,45 @@ static bool must_hold(const struct guests *g, const struct resident *r, const st
     return true;
 }
 
+static void forget_off(struct resident *r)
+{
+    guest_off_free(r->off);
+    r->off = NULL;
+}
+
+static bool is_off(struct resident *r, const struct object *o)
+{
+    if (r->off && guest_off_holds(r->off, o))
+        return true;
+    forget_off(r);
+    return false;
+}
+
+static void add_arrival(json_t *plan, const struct object *arrival)
+{
+    if (plan && arrival)
+        json_object_set_new(
+            plan, "incoming",
+            json_pack("{s:s, s:s}", "migration", arrival->id, "key", member_text(arrival->value, "key")));
+}
+
+/* What runs already is taken over whatever would keep it from being started. */
+static void take_over(struct resident *r, const struct object *o, const struct object *arrival)
+{
+    if (!r->found)
+        return;
+    json_t *p = guest_plan_found(o);
+    add_arrival(p, arrival);
+    r->found = false;
+    guest_unit_find(r->unit, p);
+    json_decref(p);
+}
+
 static void plan(struct guests *g, struct resident *r, const struct object *o)
 {
     recall(r, o);
     bool deleting = json_is_true(json_object_get(o->value, "deleting"));
-    if (deleting || !json_is_true(object_spec(o, "running"))) {
+    if (deleting || is_off(r, o) || !json_is_true(object_spec(o, "running"))) {
         r->waits = (struct err){0};
         r->holds = r->found = false;
         r->held_ms = 0;
@@ -215,17 +242,14 @@ static void plan(struct guests *g, struct resident *r, const struct object *o)
     }
     struct err waits = {0};
     const struct object *arrival = arrival_of(g, o);
+    take_over(r, o, arrival);
     r->holds = !arrival && (must_hold(g, r, o, &waits) || must_wait(g, r, o, &waits));
     if (!r->holds) {
         r->held_ms = 0;
-        r->found = false;
         waits = (struct err){0};
     }
     json_t *p = r->holds ? NULL : guest_plan(cluster_mirror(g->cluster), o, g->plan_place, &waits);
-    if (p && arrival)
-        json_object_set_new(
-            p, "incoming",
-            json_pack("{s:s, s:s}", "migration", arrival->id, "key", member_text(arrival->value, "key")));
+    add_arrival(p, arrival);
     if (p && !arrival && migration_of(cluster_mirror(g->cluster), o))
         json_object_set_new(p, "held", json_true()); /* it may change hands any moment */
     bool news = strcmp(waits.text, r->waits.text);
@@ -274,6 +298,8 @@ static void evaluate(struct loop_job *job)
             guest_unit_drop(r->unit); /* it is another node's, and runs there or may */
         else
             guest_unit_want(r->unit, NULL);
+        if (!stays)
+            forget_off(r);
         if (!stays || json_is_true(json_object_get(o->value, "deleting")))
             leave(g, r, o);
     }

@@ -331,8 +331,9 @@ static void look(struct loop_timer *timer)
 static void object_changed(struct mirror_listener *listener, const struct object *object, enum object_part part)
 {
     struct homes *h = CONTAINER_OF(listener, struct homes, listener);
+    (void)part; /* whether a guest still has a volume is in its state */
     bool matters = object->kind == OBJECT_MEMBER || object->kind == OBJECT_NODE || object->kind == OBJECT_VOLUME ||
-                   object->kind == OBJECT_OWNER || (object->kind == OBJECT_GUEST && part == OBJECT_VALUE);
+                   object->kind == OBJECT_OWNER || object->kind == OBJECT_GUEST;
     if (matters)
         loop_defer(h->loop, &h->job);
 }

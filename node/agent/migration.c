@@ -127,7 +127,7 @@ static const char *obstacle(const struct migration_view *v, enum migration_phase
         return refused;
     if (v->store_away)
         return "the store cannot be reached, so the guest cannot change hands";
-    if (v->late && !v->asked)
+    if (v->late && !v->asked && v->process == MIGRATION_PROCESS_IDLE) /* else an agent before us has asked */
         return "the destination did not get ready in time";
     return NULL;
 }

@@ -103,6 +103,45 @@ class Agent(unittest.TestCase):
         self.assertEqual([g['name'] for g in self.do('guest', 'list')], [])
         self.assertNotIn('drt', self.namespace.run('ip', '-br', 'link', stdout=subprocess.PIPE, universal_newlines=True).stdout)
 
+    def test_off(self):
+        """One that switches itself off stays off until somebody starts it."""
+        address = self.guest('tired', '--start', '--wait')['spec']['networks'][0]['address']
+        until('the guest answers', lambda: self.answers(address))
+        console = self.node.open_console('tired')
+        console.stdin.write(b'poweroff -f\n')
+        guest = until('it is off', lambda: (lambda g: not g['spec']['running'] and g['state']['phase'] == 'stopped' and g)(
+            self.do('guest', 'show', 'tired')))
+        self.node.close_console(console)
+        self.assertEqual(guest['state']['restarts']['count'], 0)
+        self.assertEqual(self.do('guest', 'start', 'tired', '--wait')['state']['phase'], 'running')
+
+    def test_taken_over(self):
+        """One that runs is taken over by an agent that could not start it: its volume's pool is not there."""
+        path = os.path.join(self.node.folder, 'mounted')
+        os.mkdir(path)
+        self.do('pool', 'create', 'q', '--node', self.node.name, '--path', path)
+        self.addCleanup(self.cli, 'pool', 'delete', 'q')
+        self.do('volume', 'create', 'held', '--size', '16M', '--pool', 'q', '--wait')
+        self.addCleanup(self.remove, 'held')
+        guest = self.do('guest', 'create', 'held', '--memory', '192M', '--disk', 'held', '--network', 'net', '--kernel', 'kernel',
+                        '--initrd', 'ramdisk', '--cmdline', 'console=ttyS0 quiet panic=-1', '--start', '--wait')
+        until('the guest answers', lambda: self.answers(guest['spec']['networks'][0]['address']))
+        self.node.end()
+        os.rename(path, path + '.away')
+        self.addCleanup(lambda: os.path.exists(path) or os.rename(path + '.away', path))
+        self.node.start()
+        until('it says what it would wait for', lambda: 'volume held' in self.do('guest', 'show', 'held')['state']['reason'])
+        self.node.restart()  # this one knows from the beginning that there is no volume
+        self.node.console('held', 'true')
+        found = self.do('guest', 'show', 'held')['state']
+        self.assertEqual((found['phase'], found['pid']), ('running', guest['state']['pid']))
+        self.assertIn('volume held', found['reason'])
+        self.assertTrue(self.answers(guest['spec']['networks'][0]['address']))
+        os.rename(path + '.away', path)
+        until('it waits for nothing', lambda: self.do('guest', 'show', 'held')['state']['reason'] == '')
+        self.assertEqual(self.do('guest', 'show', 'held')['state']['pid'], guest['state']['pid'])
+        self.assertTrue(self.answers(guest['spec']['networks'][0]['address']))
+
     def test_mistakes(self):
         self.assertIn("spec.size: '20X'", self.refuses('volume', 'create', 'v', '--size', '20X', '--pool', 'p'))
         self.assertIn("there is no pool 'q'", self.refuses('volume', 'create', 'v', '--size', '20M', '--pool', 'q'))

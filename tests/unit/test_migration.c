@@ -115,6 +115,7 @@ static struct migration_decision decide(struct play *p)
                                   .asked = p->asked,
                                   .committing = p->committing,
                                   .broken = p->broken && (p->source == SOURCE_STANDS || p->source == SOURCE_SERVES),
+                                  .late = p->faults && draw(p, 16) == 0,
                                   .store_away = p->away};
     if (p->source == SOURCE_BACK && !p->asked)
         view.process = MIGRATION_PROCESS_IDLE;
