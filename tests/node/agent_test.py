@@ -103,6 +103,22 @@ class Agent(unittest.TestCase):
         self.assertEqual([g['name'] for g in self.do('guest', 'list')], [])
         self.assertNotIn('drt', self.namespace.run('ip', '-br', 'link', stdout=subprocess.PIPE, universal_newlines=True).stdout)
 
+    def test_a_network_that_fails_is_tried_again(self):
+        self.guest('wired', '--start', '--wait')
+
+        def ip(*words):
+            return self.namespace.run('ip', *words, stdout=subprocess.PIPE, universal_newlines=True, check=True).stdout
+        network = self.do('network', 'show', 'net')['id']
+        bridge, alias = next((d['ifname'], d['ifalias']) for d in json.loads(ip('-j', 'link'))
+                             if d['ifname'].startswith('drb') and network in d.get('ifalias', ''))
+        ip('link', 'set', bridge, 'alias', 'a stranger')
+        ip('address', 'delete', '10.7.0.1/24', 'dev', bridge)
+        self.do('network', 'create', 'other', '--subnet', '10.8.0.0/24')  # so that all are looked at
+        self.addCleanup(self.cli, 'network', 'delete', 'other')
+        until('it fails', lambda: 'networks: device %s' % bridge in self.node.log_text())
+        ip('link', 'set', bridge, 'alias', alias)
+        until('it is tried again', lambda: '10.7.0.1/24' in ip('address', 'show', bridge))
+
     def test_mistakes(self):
         self.assertIn("spec.size: '20X'", self.refuses('volume', 'create', 'v', '--size', '20X', '--pool', 'p'))
         self.assertIn("there is no pool 'q'", self.refuses('volume', 'create', 'v', '--size', '20M', '--pool', 'q'))
