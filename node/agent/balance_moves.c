@@ -131,13 +131,19 @@ static void evaluate(struct loop_job *job)
     const struct object *plan = cluster_is_current(b->cluster) ? active_plan(m) : NULL;
     const json_t *waves = plan ? object_spec(plan, "waves") : NULL;
     const json_t *wave = json_array_get(waves, plan ? (size_t)json_integer_value(object_spec(plan, "wave")) : 0);
+    bool again = false; /* nodes and volumes that become free for it are not listened to */
     for (size_t i = 0; i < json_array_size(wave); i++) {
         const json_t *move = json_array_get(wave, i);
         const struct object *guest = mirror_find(m, OBJECT_GUEST, member_text(move, "guest_id"));
-        if (!strcmp(member_text(move, "from"), node) && may_go(m, guest, move, node) &&
-            !was_begun(m, plan->id, json_integer_value(json_object_get(move, "move"))))
+        if (strcmp(member_text(move, "from"), node) != 0 ||
+            was_begun(m, plan->id, json_integer_value(json_object_get(move, "move"))))
+            continue;
+        again = true;
+        if (may_go(m, guest, move, node))
             begin(b, plan, guest, move);
     }
+    if (again)
+        loop_timer_set(b->loop, &b->timer, clock_ns() + AGAIN_MS * UINT64_C(1000000));
 }
 
 static void timer_fired(struct loop_timer *timer)

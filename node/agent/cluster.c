@@ -137,6 +137,7 @@ static void follow(struct cluster *c)
     c->revision = c->first_revision;
     c->trouble = (struct err){0};
     wake(c);
+    mirror_stir(c->mirror); /* what was put off while pages were read found that nothing was current */
     if (!c->told) {
         c->told = true;
         c->handler->current(c->handler);

@@ -9,6 +9,7 @@
 
 #include "node/agent/cluster.h"
 #include "node/agent/forming.h"
+#include "node/agent/heir.h"
 #include "node/agent/member.h"
 #include "node/agent/report.h"
 #include "node/agent/spare.h"
@@ -273,13 +274,14 @@ static bool is_gone(struct homes *h, const struct object *volume)
     return true;
 }
 
-/* Records of owners go after their volumes. */
+/* Records of owners go after their volumes, also those that name a node which was removed. */
 static void drop_records(struct homes *h)
 {
     const struct mirror *m = mirror_of(h);
     for (const struct object *o = mirror_next(m, OBJECT_OWNER, NULL); o; o = mirror_next(m, OBJECT_OWNER, o->name)) {
         const struct object *volume = mirror_find(m, OBJECT_VOLUME, o->id);
-        if ((!volume || !volume->value) && !strcmp(object_spec_text(o, "node"), cluster_node(h->place.cluster)))
+        const char *whose = heir_of(m, object_spec_text(o, "node"));
+        if ((!volume || !volume->value) && !strcmp(whose, cluster_node(h->place.cluster)))
             report_deleted(h->report, o);
     }
 }

@@ -15,6 +15,7 @@
 #include "node/agent/cluster.h"
 #include "node/agent/guest_unit.h"
 #include "node/agent/guests.h"
+#include "node/agent/heir.h"
 #include "node/agent/leaving.h"
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
@@ -679,19 +680,12 @@ static void look_at_departure(struct migrations *ms, const struct object *m)
     loop_timer_set(ms->place->loop, &l->timer, clock_ns() + LOOK_MS * 1000000ull);
 }
 
-static bool is_there(const struct mirror *mirror, const char *node)
-{
-    const struct object *o = mirror_named(mirror, OBJECT_NODE, node);
-    return o && o->value;
-}
-
 /* Whose node was removed, with no guest in it any more: nobody else forgets it. */
 static bool is_left_behind(const struct mirror *mirror, const struct object *m, const char *node)
 {
-    const struct object *guest = guest_of(mirror, m), *first = mirror_next(mirror, OBJECT_NODE, NULL);
-    const char *to = object_spec_text(m, "to");
-    const char *heir = is_there(mirror, to) || !first ? to : first->name;
-    return m->value && !is_there(mirror, object_spec_text(m, "from")) && !strcmp(heir, node) &&
+    const struct object *guest = guest_of(mirror, m);
+    return m->value && heir_is_needed(mirror, object_spec_text(m, "from")) &&
+           !strcmp(heir_of(mirror, object_spec_text(m, "to")), node) &&
            !(guest && !strcmp(member_text(guest->value, "migration"), m->id));
 }
 

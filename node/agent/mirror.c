@@ -289,6 +289,13 @@ void mirror_sweep(struct mirror *m)
         }
 }
 
+void mirror_stir(struct mirror *m)
+{
+    for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++)
+        if (m->by_name[kind].count)
+            tell(m, m->by_name[kind].entries[0], OBJECT_VALUE);
+}
+
 /* ---- who looks ---- */
 
 void mirror_listen(struct mirror *m, struct mirror_listener *listener)

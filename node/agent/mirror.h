@@ -68,6 +68,10 @@ void mirror_delete(struct mirror *mirror, const char *key, uint64_t revision);
 void mirror_begin(struct mirror *mirror);
 void mirror_sweep(struct mirror *mirror);
 
+/* Tells of one object of each kind as if its value had been put: whoever looks at all of a kind when one of it changes,
+ * and could not while the store was read, looks now. */
+void mirror_stir(struct mirror *mirror);
+
 void mirror_listen(struct mirror *mirror, struct mirror_listener *listener);
 void mirror_unlisten(struct mirror_listener *listener);
 

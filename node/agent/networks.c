@@ -1,5 +1,5 @@
 /* See networks.h. A chore is made of what the mirror says at that moment and owns it all; what changes meanwhile makes
- * the next one. */
+ * the next one, and one that failed is done again. */
 #include "node/agent/networks.h"
 
 #include <errno.h>
@@ -23,7 +23,7 @@
 #include "node/base/loop.h"
 #include "node/base/worker.h"
 
-enum { SETTLE_MS = 500 };
+enum { SETTLE_MS = 500, AGAIN_MS = 5000 };
 
 struct networks {
     struct loop *loop;
@@ -39,6 +39,7 @@ struct networks {
     bool busy, dirty, freed;
     struct err err;
     int rc;
+    struct log_limit limit;
 };
 
 /* ---- on a worker thread ---- */
@@ -51,12 +52,19 @@ static bool keep(enum link_role role, const char *id, unsigned index, void *cont
     return json_object_get(n->wanted, id);
 }
 
+/* What one network lacks keeps nothing from the others; the first error is told. */
 static void work(struct worker_task *task)
 {
     struct networks *n = CONTAINER_OF(task, struct networks, task);
     n->rc = network_sweep(keep, n, NULL, &n->err);
-    for (size_t i = 0; !n->rc && i < json_array_size(n->plans); i++)
-        n->rc = guest_network_refresh(json_array_get(n->plans, i), &n->err);
+    for (size_t i = 0; i < json_array_size(n->plans); i++) {
+        struct err err = {0};
+        int rc = guest_network_refresh(json_array_get(n->plans, i), &err);
+        if (rc && !n->rc) {
+            n->rc = rc;
+            n->err = err;
+        }
+    }
 }
 
 /* ---- the chore ---- */
@@ -122,9 +130,9 @@ static void done(struct worker_task *task)
         return;
     }
     if (n->rc)
-        log_warn("networks: %s", n->err.text);
-    if (n->dirty)
-        loop_timer_set(n->loop, &n->timer, clock_ns() + SETTLE_MS * 1000000ull);
+        log_limited(&n->limit, LOG_LEVEL_WARN, "networks: %s", n->err.text);
+    if (n->dirty || n->rc)
+        loop_timer_set(n->loop, &n->timer, clock_ns() + (n->dirty ? SETTLE_MS : AGAIN_MS) * 1000000ull);
 }
 
 static void timer_fired(struct loop_timer *timer)
@@ -163,6 +171,7 @@ struct networks *networks_new(struct loop *loop, struct worker *worker, struct c
     n->place = place;
     n->listener.changed = object_changed;
     n->timer.fire = timer_fired;
+    n->limit = (struct log_limit){.burst = 3, .interval_ms = 60000};
     mirror_listen(cluster_mirror(cluster), &n->listener);
     n->dirty = true;
     loop_timer_set(loop, &n->timer, clock_ns() + SETTLE_MS * 1000000ull);

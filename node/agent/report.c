@@ -84,12 +84,6 @@ static void committed(void *context, int rc, uint64_t revision, const struct err
         loop_defer_late(r->loop, &r->job);
 }
 
-static bool is_known(const struct report *r, const struct line *l)
-{
-    const struct object *o = mirror_find(cluster_mirror(r->cluster), l->kind, l->id);
-    return l->state && o && o->state && json_equal(o->state, l->state);
-}
-
 bool report_is_anothers(const struct mirror *m, const char *node, enum object_kind kind, const char *id)
 {
     const struct object *o = kind == OBJECT_VOLUME ? mirror_find(m, kind, id) : NULL;
@@ -97,6 +91,16 @@ bool report_is_anothers(const struct mirror *m, const char *node, enum object_ki
     if (pool && !volume_has_layout(o)) /* its bytes have moved */
         return strcmp(object_spec_text(pool, "node"), node) != 0;
     return o && o->value && volume_has_layout(o) && strcmp(volume_home(m, o), node) != 0;
+}
+
+/* A state that is known, is another node's to tell, or is of what is gone: nobody would delete it again. */
+static bool is_void(const struct report *r, const struct line *l)
+{
+    const struct mirror *m = cluster_mirror(r->cluster);
+    const struct object *o = mirror_find(m, l->kind, l->id);
+    bool gone = l->kind != OBJECT_CANARY && (!o || !o->value); /* a canary is a state only */
+    bool known = o && o->state && json_equal(o->state, l->state);
+    return l->state && (gone || known || report_is_anothers(m, cluster_node(r->cluster), l->kind, l->id));
 }
 
 /* Over what is known: one whose outcome was unknown, and that comes late, must not undo what was written since. */
@@ -122,8 +126,7 @@ static void send(struct loop_job *job)
     struct line *l;
     while (change && count < BATCH && (l = TAILQ_FIRST(&r->waiting))) {
         TAILQ_REMOVE(&r->waiting, l, link);
-        if (is_known(r, l) ||
-            (l->state && report_is_anothers(cluster_mirror(r->cluster), cluster_node(r->cluster), l->kind, l->id))) {
+        if (is_void(r, l)) {
             free_line(l);
             continue;
         }

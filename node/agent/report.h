@@ -21,7 +21,7 @@ bool report_busy(const struct report *report);
 /* No more changes are begun. */
 void report_stop(struct report *report);
 
-/* state is taken over. What the mirror shows already is not written again. */
+/* state is taken over. What the mirror shows already is not written again, and nothing of an object that is gone. */
 void report_state(struct report *report, enum object_kind kind, const char *id, struct json_t *state);
 /* A volume for which another node speaks by now (volume_home(), or without a layout the one that has its bytes): what
  * this one still wanted to say of it, and could not while it was cut off, must not be written over what is told since.

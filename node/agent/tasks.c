@@ -11,6 +11,7 @@
 #include "node/agent/change.h"
 #include "node/agent/cluster.h"
 #include "node/agent/drill.h"
+#include "node/agent/heir.h"
 #include "node/agent/kind.h"
 #include "node/agent/member.h"
 #include "node/agent/objects.h"
@@ -128,7 +129,7 @@ static void evaluate(struct loop_job *job)
     LIST_FOREACH (k, &t->running, link)
         k->seen = false;
     for (const struct object *o = mirror_next(m, OBJECT_TASK, NULL); o; o = mirror_next(m, OBJECT_TASK, o->name)) {
-        if (strcmp(object_spec_text(o, "node"), cluster_node(t->cluster)))
+        if (strcmp(heir_of(m, object_spec_text(o, "node")), cluster_node(t->cluster)))
             continue;
         if (task_phase_of(o) == TASK_RUNNING) {
             look(t, o);
@@ -149,8 +150,8 @@ static void evaluate(struct loop_job *job)
 static void object_changed(struct mirror_listener *listener, const struct object *object, enum object_part part)
 {
     struct tasks *t = CONTAINER_OF(listener, struct tasks, listener);
-    (void)part;
-    if (object->kind == OBJECT_TASK || object->kind == OBJECT_GUEST || object->kind == OBJECT_VOLUME ||
+    bool node = object->kind == OBJECT_NODE && part == OBJECT_VALUE; /* it came, or was removed */
+    if (node || object->kind == OBJECT_TASK || object->kind == OBJECT_GUEST || object->kind == OBJECT_VOLUME ||
         object->kind == OBJECT_IMAGE || object->kind == OBJECT_MIGRATION || object->kind == OBJECT_VOLUME_MOVE ||
         object->kind == OBJECT_DRILL)
         loop_defer(t->loop, &t->job);

@@ -1,6 +1,6 @@
-/* The tasks whose work is this node's: each is looked at whenever its object changes, and what became of it is
- * reported, with a line of its log for every step. Of those that have ended the newest stay. And the API's verbs on
- * tasks of all nodes: list, show, cancel.
+/* The tasks whose work is this node's, or was that of one that was removed (heir.h): each is looked at whenever its
+ * object changes, and what became of it is reported, with a line of its log for every step. Of those that have ended
+ * the newest stay. And the API's verbs on tasks of all nodes: list, show, cancel.
  *
  * Thread: the loop's. */
 #ifndef NODE_AGENT_TASKS_H

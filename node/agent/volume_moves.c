@@ -168,7 +168,8 @@ static bool knows_process(struct conducted *c, const struct object *move)
         /* one that this agent has not found yet, or that is coming or going, cannot be asked */
         enum guest_phase phase = u ? guest_unit_phase(u) : GUEST_PHASE_STOPPED;
         bool none = phase == GUEST_PHASE_WAITING || phase == GUEST_PHASE_FAILED;
-        c->process = wanted && !none ? VOLUME_MOVE_UNKNOWN : VOLUME_MOVE_NONE;
+        bool lives = u && guest_unit_pid(u); /* the mirror may still say of it what was before */
+        c->process = lives || (wanted && !none) ? VOLUME_MOVE_UNKNOWN : VOLUME_MOVE_NONE;
         return true;
     }
     if (c->fresh)

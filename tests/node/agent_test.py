@@ -136,11 +136,27 @@ class Agent(unittest.TestCase):
         found = self.do('guest', 'show', 'held')['state']
         self.assertEqual((found['phase'], found['pid']), ('running', guest['state']['pid']))
         self.assertIn('volume held', found['reason'])
-        self.assertTrue(self.answers(guest['spec']['networks'][0]['address']))
+        until('it answers still', lambda: self.answers(guest['spec']['networks'][0]['address']))
         os.rename(path + '.away', path)
         until('it waits for nothing', lambda: self.do('guest', 'show', 'held')['state']['reason'] == '')
         self.assertEqual(self.do('guest', 'show', 'held')['state']['pid'], guest['state']['pid'])
-        self.assertTrue(self.answers(guest['spec']['networks'][0]['address']))
+        until('it answers still', lambda: self.answers(guest['spec']['networks'][0]['address']))
+
+    def test_a_network_that_fails_is_tried_again(self):
+        self.guest('wired', '--start', '--wait')
+
+        def ip(*words):
+            return self.namespace.run('ip', *words, stdout=subprocess.PIPE, universal_newlines=True, check=True).stdout
+        network = self.do('network', 'show', 'net')['id']
+        bridge, alias = next((d['ifname'], d['ifalias']) for d in json.loads(ip('-j', 'link'))
+                             if d['ifname'].startswith('drb') and network in d.get('ifalias', ''))
+        ip('link', 'set', bridge, 'alias', 'a stranger')
+        ip('address', 'delete', '10.7.0.1/24', 'dev', bridge)
+        self.do('network', 'create', 'other', '--subnet', '10.8.0.0/24')  # so that all are looked at
+        self.addCleanup(self.cli, 'network', 'delete', 'other')
+        until('it fails', lambda: 'networks: device %s' % bridge in self.node.log_text())
+        ip('link', 'set', bridge, 'alias', alias)
+        until('it is tried again', lambda: '10.7.0.1/24' in ip('address', 'show', bridge))
 
     def test_mistakes(self):
         self.assertIn("spec.size: '20X'", self.refuses('volume', 'create', 'v', '--size', '20X', '--pool', 'p'))

@@ -262,10 +262,19 @@ class Removed(ThreeNodes):
                       'spec': {'guest': 'g', 'guest_id': 'g', 'from': way[0], 'to': way[1], 'began': '2026-01-01T00:00:00Z'}}
             self.etcd.ctl('put', '/drover/state/migration/m%d' % number, json.dumps({'phase': 'done', 'reason': ''}))
             self.etcd.ctl('put', '/drover/migration/m%d' % number, json.dumps(record))
+        # a task of a guest that is gone, which nobody but its node would end, and an owner of a volume that is
+        self.etcd.ctl('put', '/drover/task/t', json.dumps({'kind': 'task', 'id': 't', 'name': 'left', 'spec': {
+            'verb': 'start', 'object_kind': 'guest', 'object_id': 'g', 'object': 'g', 'node': n2.name, 'by': 'root'}}))
+        self.etcd.ctl('put', '/drover/owner/o', json.dumps({'kind': 'owner', 'id': 'o', 'name': 'o', 'spec': {
+            'epoch': 1, 'node': n2.name, 'guest': 'g'}}))
         until('they are seen', lambda: len(n1.do('migration', 'list')) == 3)
+        self.assertEqual(n1.do('task', 'show', 'left')['state'].get('phase', 'running'), 'running')
+        self.assertIn('epoch', self.etcd.ctl('get', '/drover/owner/o').stdout)
         n1.do('node', 'remove', n2.name)
         self.assertEqual([n['name'] for n in n1.do('node', 'list')], [n1.name])
         until('what it left of migrations has gone', lambda: [m['name'] for m in n1.do('migration', 'list')] == ['m2'])
+        until('its task has ended', lambda: n1.do('task', 'show', 'left')['state'].get('phase') == 'cancelled')
+        until('its record of an owner has gone', lambda: not self.etcd.ctl('get', '/drover/owner/o').stdout)
         self.assertEqual(n1.cli('node', 'remove', n2.name).returncode, 4)
         with open(os.path.join(n1.state, 'audit.log')) as f:
             lines = [json.loads(line) for line in f]

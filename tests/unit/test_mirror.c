@@ -127,6 +127,23 @@ static void test_sweep(void **state)
     mirror_free(m);
 }
 
+static void test_stir(void **state)
+{
+    (void)state;
+    struct mirror *m = mirror_new();
+    struct ear ear = {.listener.changed = heard};
+    put_guest(m, "1", "b", 1);
+    put_guest(m, "2", "a", 2);
+    put(m, "/drover/state/load/n1", "{}", 3); /* nobody wants it */
+    mirror_listen(m, &ear.listener);
+    mirror_stir(m);
+    assert_int_equal(ear.news, 1);
+    assert_int_equal(ear.part, OBJECT_VALUE);
+    assert_string_equal(ear.last, "guest 2");
+    mirror_unlisten(&ear.listener);
+    mirror_free(m);
+}
+
 static void test_foreign(void **state)
 {
     (void)state;
@@ -162,8 +179,9 @@ static void test_references(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order), cmocka_unit_test(test_parts),   cmocka_unit_test(test_stale),
-        cmocka_unit_test(test_sweep), cmocka_unit_test(test_foreign), cmocka_unit_test(test_references),
+        cmocka_unit_test(test_order),      cmocka_unit_test(test_parts), cmocka_unit_test(test_stale),
+        cmocka_unit_test(test_sweep),      cmocka_unit_test(test_stir),  cmocka_unit_test(test_foreign),
+        cmocka_unit_test(test_references),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* What a node observes, and what it deletes, on its way to the store (a real one): a deletion is not lost because of
- * what happens beside it, and is not made of what has changed since. Volumes v and w. */
+ * what happens beside it, and is not made of what has changed since; of what is gone nothing is told. Volumes v and w.
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -114,11 +115,25 @@ static void a_deletion_that_is_overtaken_is_not_made(void **state)
     assert_int_equal(json_integer_value(json_object_get(json_object_get(volume("w-id")->value, "spec"), "size")), 1);
 }
 
+/* As on a node that was cut off while its guest went to another one, and was deleted there. */
+static void no_state_is_written_of_what_is_gone(void **state)
+{
+    (void)state;
+    report_state(report, OBJECT_GUEST, "g-id", json_pack("{s:s}", "phase", "frozen"));
+    report_state(report, OBJECT_CANARY, "c-id", json_pack("{s:i}", "beats", 1)); /* never has a value */
+    report_state(report, OBJECT_VOLUME, "v-id", json_pack("{s:s}", "phase", "ready"));
+    while (strcmp(json_string_value(json_object_get(volume("v-id")->state, "phase")), "ready") != 0)
+        store_world_turn(world);
+    assert_string_equal(world_get(world, "/drover/state/guest/g-id", NULL), "(absent)");
+    assert_string_equal(world_get(world, "/drover/state/canary/c-id", NULL), "{\"beats\":1}");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_state_that_is_overtaken_loses_no_deletion_beside_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_deletion_that_is_overtaken_is_not_made, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_state_is_written_of_what_is_gone, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,16 @@
+#include "node/agent/heir.h"
+
+#include <stddef.h>
+
+#include "node/agent/mirror.h"
+
+bool heir_is_needed(const struct mirror *m, const char *node)
+{
+    return !mirror_named(m, OBJECT_NODE, node);
+}
+
+const char *heir_of(const struct mirror *m, const char *node)
+{
+    const struct object *first = mirror_next(m, OBJECT_NODE, NULL);
+    return first && heir_is_needed(m, node) ? first->name : node;
+}
