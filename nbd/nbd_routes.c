@@ -193,9 +193,9 @@ static void replay_done(struct nbd_command *command)
     }
     nbd_routes_progress(&routes->replay_on->session.link);
     routes->replayed++;
-    if (command->result && command->type == NBD_CMD_WRITE) {
-        log_limited(&routes->limit, LOG_LEVEL_ERROR, "nbd: %s: a write could not be done again: %s", routes->name,
-                    strerror(-command->result));
+    if (command->result && command->type != NBD_CMD_TRIM) { /* what is trimmed may read as anything */
+        log_limited(&routes->limit, LOG_LEVEL_ERROR, "nbd: %s: a %s could not be done again: %s", routes->name,
+                    command->type == NBD_CMD_WRITE ? "write" : "zeroing", strerror(-command->result));
         routes->lossy = true;
     }
     replay_more(routes);

@@ -45,6 +45,35 @@ static void durable_writes_are_not_undone(void **state)
     peer_assert_reads(p, 0, 2);
 }
 
+static enum fake_verdict fail_zeroes(struct fake_connection *c, const struct fake_request *r)
+{
+    uint8_t reply[16];
+    struct emit e = emit_to(reply, sizeof reply);
+    if (r->type != NBD_CMD_WRITE_ZEROES || !c->server->left)
+        return FAKE_HONEST;
+    emit_u32(&e, NBD_SIMPLE_REPLY_MAGIC);
+    emit_u32(&e, NBD_EIO);
+    emit_u64(&e, r->cookie);
+    fake_send(c, &e);
+    return FAKE_ANSWERED;
+}
+
+static void zeroes_that_cannot_be_done_again_are_confessed_once(void **state)
+{
+    struct peer *p = peer_of(state);
+    p->server->hook = fail_zeroes;
+    peer_serve(p, "");
+    assert_int_equal(peer_write(p, 0, 1, BLK_FUA), 0);
+    assert_int_equal(fixture_io(p->f, BLK_ZERO, 0, 0, NULL, 4096), 0);
+    fake_server_lock(p->server);
+    p->server->left = 1;
+    fake_server_unlock(p->server);
+    fake_server_crash(p->server, -1);
+    peer_assert_reads(p, 0, 1);
+    assert_int_equal(peer_flush(p), -EIO);
+    assert_int_equal(peer_flush(p), 0);
+}
+
 static void overflowing_log_is_confessed_once(void **state)
 {
     struct peer *p = peer_of(state);
@@ -290,6 +319,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_PEER(replays_unflushed_writes),
         WITH_PEER(durable_writes_are_not_undone),
+        WITH_PEER(zeroes_that_cannot_be_done_again_are_confessed_once),
         WITH_PEER(overflowing_log_is_confessed_once),
         WITH_PEER(no_log),
         WITH_PEER(requests_survive_cuts),
