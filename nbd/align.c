@@ -414,8 +414,8 @@ static int align_open(struct blk *blk, const void *config, struct err *err)
     struct align *a = blk_state(blk);
     struct blk_limits limits = *blk_limits(blk_below(blk));
     (void)config;
-    if (limits.max_transfer_bytes < 2 * limits.align_bytes)
-        return err_set(err, EINVAL, "the layer below takes no two blocks at once");
+    if (limits.align_bytes > SECTOR_BYTES && limits.max_transfer_bytes <= 2 * limits.align_bytes)
+        return err_set(err, EINVAL, "the layer below takes no three blocks at once");
     a->blk = blk;
     a->block_bytes = limits.align_bytes;
     TAILQ_INIT(&a->running);

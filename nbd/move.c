@@ -42,8 +42,8 @@ struct task {
     struct blk_req *req;
     uint64_t done_bytes; /* pieces that are over */
     uint64_t length_bytes;
-    bool both, held;
-    unsigned asked; /* legs under way, by bit */
+    bool both, held, abandoned; /* abandoned: whoever asked does not wait until it is decided */
+    unsigned asked;             /* legs under way, by bit */
     uint64_t begin_ns;
     int result[LEGS];
     struct way ways[LEGS];
@@ -61,11 +61,11 @@ struct move {
     uint64_t size_bytes, at, flushed, bps; /* at: everything before it is copied; flushed: and was flushed */
     int flush_failed[LEGS];                /* -errno: nothing is durable there any more, whatever it says later */
     struct task_list active, reads, idle;
-    bool doubted; /* SETTLED: the new place did not answer a read */
+    bool doubted; /* SETTLED: the new place did not answer a read, or a change that was not waited for */
     struct blk_req_list waiting;
     struct {
-        bool wanted, running, writes, flushes; /* writes, flushes: the new place is asked */
-        uint64_t length_bytes, begin_ns;
+        bool wanted, running, writes, flushes;     /* writes, flushes: the new place is asked */
+        uint64_t length_bytes, begin_ns, asked_ns; /* asked: the new place was */
         struct blk_req req;
         struct iovec iov;
         uint8_t *buffer;
@@ -115,7 +115,7 @@ static bool must_wait(const struct move *m, const struct blk_req *req)
     const struct blk_req *w;
     if (req->op == BLK_FLUSH)
         return false;
-    if ((m->run.wanted || m->run.running) && meets(req, m->at, m->run.length_bytes))
+    if ((m->run.wanted || (m->run.running && !m->run.flushes)) && meets(req, m->at, m->run.length_bytes))
         return true;
     if (meets_active(m, req->offset, req->length_bytes))
         return true;
@@ -145,12 +145,13 @@ static bool is_lost(const struct task *t, enum leg which)
     return t->result[which] && t->move->flush_failed[which] && wants_durability(t->req);
 }
 
+/* -ENOTCONN is no failed flush (blk.h): what it was to cover is there still, or the next one says that it is not. */
 static void leg_done(struct blk_req *leg)
 {
     struct task *t = CONTAINER_OF(leg, struct way, req)->task;
     enum leg which = leg == &t->ways[LEG_NEW].req ? LEG_NEW : LEG_OLD;
     int *failed = &t->move->flush_failed[which];
-    if (leg->op == BLK_FLUSH && leg->result && !*failed)
+    if (leg->op == BLK_FLUSH && leg->result && leg->result != -ENOTCONN && !*failed)
         *failed = leg->result;
     t->result[which] = !leg->result && wants_durability(t->req) ? *failed : leg->result;
     t->asked &= ~(1u << which);
@@ -269,11 +270,21 @@ static bool judge(struct task *t, int *result)
     return true;
 }
 
+/* Not every place that may count has it: it is not acknowledged. */
+static void end_abandoned(struct task *t)
+{
+    t->move->doubted |= t->move->phase == MOVE_SETTLED && t->result[LEG_NEW];
+    end_task(t, -ENOTCONN);
+}
+
 static void piece_over(struct task *t)
 {
     int result;
-    t->held = !judge(t, &result);
-    if (t->held)
+    bool judged = judge(t, &result);
+    t->held = !judged && !t->abandoned;
+    if (!judged && t->abandoned)
+        end_abandoned(t);
+    if (!judged)
         return;
     t->done_bytes += t->length_bytes;
     if (!result && t->req->op != BLK_FLUSH && t->done_bytes < t->req->length_bytes)
@@ -437,7 +448,7 @@ static void run_written(struct blk_req *req)
 static void run_read(struct blk_req *req)
 {
     struct move *m = CONTAINER_OF(req, struct move, run.req);
-    if (req->result || m->phase != MOVE_COPYING) {
+    if (req->result || m->closing || m->phase != MOVE_COPYING) {
         run_over(m);
         if (req->result)
             give_up(m, req->result, "the old place cannot be read");
@@ -445,6 +456,7 @@ static void run_read(struct blk_req *req)
         return;
     }
     m->run.writes = true;
+    m->run.asked_ns = loop_now_ns(m->loop);
     bool zero = blk_can(m->to) & BLK_CAN_ZERO && zeroes(m->run.buffer, m->run.length_bytes);
     m->run.req = (struct blk_req){.op = zero ? BLK_ZERO : BLK_WRITE,
                                   .offset = m->at,
@@ -470,7 +482,7 @@ static void run_flushed(struct blk_req *req)
 /* While it is copied, too, so that the last one, which a flush of the caller's may wait for, has little left to do. */
 static void begin_flush(struct move *m)
 {
-    m->run.begin_ns = loop_now_ns(m->loop);
+    m->run.asked_ns = loop_now_ns(m->loop);
     m->run.running = m->run.flushes = true;
     m->run.writes = false;
     m->run.length_bytes = 0;
@@ -539,7 +551,7 @@ static bool new_is_stuck(const struct move *m, uint64_t now_ns)
     if (m->phase == MOVE_THERE && blk_is_patient(m->blk))
         return false;
     uint64_t patience_ns = m->run.flushes ? FLUSH_PATIENCE_NS : PATIENCE_NS; /* nobody waits for a flush of its own */
-    bool stuck = m->run.running && (m->run.writes || m->run.flushes) && now_ns - m->run.begin_ns > patience_ns;
+    bool stuck = m->run.running && (m->run.writes || m->run.flushes) && now_ns - m->run.asked_ns > patience_ns;
     stuck |= does_not_answer(&m->active, now_ns) || does_not_answer(&m->reads, now_ns);
     return stuck && now_ns - m->abandoned_ns > PATIENCE_NS;
 }
@@ -633,6 +645,29 @@ static void move_submit(struct blk *blk, struct blk_req *req)
     }
 }
 
+/* Until it is settled the new place is waited for by nobody; from then on it is, as long as no one else has it all. */
+static void move_abandon(struct blk *blk)
+{
+    struct move *m = blk_state(blk);
+    struct task *t, *next;
+    bool asked = false;
+    if (m->phase != MOVE_SETTLED && m->phase != MOVE_THERE)
+        return;
+    TAILQ_FOREACH (t, &m->reads, link)
+        asked |= t->asked & 1u << LEG_NEW;
+    TAILQ_FOREACH (t, &m->active, link) {
+        asked |= t->asked & 1u << LEG_NEW;
+        t->abandoned = !blk_is_patient(blk);
+    }
+    if (asked)
+        blk_abandon(m->to);
+    for (t = TAILQ_FIRST(&m->active); t; t = next) {
+        next = TAILQ_NEXT(t, link);
+        if (t->held && t->abandoned)
+            end_abandoned(t);
+    }
+}
+
 /* A server that is lost is not waited for: the old place has everything. */
 static char *impatient(const json_t *to, struct err *err)
 {
@@ -706,11 +741,11 @@ static void move_close(struct blk *blk)
     struct task *t;
     m->closing = true;
     loop_timer_clear(m->loop, &m->tick);
-    loop_timer_clear(m->loop, &m->pause);
     if (m->run.running && m->phase <= MOVE_SYNCED)
         blk_abandon(m->to);
     while (m->run.running)
         loop_step(m->loop);
+    loop_timer_clear(m->loop, &m->pause); /* the run may have set it */
     while ((t = TAILQ_FIRST(&m->idle))) {
         TAILQ_REMOVE(&m->idle, t, link);
         free(t);
@@ -748,4 +783,5 @@ const struct blk_driver move_driver = {
     .open = move_open,
     .close = move_close,
     .submit = move_submit,
+    .abandon = move_abandon,
 };

@@ -18,7 +18,9 @@
  *     the old one's if that fails, or does not answer for PATIENCE.
  *   - THERE the new place is all there is: a stack that was opened to be patient waits for it without end.
  *   - A flush that fails is not tried again: it waits, and fails if the decision is for the place that failed it, as do
- *     all that come later.
+ *     all that come later. One that did not reach the place (-ENOTCONN) has not failed, and is tried again.
+ *   - blk_abandon(), of a stack that is not patient: what waits, or fails at a place that may count, ends with
+ *     -ENOTCONN. Whoever asked has it from elsewhere.
  *   - The new place is flushed while it is copied, too, and has long for that: nobody waits for it.
  *   - A flush reaches both from the moment on that everything is copied, which is before SYNCED: so what a flush has
  *     covered is durable in both when it is settled.

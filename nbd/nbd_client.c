@@ -30,7 +30,7 @@
 #include "node/base/log.h"
 #include "node/base/tls.h"
 
-enum { LIES_MAX = 3, MAX_TRANSFER_BYTES = 64 << 20 };
+enum { LIES_MAX = 3, LEAST_TRANSFER_BYTES = 16 << 10, MAX_TRANSFER_BYTES = 64 << 20 };
 
 /* Of reconnect, in nanoseconds. EVER is a hundred years: it can be added to a clock. */
 #define SECOND_NS UINT64_C(1000000000)
@@ -345,6 +345,9 @@ static int announce(struct nbd_client *client, struct err *err)
     uint32_t can = BLK_CAN_EXTENTS;
     for (size_t i = 0; i < sizeof abilities / sizeof *abilities; i++)
         can |= o->flags & abilities[i].flag ? abilities[i].can : 0;
+    if (max < LEAST_TRANSFER_BYTES)
+        return err_set(err, EPROTO, "%s: the server takes no more than %u bytes at a time, and %u are needed at least",
+                       client->name, max, LEAST_TRANSFER_BYTES);
     if (max < align)
         return err_set(err, EPROTO, "%s: the server's block sizes contradict each other", client->name);
     blk_set_size(blk, o->size_bytes & ~(uint64_t)(align - 1));

@@ -13,9 +13,10 @@
  * reset by an answer)
  *
  * Replay: changes go out in the order of their acknowledgement. Several may be on their way, but
- * never two that overlap, so that an older one cannot win. Nothing else is sent meanwhile: a
- * request that was in flight when the server was lost is younger than, or concurrent with, every
- * change in the log, and follows. */
+ * never two that overlap, so that an older one cannot win. One that a younger durable one covers as
+ * a whole is left out: should we fall before that one is done again, too, whoever has the disk next
+ * is to find what was durable. Nothing else is sent meanwhile: a request that was in flight when the
+ * server was lost is younger than, or concurrent with, every change in the log, and follows. */
 #include "nbd/nbd_routes.h"
 
 #include <assert.h>
@@ -124,6 +125,7 @@ static void go_live(struct nbd_route *route)
     routes->live = 1;
     routes->replay_on = NULL;
     routes->state = ROUTES_LIVE;
+    nbd_unflushed_survey_end(&routes->log);
     if (routes->replayed)
         log_info("nbd: %s: did %u changes again that the server might have lost", routes->name, routes->replayed);
     prove(routes);
@@ -159,10 +161,14 @@ static void replay_more(struct nbd_routes *routes)
         struct nbd_change change;
         uint64_t place = routes->replay_place;
         int count;
-        if (!nbd_unflushed_next(&routes->log, &place, &change, replay->data, &count) ||
-            overlaps_one_in_flight(routes, &change))
+        if (!nbd_unflushed_next(&routes->log, &place, &change, replay->data, &count))
+            break;
+        bool covered = nbd_unflushed_covered(&routes->log, &change);
+        if (!covered && overlaps_one_in_flight(routes, &change))
             break;
         routes->replay_place = place;
+        if (covered)
+            continue;
         routes->replays++;
         replay->busy = true;
         replay->routes = routes;
@@ -193,9 +199,9 @@ static void replay_done(struct nbd_command *command)
     }
     nbd_routes_progress(&routes->replay_on->session.link);
     routes->replayed++;
-    if (command->result && command->type == NBD_CMD_WRITE) {
-        log_limited(&routes->limit, LOG_LEVEL_ERROR, "nbd: %s: a write could not be done again: %s", routes->name,
-                    strerror(-command->result));
+    if (command->result && command->type != NBD_CMD_TRIM) { /* what is trimmed may read as anything */
+        log_limited(&routes->limit, LOG_LEVEL_ERROR, "nbd: %s: a %s could not be done again: %s", routes->name,
+                    command->type == NBD_CMD_WRITE ? "write" : "zeroing", strerror(-command->result));
         routes->lossy = true;
     }
     replay_more(routes);
@@ -210,6 +216,7 @@ static void start_replay(struct nbd_route *route)
     routes->replay_place = routes->log.head;
     routes->replayed = 0;
     routes->state = ROUTES_REPLAYING;
+    nbd_unflushed_survey(&routes->log);
     replay_more(routes);
 }
 

@@ -5,10 +5,15 @@
  * while dropping, there are none. dropped_to <= serial. */
 #include "nbd/nbd_unflushed.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 enum { ALIGN_BYTES = 8, PAGE_BYTES = 4096, KEEP_BYTES = 1 << 20, PIECE_BYTES = 1 << 30 };
+
+struct nbd_durable {
+    uint64_t offset, end, serial;
+};
 
 void nbd_unflushed_init(struct nbd_unflushed *log, uint64_t capacity_bytes)
 {
@@ -20,6 +25,7 @@ void nbd_unflushed_fini(struct nbd_unflushed *log)
     if (log->ring)
         munmap(log->ring, log->capacity_bytes);
     log->ring = NULL;
+    nbd_unflushed_survey_end(log);
 }
 
 /* ---- the ring ---- */
@@ -103,6 +109,7 @@ void nbd_unflushed_add(struct nbd_unflushed *log, const struct nbd_change *chang
     memset(&one, 0, sizeof one);
     one.type = change->type;
     one.flags = change->flags;
+    one.durable = durable;
     one.offset = change->offset;
     /* without data, in pieces that any server can be asked for again */
     uint64_t left = change->length_bytes, max = change->type == NBD_CMD_WRITE ? left : PIECE_BYTES;
@@ -157,4 +164,73 @@ bool nbd_unflushed_next(const struct nbd_unflushed *log, uint64_t *place, struct
     *count = change->type == NBD_CMD_WRITE ? pieces(log, *place + sizeof *change, change->length_bytes, data) : 0;
     *place += entry_bytes(change);
     return true;
+}
+
+/* ---- what younger ones cover ---- */
+
+static int by_place(const void *a, const void *b)
+{
+    const struct nbd_durable *x = a, *y = b;
+    if (x->offset != y->offset)
+        return x->offset < y->offset ? -1 : 1;
+    if (x->end != y->end)
+        return x->end < y->end ? -1 : 1;
+    return x->serial < y->serial ? -1 : x->serial > y->serial;
+}
+
+static bool same_place(const struct nbd_durable *a, const struct nbd_durable *b)
+{
+    return a->offset == b->offset && a->end == b->end;
+}
+
+void nbd_unflushed_survey(struct nbd_unflushed *log)
+{
+    struct nbd_change change;
+    struct iovec data[2];
+    int count;
+    size_t all = 0, kept = 0;
+    nbd_unflushed_survey_end(log);
+    for (uint64_t place = log->head; nbd_unflushed_next(log, &place, &change, data, &count);)
+        all += change.durable;
+    struct nbd_durable *list = all ? malloc(all * sizeof *list) : NULL;
+    if (!list)
+        return;
+    all = 0;
+    for (uint64_t place = log->head; nbd_unflushed_next(log, &place, &change, data, &count);) {
+        if (!change.durable)
+            continue;
+        list[all++] = (struct nbd_durable){change.offset, change.offset + change.length_bytes, change.serial};
+        log->durable_longest = change.length_bytes > log->durable_longest ? change.length_bytes : log->durable_longest;
+    }
+    qsort(list, all, sizeof *list, by_place);
+    for (size_t i = 0; i < all; i++)
+        if (i + 1 == all || !same_place(&list[i], &list[i + 1]))
+            list[kept++] = list[i];
+    log->durable = list;
+    log->durable_count = kept;
+}
+
+bool nbd_unflushed_covered(const struct nbd_unflushed *log, const struct nbd_change *change)
+{
+    uint64_t end = change->offset + change->length_bytes;
+    size_t from = 0, to = log->durable_count; /* to: the first one that begins behind the change's beginning */
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        if (log->durable[middle].offset <= change->offset)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    for (const struct nbd_durable *d; to && (d = &log->durable[to - 1])->offset + log->durable_longest >= end; to--)
+        if (d->end >= end && d->serial > change->serial)
+            return true;
+    return false;
+}
+
+void nbd_unflushed_survey_end(struct nbd_unflushed *log)
+{
+    free(log->durable);
+    log->durable = NULL;
+    log->durable_count = 0;
+    log->durable_longest = 0;
 }

@@ -9,6 +9,7 @@
 #define NBD_NBD_UNFLUSHED_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -21,12 +22,16 @@ struct nbd_unflushed {
     uint64_t serial;     /* of the youngest change */
     uint64_t dropped_to; /* changes up to this one are neither durable nor logged; 0: none */
     bool dropping;
+    struct nbd_durable *durable; /* nbd_unflushed_survey(): by place; of those with one place the youngest */
+    size_t durable_count;
+    uint64_t durable_longest; /* bytes */
 };
 
 struct nbd_change {
     uint64_t serial, offset, length_bytes;
     enum nbd_cmd type; /* WRITE, WRITE_ZEROES, TRIM */
     uint16_t flags;
+    bool durable;
 };
 
 /* capacity_bytes 0: nothing is ever logged. */
@@ -54,5 +59,12 @@ static inline bool nbd_unflushed_empty(const struct nbd_unflushed *log)
  * pieces, valid until the log changes. False: there are no more. */
 bool nbd_unflushed_next(const struct nbd_unflushed *log, uint64_t *place, struct nbd_change *change,
                         struct iovec data[2], int *count);
+
+/* Covered is a change if a younger durable one has all of its range: to do it again would undo that
+ * one for a while. Known between a survey and its end, as long as the log does not change; if there
+ * is no memory for the survey nothing is covered. */
+void nbd_unflushed_survey(struct nbd_unflushed *log);
+bool nbd_unflushed_covered(const struct nbd_unflushed *log, const struct nbd_change *change);
+void nbd_unflushed_survey_end(struct nbd_unflushed *log);
 
 #endif

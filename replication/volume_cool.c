@@ -36,9 +36,9 @@ void cool_add_missed(struct volume *v, struct fan *fan, uint8_t **maps, size_t *
 
 /* ---- the steps ---- */
 
+/* Who waits may heat its region at once, which asks for others to be cooled: not before the last one is kicked. */
 static void end(struct volume *v, enum region_state state)
 {
-    v->cool.running = false;
     for (unsigned i = 0; i < v->cool.count; i++) {
         struct region *r = v->cool.regions[i];
         r->state = state;
@@ -51,7 +51,10 @@ static void end(struct volume *v, enum region_state state)
     }
     for (unsigned i = 0; i < v->cool.count; i++)
         piece_kick(v->cool.regions[i]);
+    v->cool.running = false;
     resync_kick(v);
+    if (state == REGION_COLD && v->hot_count > v->hot_max)
+        cool_some(v, false);
 }
 
 static bool failed(struct volume *v, struct fan *fan, const char *what)

@@ -2,6 +2,7 @@
 #include "tests/unit/nbd_peer.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "node/base/err.h"
@@ -75,6 +76,29 @@ static void limits(void **state)
     assert_int_equal(blk_limits(p->f->blk)->max_transfer_bytes, 131072);
     assert_int_equal(blk_size(p->f->blk), MIB - 4096);
     assert_int_equal(blk_can(p->f->blk), BLK_CAN_EXTENTS | BLK_CAN_TRIM | BLK_CAN_ZERO);
+}
+
+/* Whoever cuts his requests to what a server takes must be left with something. */
+static void too_little_at_a_time(void **state)
+{
+    struct peer *p = peer_of(state);
+    struct err err = {0};
+    struct blk *blk = NULL;
+    char stack[512];
+    p->server->min_block = 1;
+    p->server->preferred_block = 1;
+    p->server->max_payload = 512;
+    fake_server_listen(p->server);
+    assert_int_equal(blk_open(&p->f->env, peer_stack(p, ""), 0, &blk, &err), -EPROTO);
+    assert_non_null(strstr(err.text, "no more than 512 bytes"));
+    fake_server_lock(p->server);
+    p->server->min_block = 32768;
+    p->server->preferred_block = 32768;
+    p->server->max_payload = 65536;
+    fake_server_unlock(p->server);
+    snprintf(stack, sizeof stack, "[{\"driver\":\"align\"},%s]", peer_stack(p, ""));
+    assert_int_equal(blk_open(&p->f->env, stack, 0, &blk, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "three blocks"));
 }
 
 static void long_zeroes_in_pieces(void **state)
@@ -464,6 +488,7 @@ int main(void)
         WITH_PEER(extended_headers),
         WITH_PEER(simple_replies),
         WITH_PEER(limits),
+        WITH_PEER(too_little_at_a_time),
         WITH_PEER(long_zeroes_in_pieces),
         WITH_PEER(long_zeroes_at_once),
         WITH_PEER(resizes),

@@ -45,6 +45,70 @@ static void durable_writes_are_not_undone(void **state)
     peer_assert_reads(p, 0, 2);
 }
 
+/* lie: a byte that is not to be written to the beginning of the disk any more; left: how often it was. */
+static enum fake_verdict no_older(struct fake_connection *c, const struct fake_request *r)
+{
+    if (r->type == NBD_CMD_WRITE && r->offset == 0 && c->server->lie)
+        c->server->left += r->payload[0] == c->server->lie;
+    return FAKE_HONEST;
+}
+
+/* Not even for a while: we may fall before all is done again. */
+static void durable_writes_stay(void **state)
+{
+    struct peer *p = peer_of(state);
+    static char wide[8192];
+    p->server->hook = no_older;
+    peer_serve(p, "");
+    memset(wide, 5, sizeof wide);
+    assert_int_equal(peer_write(p, 16384, 1, 0), 0);
+    assert_int_equal(peer_write(p, 0, 2, BLK_FUA), 0);
+    assert_int_equal(fixture_io(p->f, BLK_WRITE, 0, 32768, wide, sizeof wide), 0);
+    assert_int_equal(peer_write(p, 32768, 6, BLK_FUA), 0); /* covers a part */
+    assert_int_equal(peer_write(p, 0, 3, BLK_FUA), 0);
+    assert_int_equal(peer_write(p, 0, 4, BLK_FUA), 0);
+    assert_int_equal(peer_write(p, 32768, 7, 0), 0);
+    fake_server_lock(p->server);
+    p->server->lie = 2;
+    fake_server_unlock(p->server);
+    fake_server_crash(p->server, -1);
+    peer_assert_reads(p, 0, 4);
+    peer_assert_reads(p, 16384, 1);
+    peer_assert_reads(p, 32768, 7);
+    peer_assert_reads(p, 32768 + 4096, 5);
+    assert_int_equal(p->server->left, 0);
+    assert_int_equal(fake_server_seen(p->server, NBD_CMD_WRITE), 7 + 5); /* 2 and 3 are not done again */
+}
+
+static enum fake_verdict fail_zeroes(struct fake_connection *c, const struct fake_request *r)
+{
+    uint8_t reply[16];
+    struct emit e = emit_to(reply, sizeof reply);
+    if (r->type != NBD_CMD_WRITE_ZEROES || !c->server->left)
+        return FAKE_HONEST;
+    emit_u32(&e, NBD_SIMPLE_REPLY_MAGIC);
+    emit_u32(&e, NBD_EIO);
+    emit_u64(&e, r->cookie);
+    fake_send(c, &e);
+    return FAKE_ANSWERED;
+}
+
+static void zeroes_that_cannot_be_done_again_are_confessed_once(void **state)
+{
+    struct peer *p = peer_of(state);
+    p->server->hook = fail_zeroes;
+    peer_serve(p, "");
+    assert_int_equal(peer_write(p, 0, 1, BLK_FUA), 0);
+    assert_int_equal(fixture_io(p->f, BLK_ZERO, 0, 0, NULL, 4096), 0);
+    fake_server_lock(p->server);
+    p->server->left = 1;
+    fake_server_unlock(p->server);
+    fake_server_crash(p->server, -1);
+    peer_assert_reads(p, 0, 1);
+    assert_int_equal(peer_flush(p), -EIO);
+    assert_int_equal(peer_flush(p), 0);
+}
+
 static void overflowing_log_is_confessed_once(void **state)
 {
     struct peer *p = peer_of(state);
@@ -290,6 +354,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_PEER(replays_unflushed_writes),
         WITH_PEER(durable_writes_are_not_undone),
+        WITH_PEER(durable_writes_stay),
+        WITH_PEER(zeroes_that_cannot_be_done_again_are_confessed_once),
         WITH_PEER(overflowing_log_is_confessed_once),
         WITH_PEER(no_log),
         WITH_PEER(requests_survive_cuts),
