@@ -16,6 +16,7 @@
 #include "node/base/log.h"
 #include "node/base/loop.h"
 #include "node/base/timestamp.h"
+#include "node/base/uuid.h"
 
 enum { AGAIN_MS = 1000 };
 
@@ -26,6 +27,8 @@ struct guest_off {
     struct loop_timer timer;
     char started[TIMESTAMP_BYTES]; /* the last time that somebody asked for it */
     uint64_t revision, again_ms;   /* of the guest, in the last try; and when that one is repeated */
+    char id[UUID_TEXT_BYTES];
+    struct log_limit limit;
     bool writing, freed;
 };
 
@@ -35,7 +38,8 @@ static void written(void *context, int rc, uint64_t revision, const struct err *
     (void)revision;
     off->writing = false;
     if (rc && rc != -ESTALE)
-        log_warn("a guest has switched itself off, which is not written yet: %s", err->text);
+        log_limited(&off->limit, LOG_LEVEL_WARN, "guest %s has switched itself off, which is not written yet: %s",
+                    off->id, err->text);
     if (off->freed) {
         free(off);
         return;
@@ -74,6 +78,8 @@ struct guest_off *guest_off_new(struct loop *loop, struct cluster *cluster, cons
     off->cluster = cluster;
     off->look = look;
     off->timer.fire = fire;
+    off->limit = (struct log_limit){.burst = 1, .interval_ms = 60000};
+    snprintf(off->id, sizeof off->id, "%s", guest->id);
     snprintf(off->started, sizeof off->started, "%s", member_text(guest->value, "started"));
     return off;
 }

@@ -227,6 +227,13 @@ static void take_over(struct resident *r, const struct object *o, const struct o
     json_decref(p);
 }
 
+/* What runs goes on where there is no plan for its next start, by its policy as it is now. */
+static json_t *plan_to_go_on(const struct resident *r, const struct object *o)
+{
+    enum guest_phase phase = guest_unit_phase(r->unit);
+    return phase == GUEST_PHASE_RUNNING || phase == GUEST_PHASE_INCOMING ? guest_plan_found(o) : NULL;
+}
+
 static void plan(struct guests *g, struct resident *r, const struct object *o)
 {
     recall(r, o);
@@ -249,13 +256,14 @@ static void plan(struct guests *g, struct resident *r, const struct object *o)
         waits = (struct err){0};
     }
     json_t *p = r->holds ? NULL : guest_plan(cluster_mirror(g->cluster), o, g->plan_place, &waits);
+    p = p ? p : plan_to_go_on(r, o);
     add_arrival(p, arrival);
     if (p && !arrival && migration_of(cluster_mirror(g->cluster), o))
         json_object_set_new(p, "held", json_true()); /* it may change hands any moment */
     bool news = strcmp(waits.text, r->waits.text);
     r->waits = waits;
     if (p)
-        guest_unit_want(r->unit, p); /* what runs goes on where there is no plan for its next start */
+        guest_unit_want(r->unit, p);
     json_decref(p);
     if (news)
         tell(g, r);

@@ -15,10 +15,10 @@
 #include "node/agent/cluster.h"
 #include "node/agent/guest_unit.h"
 #include "node/agent/guests.h"
-#include "node/agent/heir.h"
 #include "node/agent/leaving.h"
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
+#include "node/agent/migration_remains.h"
 #include "node/agent/migration_volumes.h"
 #include "node/agent/owner.h"
 #include "node/agent/report.h"
@@ -680,15 +680,6 @@ static void look_at_departure(struct migrations *ms, const struct object *m)
     loop_timer_set(ms->place->loop, &l->timer, clock_ns() + LOOK_MS * 1000000ull);
 }
 
-/* Whose node was removed, with no guest in it any more: nobody else forgets it. */
-static bool is_left_behind(const struct mirror *mirror, const struct object *m, const char *node)
-{
-    const struct object *guest = guest_of(mirror, m);
-    return m->value && heir_is_needed(mirror, object_spec_text(m, "from")) &&
-           !strcmp(heir_of(mirror, object_spec_text(m, "to")), node) &&
-           !(guest && !strcmp(member_text(guest->value, "migration"), m->id));
-}
-
 static void evaluate(struct loop_job *job)
 {
     struct migrations *ms = CONTAINER_OF(job, struct migrations, job);
@@ -713,8 +704,7 @@ static void evaluate(struct loop_job *job)
         } else if (!over && !strcmp(object_spec_text(m, "to"), node)) {
             arrivals_look(ms->arrivals, m);
         }
-        if (is_left_behind(mirror, m, node))
-            report_deleted(ms->place->report, m);
+        migration_remains_look(mirror, m, node, ms->place->report);
     }
     arrivals_end(ms->arrivals);
     if (ended > ENDED_MAX)

@@ -399,6 +399,13 @@ static enum task_verb verb_of_change(const struct object *o, const json_t *spec)
     return TASK_VERB_COUNT;
 }
 
+/* Somebody asks for it: one that stays down begins anew, and one that has just switched itself off is not meant. */
+static void note_start(json_t *value)
+{
+    char now[TIMESTAMP_BYTES];
+    json_object_set_new(value, "started", json_string(timestamp(now)));
+}
+
 static void change(void *context, struct api_call *call)
 {
     char etag[API_ETAG_MAX];
@@ -422,7 +429,10 @@ static void change(void *context, struct api_call *call)
         json_decref(value);
         return;
     }
-    put(call, cluster_of(context), o, value, verb_of_change(o, spec));
+    enum task_verb verb = verb_of_change(o, spec);
+    if (verb == TASK_START)
+        note_start(value);
+    put(call, cluster_of(context), o, value, verb);
 }
 
 static void set_running(void *context, struct api_call *call, bool running, bool hurry)
@@ -436,9 +446,8 @@ static void set_running(void *context, struct api_call *call, bool running, bool
         json_object_set_new(value, "hurry", json_true());
     else
         json_object_del(value, "hurry");
-    char now[TIMESTAMP_BYTES];
     if (running)
-        json_object_set_new(value, "started", json_string(timestamp(now))); /* one that stays down begins anew */
+        note_start(value);
     if (running && !strcmp(member_text(o->state, "phase"), "stopped"))
         json_object_del(value, "moved"); /* it opens its disks anew, those of its node directly */
     put(call, cluster_of(context), o, value, running ? TASK_START : TASK_STOP);

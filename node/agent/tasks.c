@@ -194,6 +194,9 @@ static json_t *undone(struct api_call *call, const struct mirror *mirror, const 
         json_object_set_new(value, "deleting", json_true());
     if (object->kind == OBJECT_GUEST)
         json_object_set_new(spec, "running", json_boolean(verb == TASK_STOP));
+    char now[TIMESTAMP_BYTES];
+    if (verb == TASK_STOP)
+        json_object_set_new(value, "started", json_string(timestamp(now)));
     return value;
 }
 

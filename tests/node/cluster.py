@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -91,13 +92,19 @@ class Node:
     def open_console(self, guest):
         """A process that talks to a guest's console; refused are those who come while somebody is there who has not left
         altogether, and while an agent that has just been started has not looked at its guests yet."""
-        return until('%s gives its console' % guest, lambda: self.try_console(guest))
+        said = []
+        try:
+            return until('%s gives its console' % guest, lambda: self.try_console(guest, said))
+        except AssertionError as error:
+            raise AssertionError('%s: %r' % (error, said[-1:])) from None
 
-    def try_console(self, guest):
+    def try_console(self, guest, said):
         env = dict(os.environ, DROVER_API='unix:' + os.path.join(self.run, 'api.sock'))
         console = subprocess.Popen([DROVER, 'guest', 'console', guest], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, env=env, bufsize=0)
-        if console.stderr.readline().startswith(b'the console of'):
+        ready, _, _ = select.select([console.stderr], [], [], 20)
+        said.append(console.stderr.readline() if ready else b'nothing')
+        if said[-1].startswith(b'the console of'):
             return console
         self.close_console(console)
         return None

@@ -260,11 +260,14 @@ class Removed(ThreeNodes):
         for number, way in enumerate(((n2.name, n1.name), (n2.name, 'gone'), (n1.name, n2.name))):
             record = {'kind': 'migration', 'id': 'm%d' % number, 'name': 'm%d' % number, 'switched': True,
                       'spec': {'guest': 'g', 'guest_id': 'g', 'from': way[0], 'to': way[1], 'began': '2026-01-01T00:00:00Z'}}
-            self.etcd.ctl('put', '/drover/state/migration/m%d' % number, json.dumps({'phase': 'done', 'reason': ''}))
+            self.etcd.ctl('put', '/drover/state/migration/m%d' % number,
+                          json.dumps({'phase': 'done' if number else 'switching', 'reason': ''}))
             self.etcd.ctl('put', '/drover/migration/m%d' % number, json.dumps(record))
         # a task of a guest that is gone, which nobody but its node would end, and an owner of a volume that is
         self.etcd.ctl('put', '/drover/task/t', json.dumps({'kind': 'task', 'id': 't', 'name': 'left', 'spec': {
             'verb': 'start', 'object_kind': 'guest', 'object_id': 'g', 'object': 'g', 'node': n2.name, 'by': 'root'}}))
+        self.etcd.ctl('put', '/drover/task/u', json.dumps({'kind': 'task', 'id': 'u', 'name': 'moving', 'spec': {
+            'verb': 'migrate', 'object_kind': 'migration', 'object_id': 'm0', 'object': 'm0', 'node': n2.name, 'by': 'root'}}))
         self.etcd.ctl('put', '/drover/owner/o', json.dumps({'kind': 'owner', 'id': 'o', 'name': 'o', 'spec': {
             'epoch': 1, 'node': n2.name, 'guest': 'g'}}))
         until('they are seen', lambda: len(n1.do('migration', 'list')) == 3)
@@ -274,6 +277,7 @@ class Removed(ThreeNodes):
         self.assertEqual([n['name'] for n in n1.do('node', 'list')], [n1.name])
         until('what it left of migrations has gone', lambda: [m['name'] for m in n1.do('migration', 'list')] == ['m2'])
         until('its task has ended', lambda: n1.do('task', 'show', 'left')['state'].get('phase') == 'cancelled')
+        until('that of the move, too', lambda: n1.do('task', 'show', 'moving')['state'].get('phase') == 'done')
         until('its record of an owner has gone', lambda: not self.etcd.ctl('get', '/drover/owner/o').stdout)
         self.assertEqual(n1.cli('node', 'remove', n2.name).returncode, 4)
         with open(os.path.join(n1.state, 'audit.log')) as f:
