@@ -110,6 +110,13 @@ void guest_wishes_again(struct guest *g)
         post_wishes(g);
 }
 
+void guest_arrived(struct guest *g)
+{
+    if (g->stands_late && !g->busy)
+        halt(g); /* nobody waits for a page any more */
+    guest_wishes_again(g);
+}
+
 /* Devices of a guest that does not run rest on: they would work on what it asked of them, and it would not be what was
  * saved or loaded any more. */
 void guest_unquiesce(struct guest *g)

@@ -31,11 +31,12 @@ void guest_panicked(struct board_events *events, enum alarm_panic panic)
     guest_wish(g, panic == ALARM_DUMPS ? GUEST_WISH_DUMP : GUEST_WISH_PANIC, "its kernel");
 }
 
-/* Moving takes the time of its vCPUs (guest_throttle.c), a debugger all of it. */
+/* Moving takes the time of its vCPUs (guest_throttle.c), a debugger all of it, as does the end of its lease, whose time
+ * may run on (guest.c, halt()). */
 bool guest_hung(struct board_events *events)
 {
     struct guest *g = CONTAINER_OF(events, struct guest, board_events);
-    if (guest_is_moving(g) || gdb_is_attached(g->gdb))
+    if (guest_is_moving(g) || gdb_is_attached(g->gdb) || g->lease.frozen || g->stands_late)
         return false;
     guest_wish(g, GUEST_WISH_HANG, "its watchdog");
     return true;

@@ -105,6 +105,7 @@ int guest_quiesce(struct guest *guest, enum guest_patience patience, struct err 
 /* After success: goes on if the guest is running; else its devices rest until it does. */
 void guest_unquiesce(struct guest *guest);
 void guest_wishes_again(struct guest *guest);
+void guest_arrived(struct guest *guest); /* all of its memory: what had to wait for that is done */
 void guest_wish(struct guest *guest, enum guest_wish what, const char *by); /* any thread */
 bool guest_gives_up(void *guest); /* the process ends: whoever turns the loop stops waiting */
 

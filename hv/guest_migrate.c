@@ -219,7 +219,7 @@ static void target_ended(struct migrate_target_host *host, enum migrate_target_p
     if (phase == MIGRATE_TARGET_OVER)
         guest_quit(g, EXIT_FAILURE);
     else
-        guest_wishes_again(g); /* what had to wait for all of its memory */
+        guest_arrived(g);
 }
 
 /* ---- building and ending ---- */

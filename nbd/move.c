@@ -17,7 +17,7 @@
 
 #define SECOND_NS UINT64_C(1000000000)
 
-enum { PIECE_BYTES = 1 << 20, FLUSH_BYTES = 64 << 20, YIELD = 3, LEGS = 2 };
+enum { PIECE_BYTES = 1 << 20, FLUSH_BYTES = 16 << 20, YIELD = 3, LEGS = 2 };
 static const uint64_t TICK_NS = SECOND_NS / 4, PATIENCE_NS = 2 * SECOND_NS, FLUSH_PATIENCE_NS = 60 * SECOND_NS;
 
 enum leg { LEG_OLD, LEG_NEW };
@@ -741,7 +741,7 @@ static void move_close(struct blk *blk)
     struct task *t;
     m->closing = true;
     loop_timer_clear(m->loop, &m->tick);
-    if (m->run.running && m->phase <= MOVE_SYNCED)
+    if (m->run.running) /* given up or not */
         blk_abandon(m->to);
     while (m->run.running)
         loop_step(m->loop);

@@ -153,6 +153,12 @@ static struct nbd_replay *idle_replay(struct nbd_routes *routes)
 
 static void replay_done(struct nbd_command *command);
 
+/* What was durable when it was acknowledged is that again: something older may have been done over it just before. */
+static uint16_t durable_by(const struct nbd_link *link)
+{
+    return link->offer->flags & NBD_FLAG_SEND_FUA ? NBD_CMD_FLAG_FUA : 0;
+}
+
 static void replay_more(struct nbd_routes *routes)
 {
     struct nbd_link *link = &routes->replay_on->session.link;
@@ -174,7 +180,7 @@ static void replay_more(struct nbd_routes *routes)
         replay->routes = routes;
         replay->command = (struct nbd_command){
             .type = change.type,
-            .flags = change.flags,
+            .flags = (uint16_t)(change.flags | (change.durable ? durable_by(link) : 0)),
             .offset = change.offset,
             .length_bytes = change.length_bytes,
             .iov = replay->data,

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { ALIGN_BYTES = 8, PAGE_BYTES = 4096, KEEP_BYTES = 1 << 20, PIECE_BYTES = 1 << 30 };
+enum { ALIGN_BYTES = 8, PAGE_BYTES = 4096, KEEP_BYTES = 1 << 20, PIECE_BYTES = 1 << 30, LOOKS = 64 };
 
 struct nbd_durable {
     uint64_t offset, end, serial;
@@ -221,7 +221,9 @@ bool nbd_unflushed_covered(const struct nbd_unflushed *log, const struct nbd_cha
         else
             to = middle;
     }
-    for (const struct nbd_durable *d; to && (d = &log->durable[to - 1])->offset + log->durable_longest >= end; to--)
+    size_t last = to > LOOKS ? to - LOOKS : 0; /* not covered is always safe */
+    for (const struct nbd_durable *d; to > last && (d = &log->durable[to - 1])->offset + log->durable_longest >= end;
+         to--)
         if (d->end >= end && d->serial > change->serial)
             return true;
     return false;

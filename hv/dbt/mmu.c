@@ -374,7 +374,8 @@ bool mmu_update_locked(struct dbt_cpu *cpu, uint64_t linear, unsigned bytes, uin
     const struct tlb_entry *e = mmu_entry(cpu, linear);
     if (tlb_hit(&e->write, linear, bytes))
         return swap_host(tlb_host(e, linear), bytes, expected, desired);
-    if (!is_device(cpu, linear) && !is_device(cpu, wrap(cpu, linear + bytes - 1)))
+    bool crosses = first_part(linear, bytes) != bytes;
+    if (!is_device(cpu, linear) && !(crosses && is_device(cpu, wrap(cpu, linear + bytes - 1))))
         return mmu_swap_locked(cpu, linear, bytes, expected, desired);
     store(cpu, mmu_class(cpu), linear, bytes, desired, 0);
     return true;

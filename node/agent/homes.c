@@ -96,6 +96,8 @@ static const char *reason_of(const struct home *home)
 
 static void tell(struct homes *h, const struct home *home, const struct object *volume)
 {
+    if (volume_watch_is_refused(home->watch))
+        return;
     const struct tending *t = volume_watch_status(home->watch) ? NULL : home->tending;
     struct volume_owner owner = {
         .status = t ? tending_status(t) : volume_watch_status(home->watch),

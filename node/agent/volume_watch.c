@@ -38,8 +38,8 @@ struct volume_watch {
     int64_t scrub_wanted, scrubbed;
     json_int_t scrub_runs; /* before it; -1: none was begun */
     struct guest_call call;
-    bool busy, freed;
-    struct err growing; /* why it could not be made larger */
+    bool busy, freed, refused; /* refused: it says nothing yet */
+    struct err growing;        /* why it could not be made larger */
     uint64_t grow_again_ms;
     char attaching[URI_MAX];
     int attaching_index;
@@ -107,6 +107,9 @@ static void changed(struct guest_call *call, int rc, const json_t *answer, const
     struct volume_watch *w = CONTAINER_OF(call, struct volume_watch, call);
     (void)answer;
     if (!came_back(w))
+        return;
+    w->refused = rc == -EBUSY; /* not all of its memory has come: what was last said holds */
+    if (w->refused)
         return;
     if (rc)
         log_info("volume %s: %s", w->id, text);
@@ -339,6 +342,12 @@ const char *volume_watch_id(const struct volume_watch *w)
 const json_t *volume_watch_status(const struct volume_watch *w)
 {
     return w->status;
+}
+
+bool volume_watch_is_refused(const struct volume_watch *w)
+{
+    int disk;
+    return w->refused && owner_of(w, volume_of(w), &disk);
 }
 
 const char *volume_watch_reason(const struct volume_watch *w)

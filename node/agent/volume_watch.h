@@ -36,6 +36,9 @@ const char *volume_watch_id(const struct volume_watch *watch);
 void volume_watch_look(struct volume_watch *watch);
 /* What the process said last (hv/disk_volume.h); NULL: none runs here. */
 const struct json_t *volume_watch_status(const struct volume_watch *watch);
+/* One runs that says nothing yet, because not all of its memory has come: what is known of the volume stays as it is.
+ */
+bool volume_watch_is_refused(const struct volume_watch *watch);
 /* What the process says of that place is about this member, and not about one that was there before. */
 bool volume_watch_means(const struct volume_watch *watch, unsigned index, const char *member);
 bool volume_watch_means_witness(const struct volume_watch *watch, const char *member);

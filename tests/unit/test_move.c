@@ -252,7 +252,7 @@ static void is_flushed_on_the_way(void **state)
     assert_int_equal(probes[NEW].abandoned, 0);
     probe_release(&probes[NEW]);
     wait_for(f, move, MOVE_SYNCED);
-    assert_int_equal(probes[NEW].flushes, 3);
+    assert_int_equal(probes[NEW].flushes, 10);
 }
 
 /* ---- while others write ---- */
