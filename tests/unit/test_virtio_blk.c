@@ -398,11 +398,11 @@ static void one_more_than_there_are_breaks_the_queue(void **state)
     uint8_t *avail = virtio_guest_at(d.g, q->avail, 4 + 2ull * q->size);
     for (unsigned i = 1; i < q->size; i++)
         memcpy(avail + 4 + 2 * i, avail + 4, 2); /* the same again and again */
-    memcpy(avail + 2, &q->size, 2);
+    _Atomic uint16_t *idx = (_Atomic uint16_t *)(void *)(avail + 2);
+    atomic_store(idx, q->size);
     virtio_guest_kick(d.g, 0);
     virtio_guest_wait_for(all_are_kept, &d);
-    uint16_t more = (uint16_t)(q->size + 1);
-    memcpy(avail + 2, &more, 2);
+    atomic_store(idx, (uint16_t)(q->size + 1));
     virtio_guest_kick(d.g, 0);
     virtio_guest_wait_for(needs_reset, d.g);
     io_thread_call(d.g->io, let_go, NULL);
