@@ -5,6 +5,7 @@ where it runs now. The longest gaps are told, and judged by nobody: the machine 
 usage: migrate_net_test.py [unittest arguments]"""
 import os
 import sys
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -29,9 +30,10 @@ class Traffic(migrate_test.Moving):
         for _ in range(100):
             try:
                 return traffic.Stream()
-            except OSError:
-                pass
-        self.fail('the guest does not serve')
+            except OSError as error:
+                said = error
+                time.sleep(0.1)
+        self.fail('the guest does not serve: %s' % said)
 
     def test_nothing_is_lost(self):
         g = self.begin()
