@@ -108,9 +108,6 @@ static void changed(struct guest_call *call, int rc, const json_t *answer, const
     (void)answer;
     if (!came_back(w))
         return;
-    w->refused = rc == -EBUSY; /* not all of its memory has come: what was last said holds */
-    if (w->refused)
-        return;
     if (rc)
         log_info("volume %s: %s", w->id, text);
     if (!rc && w->attaching[0])
@@ -277,6 +274,9 @@ static void told(struct guest_call *call, int rc, const json_t *answer, const ch
     struct volume_watch *w = CONTAINER_OF(call, struct volume_watch, call);
     int disk;
     if (!came_back(w))
+        return;
+    w->refused = rc == -EBUSY; /* not all of its memory has come: what was last said holds */
+    if (w->refused)
         return;
     if (rc)
         log_debug("volume %s: %s", w->id, text);
