@@ -8,21 +8,13 @@
 #include <cmocka.h>
 
 #include "node/agent/balance_moves.h"
-#include "node/agent/cluster.h"
 #include "node/agent/volume_key.h"
 #include "node/base/err.h"
-#include "tests/unit/store_world.h"
+#include "tests/unit/cluster_world.h"
 
 static struct store_world *world;
 static struct cluster *cluster;
 static struct balance_moves *moves;
-
-static void current(struct cluster_handler *handler)
-{
-    (void)handler;
-}
-
-static struct cluster_handler handler = {.current = current};
 
 static void put(const char *key, const char *text)
 {
@@ -51,29 +43,17 @@ static int setup(void **state)
 static void begin(void)
 {
     struct err err = {0};
-    cluster = cluster_new(world->loop, world->store, "n1", &handler, &err);
-    assert_non_null(cluster);
-    while (!cluster_is_current(cluster))
-        store_world_turn(world);
+    cluster = cluster_world_open(world);
     moves = balance_moves_new(world->loop, cluster, world->path, &err);
     assert_non_null(moves);
     world_revision(world); /* some turns of the loop */
     assert_int_equal(balance_moves_begun(moves), 0);
 }
 
-static void note_closed(void *context)
-{
-    *(bool *)context = true;
-}
-
 static int teardown(void **state)
 {
-    bool closed = false;
     balance_moves_free(moves);
-    cluster_close(cluster, note_closed, &closed);
-    while (!closed)
-        store_world_turn(world);
-    cluster_free(cluster);
+    cluster_world_close(world, cluster);
     return store_world_teardown(state);
 }
 

@@ -10,11 +10,10 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "node/agent/cluster.h"
 #include "node/agent/guest_off.h"
 #include "node/base/err.h"
 #include "node/base/loop.h"
-#include "tests/unit/store_world.h"
+#include "tests/unit/cluster_world.h"
 
 #define GUEST(started, spec)                                                                                           \
     "{\"kind\":\"guest\",\"id\":\"g-id\",\"name\":\"g\",\"started\":\"" started "\",\"spec\":{" spec "}}"
@@ -24,14 +23,7 @@ static const char key[] = "/drover/guest/g-id";
 static struct store_world *world;
 static struct cluster *cluster;
 static struct guest_off *off;
-static bool is_closed, holds;
-
-static void current(struct cluster_handler *handler)
-{
-    (void)handler;
-}
-
-static struct cluster_handler handler = {.current = current};
+static bool holds;
 
 static const struct object *guest(void)
 {
@@ -61,35 +53,22 @@ static void put_unseen(const char *text)
 
 static int setup(void **state)
 {
-    struct err err = {0};
     int64_t revision;
     store_world_kind = &store_world_sqlite;
     store_world_setup(state);
     world = *state;
     assert_int_equal(world_put(world, key, GUEST("noon", "\"running\":true"), STORE_ABSENT, &revision), 0);
-    cluster = cluster_new(world->loop, world->store, "n1", &handler, &err);
-    assert_non_null(cluster);
-    while (!cluster_is_current(cluster))
-        store_world_turn(world);
+    cluster = cluster_world_open(world);
     off = guest_off_new(world->loop, cluster, guest(), &job);
     assert_non_null(off);
     return 0;
-}
-
-static void note_closed(void *context)
-{
-    *(bool *)context = true;
 }
 
 static int teardown(void **state)
 {
     guest_off_free(off);
     loop_forget(world->loop, &job);
-    is_closed = false;
-    cluster_close(cluster, note_closed, &is_closed);
-    while (!is_closed)
-        store_world_turn(world);
-    cluster_free(cluster);
+    cluster_world_close(world, cluster);
     return store_world_teardown(state);
 }
 

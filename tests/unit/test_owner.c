@@ -11,10 +11,9 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "node/agent/cluster.h"
 #include "node/agent/owner.h"
 #include "node/base/err.h"
-#include "tests/unit/store_world.h"
+#include "tests/unit/cluster_world.h"
 
 static const char move_key[] = "/drover/volume-move/m-id", switched[] = "{\"kind\":\"volume-move\",\"id\":\"m-id\","
                                                                         "\"name\":\"m\",\"switched\":true,\"spec\":{"
@@ -22,14 +21,6 @@ static const char move_key[] = "/drover/volume-move/m-id", switched[] = "{\"kind
 
 static struct store_world *world;
 static struct cluster *cluster;
-static bool is_closed;
-
-static void current(struct cluster_handler *handler)
-{
-    (void)handler;
-}
-
-static struct cluster_handler handler = {.current = current};
 
 static void put(const char *key, const char *text)
 {
@@ -44,7 +35,6 @@ static const struct object *move(void)
 
 static int setup(void **state)
 {
-    struct err err = {0};
     store_world_kind = &store_world_sqlite;
     store_world_setup(state);
     world = *state;
@@ -53,25 +43,13 @@ static int setup(void **state)
     put("/drover/volume/w-id", "{\"kind\":\"volume\",\"id\":\"w-id\",\"name\":\"w\",\"move\":\"m-id\",\"spec\":{"
                                "\"layout\":\"replica\"}}");
     put(move_key, "{\"kind\":\"volume-move\",\"id\":\"m-id\",\"name\":\"m\",\"spec\":{\"volume_id\":\"v-id\"}}");
-    cluster = cluster_new(world->loop, world->store, "n1", &handler, &err);
-    assert_non_null(cluster);
-    while (!cluster_is_current(cluster))
-        store_world_turn(world);
+    cluster = cluster_world_open(world);
     return 0;
-}
-
-static void note_closed(void *context)
-{
-    *(bool *)context = true;
 }
 
 static int teardown(void **state)
 {
-    is_closed = false;
-    cluster_close(cluster, note_closed, &is_closed);
-    while (!is_closed)
-        store_world_turn(world);
-    cluster_free(cluster);
+    cluster_world_close(world, cluster);
     return store_world_teardown(state);
 }
 

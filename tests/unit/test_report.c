@@ -12,22 +12,13 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "node/agent/cluster.h"
 #include "node/agent/report.h"
 #include "node/base/err.h"
-#include "tests/unit/store_world.h"
+#include "tests/unit/cluster_world.h"
 
 static struct store_world *world;
 static struct cluster *cluster;
 static struct report *report;
-static bool is_closed;
-
-static void current(struct cluster_handler *handler)
-{
-    (void)handler;
-}
-
-static struct cluster_handler handler = {.current = current};
 
 static void put(const char *key, const char *text)
 {
@@ -55,25 +46,16 @@ static void put_unseen(const char *key, const char *text, uint64_t before)
 
 static int setup(void **state)
 {
-    struct err err = {0};
     store_world_kind = &store_world_sqlite;
     store_world_setup(state);
     world = *state;
     put("/drover/volume/v-id", "{\"kind\":\"volume\",\"id\":\"v-id\",\"name\":\"v\",\"spec\":{}}");
     put("/drover/volume/w-id", "{\"kind\":\"volume\",\"id\":\"w-id\",\"name\":\"w\",\"spec\":{}}");
     put("/drover/state/volume/v-id", "{\"phase\":\"making\"}");
-    cluster = cluster_new(world->loop, world->store, "n1", &handler, &err);
-    assert_non_null(cluster);
-    while (!cluster_is_current(cluster))
-        store_world_turn(world);
+    cluster = cluster_world_open(world);
     report = report_new(world->loop, cluster);
     assert_non_null(report);
     return 0;
-}
-
-static void note_closed(void *context)
-{
-    *(bool *)context = true;
 }
 
 static int teardown(void **state)
@@ -82,11 +64,7 @@ static int teardown(void **state)
         store_world_turn(world);
     report_stop(report);
     report_free(report);
-    is_closed = false;
-    cluster_close(cluster, note_closed, &is_closed);
-    while (!is_closed)
-        store_world_turn(world);
-    cluster_free(cluster);
+    cluster_world_close(world, cluster);
     return store_world_teardown(state);
 }
 
