@@ -19,8 +19,9 @@
 #include "node/base/err.h"
 
 enum { NS_PER_MS = 1000000, PAGE = MEMORY_PAGE_BYTES, SAMPLES = 4096, POINT_COUNT = 8 };
-enum { PACK_EVERY = 128 /* samples */, PACK_BYTES = 64 << 10 };
+enum { PACK_EVERY = SAMPLES / MIGRATE_PACKED_MAX, PACK_BYTES = 64 << 10 };
 enum { LOOK_MS = 200, LOOK_MS_MIN = 20, LOOK_MS_MAX = 5000, CONNECT_MS = 40, FIXED_MS = 6, ROUND_MS = 2 };
+enum { STREAMS = 2 }; /* as agents have, and `drover-guest ctl migrate` */
 #define NS_PER_S UINT64_C(1000000000)
 
 /* A link of 1 Gbit/s, less what TCP and TLS take: where nobody has measured it. */
@@ -92,7 +93,7 @@ struct sampling {
     uint64_t stride; /* bytes from one page that is looked at to the next; 0: none is */
     uint64_t seen, full;
     struct migrate_pack *pack; /* NULL: no memory for it */
-    uint64_t before, after, spent_ns;
+    struct migrate_outlook *outlook;
 };
 
 /* A page, and those with it that are no zeroes, as a migration would send them. */
@@ -104,15 +105,14 @@ static void compress(struct sampling *s, const uint8_t *at, uint64_t bytes)
         n += PAGE;
     uint64_t spent;
     size_t packed = migrate_pack_pages(s->pack, at, n, &out, &spent);
-    s->spent_ns += spent;
-    s->before += n;
-    s->after += packed ? packed : n;
+    s->outlook->packed[s->outlook->packs++] =
+        (struct migrate_packed){(double)spent / (double)n, (double)(packed ? packed : n) / (double)n};
 }
 
 static void look_at_page(struct sampling *s, const uint8_t *at, uint64_t bytes)
 {
     bool full = !zeroes(at, PAGE);
-    if (full && s->pack && s->full % PACK_EVERY == 0)
+    if (full && s->pack && s->full % PACK_EVERY == 0 && s->outlook->packs < MIGRATE_PACKED_MAX)
         compress(s, at, bytes);
     s->seen++;
     s->full += full;
@@ -145,12 +145,11 @@ static void look_at_memory(const struct memory *m, struct migrate_outlook *o)
     struct err ignored;
     struct sampling s = {.stride = 0};
     uint64_t held = walk(m, &s);
-    s = (struct sampling){.stride = (held / SAMPLES / PAGE + 1) * PAGE, .pack = migrate_pack_new(&ignored)};
+    s = (struct sampling){
+        .stride = (held / SAMPLES / PAGE + 1) * PAGE, .pack = migrate_pack_new(&ignored), .outlook = o};
     walk(m, &s);
     migrate_pack_free(s.pack);
     o->present_bytes = s.seen ? (uint64_t)((double)held * (double)s.full / (double)s.seen) : 0;
-    o->pack_ns = s.before ? (double)s.spent_ns / (double)s.before : 0;
-    o->left = s.before ? (double)s.after / (double)s.before : 0;
 }
 
 /* ---- control ---- */
@@ -185,6 +184,7 @@ static int read_wish(const json_t *body, struct wish *w, struct err *err)
         return rc;
     w->assumed = bandwidth < 1;
     w->look_ns = (uint64_t)(look_ms * NS_PER_MS);
+    w->outlook.streams = STREAMS;
     w->outlook.bandwidth = w->assumed ? bandwidth_assumed : (uint64_t)bandwidth;
     w->outlook.connect_ns = (uint64_t)(connect_ms * NS_PER_MS);
     w->outlook.round_ns = (uint64_t)(round_ms * NS_PER_MS);

@@ -94,6 +94,17 @@ static int set_duration(json_t *body, const char *key, const char *text, uint64_
     return 0;
 }
 
+/* What was measured: not in whole milliseconds. */
+static int set_measured_ms(json_t *body, const char *key, const char *text, struct err *err)
+{
+    uint64_t ns;
+    int rc = units_parse_duration(text, &ns, err);
+    if (rc)
+        return rc;
+    json_object_set_new(body, key, json_real((double)ns / NS_PER_MS));
+    return 0;
+}
+
 static int set_option(struct options *o, json_t *body, const char *name, const char *value, struct err *err)
 {
     uint64_t bytes;
@@ -105,9 +116,9 @@ static int set_option(struct options *o, json_t *body, const char *name, const c
     } else if (strcmp(name, "--look") == 0 && o->forecast) {
         rc = set_duration(body, "look-ms", value, NS_PER_MS, err);
     } else if (strcmp(name, "--connect") == 0 && o->forecast) {
-        rc = set_duration(body, "connect-ms", value, NS_PER_MS, err);
+        rc = set_measured_ms(body, "connect-ms", value, err);
     } else if (strcmp(name, "--switch") == 0 && o->forecast) {
-        rc = set_duration(body, "fixed-ms", value, NS_PER_MS, err);
+        rc = set_measured_ms(body, "fixed-ms", value, err);
     } else if (o->forecast && strcmp(name, "--bandwidth") != 0) {
         rc = err_set(err, EINVAL, "'%s' is not an option: see --help", name);
     } else if (strcmp(name, "--patience") == 0) {

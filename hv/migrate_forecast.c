@@ -11,7 +11,7 @@
 enum { PERIOD_US = 10000, WAKE_US = 80 };
 static const double awake_min = 0.15;
 
-enum { SLICES = 64, PROBE_MS = 20, NS_PER_MS = 1000000, STALLED_PERCENT = 90 };
+enum { SLICES = 64, NS_PER_MS = 1000000, STALLED_PERCENT = 90 };
 #define NS_PER_S UINT64_C(1000000000)
 
 uint64_t migrate_outlook_written(const struct migrate_outlook *o, uint64_t ns)
@@ -66,7 +66,7 @@ static uint64_t probed(const struct migrate_goal *goal, const struct migrate_sam
 {
     if (!migrate_plan_wants_rate(goal, s))
         return 0;
-    return (uint64_t)(written(o, PROBE_MS * (double)NS_PER_MS, s->throttle) * 1000 / PROBE_MS) + 1;
+    return (uint64_t)(written(o, MIGRATE_PROBE_MS * (double)NS_PER_MS, s->throttle) * 1000 / MIGRATE_PROBE_MS) + 1;
 }
 
 static void conclude(const struct migrate_goal *goal, const struct migrate_outlook *o, const struct migrate_sample *s,
@@ -96,14 +96,22 @@ static void conclude(const struct migrate_goal *goal, const struct migrate_outlo
                  f->total_ns / NS_PER_S, o->bandwidth / 1000000, goal->within_ns / NS_PER_S);
 }
 
-/* Compressed, pages are faster than the link, or as fast as they are compressed. */
+/* Compressed, pages are faster than the link, or as fast as they are compressed. Where that pays is decided from place
+ * to place, and of each connection's first bytes nothing is known. */
 static double compress(struct migrate_outlook *o)
 {
-    double link_ns = (double)NS_PER_S / (double)o->bandwidth;
-    if (!migrate_pays_for(o->pack_ns, o->left, link_ns))
+    double link_ns = (double)NS_PER_S / (double)o->bandwidth, pack_ns = 0, left = 0;
+    double bare = (double)MIGRATE_PAYS_LOOK_BYTES * o->streams / ((double)o->present_bytes + 1);
+    for (unsigned i = 0; i < o->packs; i++) {
+        bool pays = migrate_pays_for(o->packed[i].pack_ns, o->packed[i].left, link_ns);
+        pack_ns += pays ? o->packed[i].pack_ns / o->packs : 0;
+        left += (pays ? o->packed[i].left : 1) / o->packs;
+    }
+    if (pack_ns <= 0)
         return 1;
-    o->bandwidth = (uint64_t)((double)NS_PER_S / larger(o->left * link_ns, o->pack_ns));
-    return o->left;
+    left = bare < 1 ? bare + left * (1 - bare) : 1;
+    o->bandwidth = (uint64_t)((double)NS_PER_S / larger(left * link_ns, pack_ns));
+    return left;
 }
 
 void migrate_forecast(const struct migrate_goal *goal, const struct migrate_outlook *outlook,
@@ -129,6 +137,7 @@ void migrate_forecast(const struct migrate_goal *goal, const struct migrate_outl
         s.left_bytes = (uint64_t)left;
         s.stalled_rounds = s.left_bytes >= s.before_bytes / 100 * STALLED_PERCENT ? s.stalled_rounds + 1 : 0;
         s.write_rate = probed(goal, &s, o);
+        s.elapsed_ns += s.write_rate ? (uint64_t)MIGRATE_PROBE_MS * NS_PER_MS : 0;
         migrate_plan(goal, &s, &plan);
         if (plan.step == MIGRATE_STEP_STOP || plan.step == MIGRATE_STEP_LATE || plan.step == MIGRATE_STEP_GIVE_UP)
             break;

@@ -14,10 +14,14 @@
 
 #include "hv/migrate_plan.h"
 
-enum { MIGRATE_CURVE_MAX = 16 };
+enum { MIGRATE_CURVE_MAX = 16, MIGRATE_PACKED_MAX = 64 };
 
 struct migrate_curve_point {
     uint64_t ns, bytes; /* growing, both */
+};
+
+struct migrate_packed {
+    double pack_ns, left; /* of a byte: what compressing takes, and the part that is left of it */
 };
 
 struct migrate_outlook {
@@ -25,11 +29,13 @@ struct migrate_outlook {
     uint64_t present_bytes; /* what the first round sends: without zeroes and what was never written */
     unsigned points;        /* 0: the guest stands */
     struct migrate_curve_point curve[MIGRATE_CURVE_MAX];
-    uint64_t bandwidth;   /* of the link and both ends; not 0 */
-    uint64_t connect_ns;  /* until the first page leaves */
-    uint64_t round_ns;    /* what a round takes beside its bytes: its answer, taking the log */
-    uint64_t fixed_ns;    /* what the switch-over takes beside pages */
-    double pack_ns, left; /* of a byte: what compressing takes, and the part that is left of it; 0, 0: not known */
+    unsigned streams;    /* connections */
+    uint64_t bandwidth;  /* of the link and both ends; not 0 */
+    uint64_t connect_ns; /* until the first page leaves */
+    uint64_t round_ns;   /* what a round takes beside its bytes: its answer, taking the log */
+    uint64_t fixed_ns;   /* what the switch-over takes beside pages */
+    unsigned packs;      /* places in its memory where compressing was tried; 0: not known */
+    struct migrate_packed packed[MIGRATE_PACKED_MAX];
 };
 
 struct migrate_forecast {
@@ -39,7 +45,7 @@ struct migrate_forecast {
     bool needs_late; /* it would be given up, and post-copy is not allowed */
     uint64_t late_ns;
     uint64_t bytes;            /* over the link */
-    double left;               /* of a byte of pages, compressed; 1: that does not pay on this link */
+    double left;               /* of a byte of pages, compressed where that pays on this link */
     uint64_t total_ns;         /* until the guest runs at its destination, or it is given up */
     uint64_t downtime_ns;      /* or what it would be where it is given up */
     unsigned rounds, throttle; /* the hardest, in percent */

@@ -11,7 +11,9 @@
 #include "hv/migrate_words.h"
 #include "node/base/clock.h"
 
-enum { NS_PER_MS = 1000000, STATE_PART = 256 << 10, STOP_TRIES = 5, FIRST_FIXED_MS = 4, QUICK_MS = 2, PROBE_MS = 20 };
+enum { NS_PER_MS = 1000000, STATE_PART = 256 << 10, STOP_TRIES = 5, FIRST_FIXED_MS = 4, QUICK_MS = 2 };
+
+enum { TELLING_BYTES = 1 << 20 }; /* a round of less measures answers rather than bytes */
 
 /* The destination waits for GO 15 s from its READY on. Said later than that after FINAL, it might meet a destination
  * that has given up. */
@@ -155,7 +157,7 @@ static int greet(struct migrate_source *m, struct err *err)
         agree_on_late(m, version, welcome);
     json_decref(welcome);
     for (unsigned i = 0; !rc && version >= MIGRATE_VERSION_PACKED && i < m->request.streams; i++) {
-        m->senders[i].pays.sharers = m->request.streams;
+        m->senders[i].wire_bytes = &m->wire_bytes;
         m->senders[i].pack = migrate_pack_new(err);
         rc = m->senders[i].pack ? 0 : -ENOMEM;
     }
@@ -231,26 +233,38 @@ static int take_more(struct migrate_source *m, uint64_t *fresh, struct err *err)
     return rc;
 }
 
+static uint64_t sent_bytes(struct migrate_source *m)
+{
+    uint64_t sent = 0;
+    for (unsigned i = 0; i < m->request.streams; i++)
+        sent += atomic_load(&m->links[i].sent_bytes);
+    return sent;
+}
+
 /* Pages that have been dealt with, as if none were compressed, and none the same as before. */
 static uint64_t moved_bytes(struct migrate_source *m)
 {
-    uint64_t moved = 0;
+    uint64_t moved = sent_bytes(m);
     for (unsigned i = 0; i < m->request.streams; i++)
-        moved += atomic_load(&m->links[i].sent_bytes) + m->senders[i].saved_bytes +
-                 m->senders[i].same_pages * MEMORY_PAGE_BYTES;
+        moved += m->senders[i].saved_bytes + m->senders[i].same_pages * MEMORY_PAGE_BYTES;
     return moved;
 }
 
-/* One round, until the destination has it. The bandwidth is what the largest round so far says: a small one measures
- * answers rather than bytes. It is that of pages, which may be more than the link's: what is left is pages, too. */
+/* One round, until the destination has it. The bandwidth is that of pages, which may be more than the link's: what is
+ * left is pages, too. */
 static int one_round(struct migrate_source *m, bool everything, struct migrate_sample *s, struct err *err)
 {
-    uint64_t began = clock_ns(), before = moved_bytes(m);
+    uint64_t began = clock_ns(), before = moved_bytes(m), sent = sent_bytes(m);
     int rc = migrate_round_run(m, everything, err);
     rc = rc ? rc : expect(m, MIGRATE_SYNCED, m->round, err);
     s->round_ns = clock_ns() - began;
     s->sent_bytes = moved_bytes(m) - before;
-    if (s->sent_bytes >= 1 << 20 || !s->bandwidth)
+    sent = sent_bytes(m) - sent;
+    pthread_mutex_lock(&m->lock);
+    m->figures.copied_bytes += sent >= TELLING_BYTES ? sent : 0;
+    m->figures.copied_ns += sent >= TELLING_BYTES ? s->round_ns : 0;
+    pthread_mutex_unlock(&m->lock);
+    if (s->sent_bytes >= TELLING_BYTES || !s->bandwidth)
         s->bandwidth = (uint64_t)((double)s->sent_bytes * 1e9 / (double)(s->round_ns + 1)) + 1;
     return rc;
 }
@@ -285,7 +299,7 @@ static int probe(struct migrate_source *m, struct migrate_sample *s, struct err 
 {
     struct pollfd wake = {.fd = m->wake, .events = POLLIN};
     uint64_t began = clock_ns(), fresh = 0;
-    poll(&wake, 1, PROBE_MS);
+    poll(&wake, 1, MIGRATE_PROBE_MS);
     int rc = take_more(m, &fresh, err);
     s->write_rate = (uint64_t)((double)fresh * 1e9 / (double)(clock_ns() - began)) + 1;
     return rc;
@@ -293,11 +307,9 @@ static int probe(struct migrate_source *m, struct migrate_sample *s, struct err 
 
 /* How well everything compresses says little of what the guest writes to: after the first round, that would have to fit
  * as it is, too. */
-static bool is_sure(const struct migrate_source *m, const struct migrate_sample *s)
+static bool is_sure(struct migrate_source *m, const struct migrate_sample *s)
 {
-    double sent = 1;
-    for (unsigned i = 0; i < m->request.streams; i++)
-        sent += (double)m->links[i].sent_bytes;
+    double sent = (double)sent_bytes(m) + 1;
     return s->round || (double)s->left_bytes / sent * (double)s->round_ns + (double)s->fixed_ns <=
                            (double)m->request.goal.downtime_ns;
 }

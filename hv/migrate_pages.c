@@ -2,6 +2,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -61,9 +62,12 @@ static int put_pages(struct migrate_sender *s, uint64_t gpa, const uint8_t *page
         rc = put_packed(s, f.number, bytes, packed, n, err);
     else if (!rc)
         rc = migrate_link_put(s->link, &f, pages, err);
-    if (!rc && s->pack && migrate_pays_sent(&s->pays, wire))
-        migrate_pays_look(&s->pays, clock_ns(), s->link->waited_ns + s->paced_ns);
-    return rc;
+    if (rc || !s->pack)
+        return rc;
+    uint64_t all = atomic_fetch_add(s->wire_bytes, wire) + wire;
+    if (migrate_pays_sent(&s->pays, wire))
+        migrate_pays_look(&s->pays, clock_ns(), s->link->waited_ns + s->paced_ns, all);
+    return 0;
 }
 
 static int put_zeroes(struct migrate_sender *s, const struct memory_slot *slot, uint64_t at, uint64_t bytes,
@@ -218,7 +222,8 @@ static int put_marked(struct migrate_sender *s, unsigned i, const uint64_t *bitm
 int migrate_pages_send(struct migrate_sender *s, uint64_t *const *bitmaps, struct err *err)
 {
     int rc = 0;
-    migrate_pays_begin(&s->pays, clock_ns(), s->link->waited_ns + s->paced_ns);
+    if (s->pack)
+        migrate_pays_begin(&s->pays, clock_ns(), s->link->waited_ns + s->paced_ns, atomic_load(s->wire_bytes));
     for (unsigned i = 0; !rc && i < memory_slot_count(s->memory); i++) {
         const struct memory_slot *slot = memory_slot(s->memory, i);
         if (!bitmaps)

@@ -30,8 +30,9 @@ struct migrate_sender {
     void *context;
     struct migrate_pack *pack; /* NULL: the other side knows no compressed pages */
     struct migrate_pays pays;
-    struct migrate_sums *sums; /* all senders' of a migration; NULL: what is marked goes in any case */
-    uint8_t *copy;             /* MIGRATE_RUN_BYTES, if there are sums: pages as they are judged and sent */
+    _Atomic uint64_t *wire_bytes; /* with pack: what all senders of the migration have put on the link */
+    struct migrate_sums *sums;    /* all senders' of a migration; NULL: what is marked goes in any case */
+    uint8_t *copy;                /* MIGRATE_RUN_BYTES, if there are sums: pages as they are judged and sent */
     uint64_t paced_ns;
     /* Counted up; any thread may read them. saved: what compressing has kept off the wire; pack_ns: what it took. */
     _Atomic uint64_t pages, zero_pages, same_pages, saved_bytes, pack_ns;

@@ -29,10 +29,11 @@ static void judge(struct migrate_pays *p)
         p->looks = 0;
 }
 
-void migrate_pays_begin(struct migrate_pays *p, uint64_t now_ns, uint64_t held_ns)
+void migrate_pays_begin(struct migrate_pays *p, uint64_t now_ns, uint64_t held_ns, uint64_t all_bytes)
 {
     p->began_ns = now_ns;
     p->held_ns = held_ns;
+    p->all_bytes = all_bytes;
     p->wire_bytes = 0;
 }
 
@@ -47,20 +48,20 @@ void migrate_pays_packed(struct migrate_pays *p, uint64_t before, uint64_t after
     }
 }
 
-static void measure_link(struct migrate_pays *p, uint64_t now_ns, uint64_t held_ns)
+static void measure_link(struct migrate_pays *p, uint64_t now_ns, uint64_t held_ns, uint64_t all_bytes)
 {
     double took = (double)(now_ns - p->began_ns), held = (double)(held_ns - p->held_ns);
-    double bytes = (double)p->wire_bytes * (p->sharers ? p->sharers : 1);
+    double bytes = (double)(all_bytes - p->all_bytes) + 1;
     if (held * FULL_PART >= took)
         p->link_ns = took / bytes;
     else if (!p->packs)
         p->link_ns = held / bytes;
 }
 
-void migrate_pays_look(struct migrate_pays *p, uint64_t now_ns, uint64_t held_ns)
+void migrate_pays_look(struct migrate_pays *p, uint64_t now_ns, uint64_t held_ns, uint64_t all_bytes)
 {
-    measure_link(p, now_ns, held_ns);
-    migrate_pays_begin(p, now_ns, held_ns);
+    measure_link(p, now_ns, held_ns, all_bytes);
+    migrate_pays_begin(p, now_ns, held_ns, all_bytes);
     if (p->trial)
         return; /* it ends by itself */
     judge(p);

@@ -21,19 +21,20 @@
 enum {
     MIGRATE_PAYS_LOOK_BYTES = 1 << 20,    /* on the wire, from look to look */
     MIGRATE_PAYS_TRIAL_BYTES = 256 << 10, /* of pages */
-    MIGRATE_PAYS_TRIAL_LOOKS = 16,        /* from one trial in vain to the next */
+    MIGRATE_PAYS_TRIAL_LOOKS = 4,         /* from one trial in vain to the next: what compresses differs from place to
+                                             place in a guest's memory, its kernel's code least */
     MIGRATE_PAYS_HOPELESS_LOOKS = 128,    /* ... on a link that is as fast as the processor compresses */
     MIGRATE_PAYS_BARE_LOOKS = 32,         /* compressed, from one look at the bare link to the next */
 };
 
 struct migrate_pays {
-    unsigned sharers;     /* connections that share the link: what one waits for a byte is that of all of them */
     bool packs, trial;    /* compress; compress to see what comes of it */
     double link_ns;       /* of a byte on the wire; 0: nobody waits for it */
     double pack_ns, left; /* of a byte of pages: time, and the part that is left; 0, 0: not known */
     unsigned looks;       /* since the last trial, or since the last look at the bare link */
     bool tried;
     uint64_t began_ns, held_ns; /* when this look's bytes began to leave; what the connection had waited by then */
+    uint64_t all_bytes;         /* what all connections had put on the link by then */
     uint64_t wire_bytes;
     uint64_t before_bytes, after_bytes, spent_ns; /* compressed since the last judgement */
 };
@@ -41,8 +42,9 @@ struct migrate_pays {
 /* Whether it pays: pack_ns and left of a byte, on a link whose bytes cost link_ns. */
 bool migrate_pays_for(double pack_ns, double left, double link_ns);
 
-/* Bytes are about to leave after a time that says nothing of the link. held_ns: all that it has ever waited. */
-void migrate_pays_begin(struct migrate_pays *pays, uint64_t now_ns, uint64_t held_ns);
+/* Bytes are about to leave after a time that says nothing of the link. held_ns: all that the connection has ever
+ * waited; all_bytes: what all have ever put on the link that they share, in unequal parts where some compress. */
+void migrate_pays_begin(struct migrate_pays *pays, uint64_t now_ns, uint64_t held_ns, uint64_t all_bytes);
 static inline bool migrate_pays_wants(const struct migrate_pays *pays)
 {
     return pays->packs || pays->trial;
@@ -55,6 +57,6 @@ static inline bool migrate_pays_sent(struct migrate_pays *pays, uint64_t wire_by
     pays->wire_bytes += wire_bytes;
     return pays->wire_bytes >= MIGRATE_PAYS_LOOK_BYTES;
 }
-void migrate_pays_look(struct migrate_pays *pays, uint64_t now_ns, uint64_t held_ns);
+void migrate_pays_look(struct migrate_pays *pays, uint64_t now_ns, uint64_t held_ns, uint64_t all_bytes);
 
 #endif

@@ -19,7 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { MIGRATE_THROTTLE_MAX = 99, MIGRATE_ROUNDS_MAX = 200 };
+enum { MIGRATE_THROTTLE_MAX = 99, MIGRATE_ROUNDS_MAX = 200, MIGRATE_PROBE_MS = 20 /* the moment for write_rate */ };
 
 struct migrate_goal {
     uint64_t downtime_ns; /* the guest may stand for that long */

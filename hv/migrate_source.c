@@ -231,6 +231,9 @@ json_t *migrate_source_report(struct migrate_source *m)
     if (all && f.downtime_ns)
         json_object_update_new(
             all, json_pack("{s:f, s:f}", "downtime-ms", (double)f.downtime_ns / 1e6, "fixed-ms", fixed_ms(&f)));
+    if (all && f.copied_ns)
+        json_object_set_new(all, "link-bandwidth",
+                            json_integer((json_int_t)((double)f.copied_bytes * 1e9 / (double)f.copied_ns)));
     if (all && f.connect_ns)
         json_object_set_new(all, "connect-ms", json_real((double)f.connect_ns / 1e6));
     if (all && late)

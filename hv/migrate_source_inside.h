@@ -17,7 +17,8 @@
 struct migrate_figures {
     unsigned round, throttle;
     uint64_t began_ns, stopped_ns, over_ns; /* 0: not yet */
-    uint64_t left_bytes, bandwidth, sent_before;
+    uint64_t left_bytes, bandwidth;
+    uint64_t copied_bytes, copied_ns; /* over the link in rounds that say something of it, and how long those took */
     uint64_t first_remaining_ns, first_downtime_ns; /* as predicted after the first round */
     bool first;
     struct migrate_plan plan;
@@ -38,6 +39,7 @@ struct migrate_source {
     struct migrate_request request;
     struct migrate_link links[MIGRATE_STREAMS_MAX];
     struct migrate_sender senders[MIGRATE_STREAMS_MAX];
+    _Atomic uint64_t wire_bytes; /* theirs: of pages, as they were sent */
     struct tls_context *contexts[MIGRATE_STREAMS_MAX];
     int wake, nudge; /* eventfds: it is cancelled; an agent has decided */
 

@@ -128,13 +128,15 @@ static uint64_t drop_piece(const struct iovec *iov)
     return drop((uint8_t *)iov->iov_base + head, bytes) ? bytes : 0;
 }
 
+/* Nothing counts as written: what reported pages hold is undefined until the guest writes to them (virtio 1.2, 5.5.6),
+ * so that in a migration the destination may have them as they were. */
 static void report(struct virtio_balloon *vb, struct virtio_queue *vq)
 {
     struct chain c = {.iov = vb->pieces, .room = PIECES};
     while (queue_pop(&vq->ring, &c)) {
         for (unsigned i = 0; i < c.writable; i++)
             atomic_fetch_add(&vb->free_bytes, drop_piece(&c.iov[c.readable + i]));
-        queue_push(&vq->ring, &c, c.writable_bytes);
+        queue_push(&vq->ring, &c, 0);
         queue_publish(&vq->ring);
     }
 }

@@ -105,9 +105,7 @@ class Drover:
         """What is predicted before it begins, with what the moves before have shown of the link; None before the first."""
         if not self.moves:
             return None
-        for m in self.moves:
-            m['mean'] = m['bytes-sent'] / (m['seconds'] - (m['connect-ms'] + m['downtime-ms']) / 1e3)
-        link = [statistics.median(m[key] for m in self.moves[-5:]) for key in ('mean', 'connect-ms', 'fixed-ms')]
+        link = [statistics.median(m[key] for m in self.moves[-5:]) for key in ('link-bandwidth', 'connect-ms', 'fixed-ms')]
         return self.ctl(control, 'forecast', '--bandwidth', '%d' % link[0], '--connect', '%dus' % (link[1] * 1e3),
                         '--switch', '%dus' % (link[2] * 1e3))
 

@@ -68,15 +68,23 @@ static void test_compressed(void **state)
     o.bandwidth = 100000000;
     migrate_forecast(&goal, &o, &plain);
     assert_true(plain.left == 1);
-    o.pack_ns = 2.5;
-    o.left = 0.4;
+    o.packs = 1;
+    o.packed[0] = (struct migrate_packed){2.5, 0.4};
     migrate_forecast(&goal, &o, &packed);
     assert_true(packed.left == 0.4);
     assert_in_range(packed.bytes, plain.bytes / 10 * 4 - MIB, plain.bytes / 10 * 4 + MIB);
     assert_in_range(packed.total_ns, plain.total_ns / 10 * 4, plain.total_ns / 2);
-    o.left = 0.1; /* 400 MB/s at the most */
+    o.streams = 2; /* whose first megabytes go as they are */
+    migrate_forecast(&goal, &o, &packed);
+    assert_true(packed.left > 0.411 && packed.left < 0.413);
+    o.streams = 0;
+    o.packed[0].left = 0.1; /* 400 MB/s at the most */
     migrate_forecast(&goal, &o, &packed);
     assert_in_range(packed.total_ns, plain.total_ns / 4, plain.total_ns / 3);
+    o.packs = 2; /* half of it does not shrink */
+    o.packed[1] = (struct migrate_packed){2.5, 0.99};
+    migrate_forecast(&goal, &o, &packed);
+    assert_true(packed.left > 0.549 && packed.left < 0.551);
     o.bandwidth = 1000000000; /* faster than that */
     migrate_forecast(&goal, &o, &packed);
     assert_true(packed.left == 1);

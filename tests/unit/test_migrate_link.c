@@ -268,7 +268,9 @@ static void test_packed(void **state)
         host[i] = i < SIZE / 2 ? (uint8_t)("the guest's own words "[i % 22] + (x >> 28 == 0)) : (uint8_t)(x >> 24);
     }
     struct migrate_sender s = {.memory = from, .link = &p.client.link, .streams = 1};
+    _Atomic uint64_t wire_bytes = 0;
     s.pack = migrate_pack_new(&err);
+    s.wire_bytes = &wire_bytes;
     s.pays.packs = true;
     s.pays.link_ns = 1e9; /* a link on which everything pays */
     r.receiver.pack = migrate_pack_new(&err);

@@ -200,9 +200,12 @@ static void report(struct balloon *b, unsigned queue)
 {
     struct guest_buffer ranges[] = {{b->pages, 1 << 20}, {b->pages + (2 << 20), 1 << 20}, {b->pages + (3 << 20), 100}};
     uint64_t before = host_bytes(b);
+    memory_log_start(b->g->memory);
     virtio_guest_add(b->g, queue, NULL, 0, ranges, 3);
     virtio_guest_kick(b->g, queue);
     virtio_guest_wait(b->g, queue, NULL);
+    assert_true(memory_log_bytes(b->g->memory) <= 4 * PAGE); /* the queue itself */
+    memory_log_stop(b->g->memory);
     assert_true(host_bytes(b) <= before - (2 << 20) + SLACK);
     assert_true(is_all(b, b->pages + (1 << 20), 1 << 20, 0xaa));
     assert_true(is_all(b, b->pages + (3 << 20), PAGE, 0xaa)); /* a part of a page stays */
