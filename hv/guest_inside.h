@@ -62,9 +62,8 @@ struct guest {
     struct guest_look *look; /* at what it writes; NULL: none */
     bool runs_again;         /* where it goes on: it ran when it was stopped */
     bool stands_late;        /* its vCPUs were told to stand while not all of its memory was here */
-    unsigned throttle;       /* percent of the time in which vCPUs are held */
+    unsigned throttle;       /* thousandths of the time in which vCPUs are held */
     bool throttle_holds;
-    uint64_t throttle_since_ns; /* they run again */
     struct loop_timer throttle_timer, reopen_timer;
 
     /* its memory, while it is still being loaded: guest_late.c */
@@ -149,8 +148,8 @@ int guest_move(struct guest *guest, const struct json_t *body, struct err *err);
 int guest_forecast(struct guest *guest, const struct json_t *body, struct json_t **answer, struct err *err);
 void guest_look_end(struct guest *guest);
 
-/* guest_throttle.c: from 0, not at all, to 99. */
-void guest_throttle(struct guest *guest, unsigned percent);
+/* guest_throttle.c: thousandths of the time, up to MIGRATE_THROTTLE_MAX. 0: not at all. */
+void guest_throttle(struct guest *guest, unsigned throttle);
 
 /* guest_gdb.c; _stopped: vCPUs may have, by themselves */
 int guest_gdb_build(struct guest *guest, struct err *err);

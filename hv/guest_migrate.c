@@ -66,9 +66,9 @@ static void log_stop(struct migrate_source_host *host)
     g->engine->log_stop(g->vm);
 }
 
-static void throttle(struct migrate_source_host *host, unsigned percent)
+static void throttle(struct migrate_source_host *host, unsigned throttle)
 {
-    guest_throttle(guest_of(host), percent);
+    guest_throttle(guest_of(host), throttle);
 }
 
 static void prepare(struct migrate_source_host *host)
@@ -84,12 +84,12 @@ static int source_stop(struct migrate_source_host *host, const void **state, siz
 {
     struct guest *g = guest_of(host);
     bool runs = g->state == GUEST_RUNNING;
-    guest_throttle(g, 0);
     if (g->busy || g->state == GUEST_FAILED)
         return err_set(err, EAGAIN, "the guest is being saved or reset, or has failed");
     int rc = guest_quiesce(g, GUEST_IMPATIENT, err);
     if (rc)
         return rc;
+    guest_throttle(g, 0); /* once it stands: let go, it writes as fast as it can until it does */
     if (atomic_load(&g->wishes) & ~(unsigned)GUEST_WISH_NEWS & ~(unsigned)GUEST_WISH_NEWS)
         rc = err_set(err, EAGAIN, "the guest resets itself or switches itself off at this moment");
     rc = rc ? rc : guest_snapshot(g, &g->handed_state, state, bytes, err);

@@ -1,10 +1,14 @@
 /* vCPUs that are held for a share of the time: the guest writes less, and a migration keeps up with it. Time goes on
- * for it, as on a processor that is shared. */
+ * for it, as on a processor that is shared.
+ *
+ * What counts is what its vCPUs had of the processor, not how long they were allowed to: of a moment of 0.2 ms a thread
+ * needs a part to wake up, more or less of it as the host is busy, and a guest that waits needs nothing. */
 #include "hv/guest_inside.h"
+#include "hv/migrate_plan.h"
 #include "node/base/clock.h"
 #include "node/base/container.h"
 
-enum { PERIOD_NS = 10000000, HOLD_MAX_NS = 200000000 };
+enum { PERIOD_NS = 10000000, RUN_MIN_NS = 200000, HOLD_MIN_NS = 5000000, HOLD_MAX_NS = 200000000 };
 
 /* A vCPU that has reported something must not be let go before that was looked at. */
 static bool may(const struct guest *g)
@@ -14,23 +18,30 @@ static bool may(const struct guest *g)
 
 static void let_go(struct guest *g)
 {
-    if (g->throttle_holds && may(g))
+    if (g->throttle_holds && may(g)) {
+        vcpus_used_ns(g->vcpus); /* it counts from here */
         vcpus_go(g->vcpus);
+    }
     g->throttle_holds = false;
-    g->throttle_since_ns = clock_ns();
 }
 
-/* On a busy host the timer is late, and the guest has run for longer than it should: it is held for longer then. */
-static uint64_t hold_for(const struct guest *g)
+static uint64_t run_for(const struct guest *g)
 {
-    uint64_t ran_ns = clock_ns() - g->throttle_since_ns, held_ns = ran_ns * g->throttle / (100 - g->throttle);
-    return held_ns < HOLD_MAX_NS ? held_ns : HOLD_MAX_NS;
+    uint64_t run_ns = (uint64_t)PERIOD_NS / MIGRATE_THROTTLE_WHOLE * (MIGRATE_THROTTLE_WHOLE - g->throttle);
+    return run_ns > RUN_MIN_NS ? run_ns : RUN_MIN_NS;
+}
+
+static uint64_t hold_for(struct guest *g)
+{
+    uint64_t hold_ns = vcpus_used_ns(g->vcpus) * g->throttle / (MIGRATE_THROTTLE_WHOLE - g->throttle);
+    hold_ns = hold_ns > HOLD_MIN_NS ? hold_ns : HOLD_MIN_NS;
+    return hold_ns < HOLD_MAX_NS ? hold_ns : HOLD_MAX_NS;
 }
 
 static void turn(struct loop_timer *timer)
 {
     struct guest *g = CONTAINER_OF(timer, struct guest, throttle_timer);
-    uint64_t next_ns = (uint64_t)PERIOD_NS / 100 * (100 - g->throttle);
+    uint64_t next_ns = run_for(g);
     if (g->throttle_holds && !may(g)) {
         loop_timer_set(g->loop, timer, clock_ns() + PERIOD_NS / 10); /* it goes on when what came is done */
         return;
@@ -46,15 +57,15 @@ static void turn(struct loop_timer *timer)
     loop_timer_set(g->loop, timer, clock_ns() + next_ns);
 }
 
-void guest_throttle(struct guest *g, unsigned percent)
+void guest_throttle(struct guest *g, unsigned throttle)
 {
-    g->throttle = percent;
+    g->throttle = throttle;
     g->throttle_timer.fire = turn;
-    if (percent && !g->throttle_timer.slot)
-        g->throttle_since_ns = clock_ns() - PERIOD_NS / 100;
-    if (percent && !g->throttle_timer.slot)
+    if (throttle && !g->throttle_timer.slot) {
+        vcpus_used_ns(g->vcpus);
         loop_timer_set(g->loop, &g->throttle_timer, clock_ns());
-    if (percent)
+    }
+    if (throttle)
         return;
     loop_timer_clear(g->loop, &g->throttle_timer);
     let_go(g);

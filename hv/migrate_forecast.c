@@ -8,9 +8,6 @@
 
 #include "hv/migrate_pays.h"
 
-enum { PERIOD_US = 10000, WAKE_US = 80 };
-static const double awake_min = 0.15;
-
 enum { SLICES = 64, NS_PER_MS = 1000000, STALLED_PERCENT = 90 };
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -29,13 +26,10 @@ uint64_t migrate_outlook_written(const struct migrate_outlook *o, uint64_t ns)
     return bytes < (double)o->memory_bytes ? (uint64_t)bytes : o->memory_bytes;
 }
 
-/* vCPUs that are held for a part of the time write less: in periods of 10 ms (guest_throttle.c), and by the time that
- * they need to wake up in each. */
+/* vCPUs that are held for a part of the time write less. */
 static double written(const struct migrate_outlook *o, double ns, unsigned throttle)
 {
-    double share = (100.0 - throttle) / 100, runs_us = share * PERIOD_US, awake = 1 - WAKE_US / runs_us;
-    if (throttle)
-        share *= awake > awake_min ? awake : awake_min;
+    double share = (double)(MIGRATE_THROTTLE_WHOLE - throttle) / MIGRATE_THROTTLE_WHOLE;
     return (double)migrate_outlook_written(o, (uint64_t)(ns * share));
 }
 

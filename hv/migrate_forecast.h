@@ -48,7 +48,7 @@ struct migrate_forecast {
     double left;               /* of a byte of pages, compressed where that pays on this link */
     uint64_t total_ns;         /* until the guest runs at its destination, or it is given up */
     uint64_t downtime_ns;      /* or what it would be where it is given up */
-    unsigned rounds, throttle; /* the hardest, in percent */
+    unsigned rounds, throttle; /* the hardest, in thousandths */
     char text[320];            /* why it does not hold; "" */
 };
 

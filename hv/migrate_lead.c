@@ -451,16 +451,27 @@ static int hand_over_early(struct migrate_source *m, struct err *err)
     return rc ? rc : migrate_late_lead(m, err);
 }
 
+void migrate_lead_started(struct migrate_source *m, const json_t *words)
+{
+    uint64_t took = clock_ns() - m->figures.stopped_ns;
+    json_int_t runs_us = json_integer_value(json_object_get(words, "runs-us"));
+    bool believed = runs_us > 0 && (uint64_t)runs_us < took / 1000;
+    m->figures.downtime_ns = took - (believed ? (uint64_t)runs_us * 1000 : 0);
+}
+
 static int go(struct migrate_source *m, struct err *err)
 {
     struct migrate_frame f = {MIGRATE_GO, 0, 0};
+    uint64_t number;
+    json_t *words = NULL;
     int rc = migrate_link_put(&m->links[0], &f, NULL, err);
     rc = rc ? rc : migrate_link_flush(&m->links[0], err);
-    rc = rc ? rc : expect(m, MIGRATE_STARTED, 0, err);
+    rc = rc ? rc : expect_words(m, MIGRATE_STARTED, &number, &words, err);
     pthread_mutex_lock(&m->lock);
     m->figures.over_ns = clock_ns();
-    m->figures.downtime_ns = m->figures.over_ns - m->figures.stopped_ns;
+    migrate_lead_started(m, words);
     pthread_mutex_unlock(&m->lock);
+    json_decref(words);
     return rc;
 }
 

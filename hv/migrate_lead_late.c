@@ -49,10 +49,10 @@ static int send_needed(struct migrate_source *m, unsigned stream, uint64_t gpa, 
 
 /* ---- what the destination says ---- */
 
-static void note_start(struct migrate_source *m)
+static void note_start(struct migrate_source *m, const json_t *words)
 {
     pthread_mutex_lock(&m->lock);
-    m->figures.downtime_ns = clock_ns() - m->figures.stopped_ns;
+    migrate_lead_started(m, words);
     pthread_mutex_unlock(&m->lock);
     m->started = true;
 }
@@ -77,7 +77,7 @@ static int take_words(struct migrate_source *m, const struct migrate_frame *f, s
     if (f->type == MIGRATE_READY)
         m->ready = true;
     else if (f->type == MIGRATE_STARTED)
-        note_start(m);
+        note_start(m, words);
     else if (f->type == MIGRATE_COMPLETE)
         note_complete(m, words);
     else

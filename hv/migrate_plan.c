@@ -56,11 +56,12 @@ static void predict(const struct migrate_goal *goal, const struct migrate_sample
 /* As hard as it takes for the next round to leave a quarter; where the rate is not known, half of what it may now. */
 static unsigned harder(const struct migrate_sample *s, const struct migrate_plan *p)
 {
-    unsigned now = s->throttle, next = now + (MIGRATE_THROTTLE_MAX + 1 - now) / 2;
+    unsigned now = s->throttle, next = now + (MIGRATE_THROTTLE_WHOLE - now) / 2;
     uint64_t rate = s->write_rate > p->dirty_rate ? s->write_rate : p->dirty_rate;
     if (s->write_rate && s->bandwidth) {
-        double may = (100.0 - now) * (double)s->bandwidth / 100 * LEAVES_PERCENT / (double)rate;
-        next = may >= 99 ? 1 : 100 - (unsigned)may;
+        double runs = (double)(MIGRATE_THROTTLE_WHOLE - now);
+        double may = runs * (double)s->bandwidth / 100 * LEAVES_PERCENT / (double)rate;
+        next = may >= MIGRATE_THROTTLE_MAX ? 1 : MIGRATE_THROTTLE_WHOLE - (unsigned)may;
     }
     next = next > now ? next : now + 1;
     return next > MIGRATE_THROTTLE_MAX ? MIGRATE_THROTTLE_MAX : next;

@@ -4,7 +4,7 @@
  *     after each round:   STOP       what is left fits into the downtime that is allowed, and another round would not
  *                                    make it much less
  *                         COPY       another round
- *                         THROTTLE   another round, with the vCPUs held for `throttle_percent` of the time: it does not
+ *                         THROTTLE   another round, with the vCPUs held for `throttle` of the time: it does not
  *                                    converge otherwise
  *                         LATE       it cannot end as wanted, and pages may follow the guest (post-copy): it goes now
  *                         GIVE_UP    it cannot end as wanted; of both `text` says why in figures
@@ -19,7 +19,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { MIGRATE_THROTTLE_MAX = 99, MIGRATE_ROUNDS_MAX = 200, MIGRATE_PROBE_MS = 20 /* the moment for write_rate */ };
+enum {
+    MIGRATE_THROTTLE_WHOLE = 1000,
+    MIGRATE_THROTTLE_MAX = 999,
+    MIGRATE_ROUNDS_MAX = 200,
+    MIGRATE_PROBE_MS = 20 /* the moment for write_rate */
+};
 
 struct migrate_goal {
     uint64_t downtime_ns; /* the guest may stand for that long */
@@ -38,7 +43,7 @@ struct migrate_sample {
     uint64_t before_bytes;   /* left at the beginning of this round */
     uint64_t bandwidth;      /* of pages, by the link and both ends; 0: nothing was measured yet */
     uint64_t fixed_ns;       /* what a switch-over takes beside pages: state, disks, answers */
-    unsigned throttle;       /* percent, during this round */
+    unsigned throttle;       /* thousandths of the time, during this round */
     uint64_t write_rate;     /* of the guest now, in a moment too short to write anything twice; 0: not measured */
     unsigned stalled_rounds; /* in a row that did not shrink */
 };

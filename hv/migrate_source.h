@@ -55,7 +55,7 @@ struct migrate_source_host { /* all on the main loop */
     /* What was written since the last call, into bitmaps, one per slot. */
     void (*log_take)(struct migrate_source_host *host, uint64_t **bitmaps);
     void (*log_stop)(struct migrate_source_host *host);
-    void (*throttle)(struct migrate_source_host *host, unsigned percent);
+    void (*throttle)(struct migrate_source_host *host, unsigned throttle);
     /* Before stop(), while the guest runs: what makes it short. */
     void (*prepare)(struct migrate_source_host *host);
     /* The guest stands, nothing is in flight, disks are flushed and closed. state: valid until go_on() or the end.

@@ -100,6 +100,8 @@ int migrate_round_charge(void *source, uint64_t bytes, struct err *err); /* paid
 /* migrate_lead.c: worker 0. */
 void migrate_lead(struct migrate_source *source);
 int migrate_lead_connect(struct migrate_source *source, struct err *err);
+/* With the lock held: STARTED has come. words: NULL, or what the destination says with it. */
+void migrate_lead_started(struct migrate_source *source, const struct json_t *words);
 
 /* migrate_lead_late.c: worker 0 once the guest stands and FINAL has been said, until all pages are at the destination;
  * the other workers, once there are no more rounds. */

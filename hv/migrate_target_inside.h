@@ -69,6 +69,7 @@ struct migrate_target_call { /* on the main loop */
     enum migrate_target_phase phase;
     const struct json_t *json;
     struct err *err;
+    uint64_t runs_ns; /* the guest does, since then */
     int rc;
 };
 
@@ -79,6 +80,7 @@ int migrate_target_words(struct migrate_target *target, unsigned stream, const s
                          struct err *err); /* of a FAILED: always an error */
 void migrate_target_load(void *call);
 void migrate_target_run(void *call);
+struct json_t *migrate_target_started(const struct migrate_target_call *call); /* STARTED's words; NULL: no memory */
 
 /* migrate_target_late.c */
 /* What HELLO is answered: "post-copy", or why not. */

@@ -402,7 +402,7 @@ int migrate_target_take_over_late(struct migrate_target *t, const json_t *last, 
         return rc;
     struct err ignored;
     on_main(t, run_it, &c, &ignored);
-    put_words(t, MIGRATE_STARTED, json_object(), &ignored);
+    put_words(t, MIGRATE_STARTED, migrate_target_started(&c), &ignored);
     lead_late(t);
     return 0;
 }

@@ -18,7 +18,7 @@
  *                       STATE ..., FINAL {json} --------->
  *                       <----------------------------------- READY           (disks are open, everything is in place)
  *                       GO ------------------------------>
- *                       <----------------------------------- STARTED
+ *                       <----------------------------------- STARTED {"runs-us": N}  (the guest does, since N us)
  *     either side, at any time: FAILED {json} with words, and the connection ends
  *
  * Post-copy (from version 3 on, where HELLO and WELCOME have "post-copy": true): the guest goes before its last pages.

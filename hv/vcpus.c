@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "hv/trace.h"
 #include "node/base/err.h"
@@ -19,6 +20,7 @@ struct thread {
     unsigned index;
     pthread_t id;
     struct vcpu *vcpu;
+    uint64_t used_ns; /* as vcpus_used_ns() last saw it */
     struct err *made; /* where to say why the vCPU could not be made */
     bool ready, parked, failed;
 };
@@ -180,6 +182,27 @@ void vcpus_hold(struct vcpus *v, uint32_t held)
 bool vcpus_going(const struct vcpus *v)
 {
     return v->wish == WISH_GO;
+}
+
+static uint64_t processor_ns(const struct thread *t)
+{
+    struct timespec ts;
+    clockid_t clock;
+    if (pthread_getcpuclockid(t->id, &clock) || clock_gettime(clock, &ts))
+        return t->used_ns;
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t vcpus_used_ns(struct vcpus *v)
+{
+    uint64_t most = 0;
+    for (unsigned i = 0; i < v->count; i++) {
+        struct thread *t = &v->threads[i];
+        uint64_t before = t->used_ns;
+        t->used_ns = processor_ns(t);
+        most = t->used_ns - before > most ? t->used_ns - before : most;
+    }
+    return most;
 }
 
 struct vcpu *vcpus_at(struct vcpus *v, unsigned index)

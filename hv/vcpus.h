@@ -35,6 +35,8 @@ void vcpus_ask(struct vcpus *vcpus);  /* returns at once: each parks as soon as 
 /* While parked: those of the mask stay parked when the others go. */
 void vcpus_hold(struct vcpus *vcpus, uint32_t held);
 bool vcpus_going(const struct vcpus *vcpus);
+/* Of the processor, what the vCPU that had most of it has used since the last call, in nanoseconds. */
+uint64_t vcpus_used_ns(struct vcpus *vcpus);
 struct vcpu *vcpus_at(struct vcpus *vcpus, unsigned index);
 
 #endif

@@ -99,7 +99,7 @@ static void test_throttled(void **state)
     struct migrate_forecast f;
     migrate_forecast(&(struct migrate_goal){50 * MS, 0, true, false}, &o, &f);
     assert_true(f.holds);
-    assert_true(f.throttle >= 50);
+    assert_true(f.throttle >= 500);
     assert_true(f.downtime_ns <= 50 * MS);
     assert_true(f.bytes > 200ull * MIB && f.bytes < 700ull * MIB);
     migrate_forecast(&(struct migrate_goal){200 * MS, 0, true, false}, &o, &f); /* its working set fits */

@@ -37,11 +37,12 @@ static struct outcome play(const struct played *guest, const struct migrate_goal
         s.sent_bytes = left;
         s.round_ns = (uint64_t)((double)left / guest->bandwidth * 1e9) + 1;
         s.elapsed_ns += s.round_ns;
-        double dirtied = guest->dirty_rate * (100 - s.throttle) / 100 * (double)s.round_ns / 1e9;
+        double dirtied = guest->dirty_rate * (MIGRATE_THROTTLE_WHOLE - s.throttle) / MIGRATE_THROTTLE_WHOLE *
+                         (double)s.round_ns / 1e9;
         left = (uint64_t)(dirtied < (double)guest->working_set ? dirtied : (double)guest->working_set);
         s.left_bytes = left;
         s.stalled_rounds = left >= s.before_bytes / 10 * 9 ? s.stalled_rounds + 1 : 0;
-        double rate = guest->dirty_rate * (100 - s.throttle) / 100;
+        double rate = guest->dirty_rate * (MIGRATE_THROTTLE_WHOLE - s.throttle) / MIGRATE_THROTTLE_WHOLE;
         s.write_rate = migrate_plan_wants_rate(goal, &s) ? (uint64_t)rate + 1 : 0;
         migrate_plan(goal, &s, &plan);
         if (!s.round)
@@ -90,7 +91,7 @@ static void test_throttles(void **state)
     struct played busy = {512 * MIB, 128 * MIB, 3e9, 1e9};
     struct outcome o = play(&busy, &(struct migrate_goal){20 * MS, 0, true, false});
     assert_int_equal(o.step, MIGRATE_STEP_STOP);
-    assert_true(o.throttle >= 50);
+    assert_true(o.throttle >= 500);
     assert_true(o.downtime_ns <= 20 * MS);
     assert_true(o.rounds < 10);
     assert_true(o.total_ns < 2 * S);
