@@ -94,6 +94,7 @@ struct sampling {
     uint64_t seen, full;
     struct migrate_pack *pack; /* NULL: no memory for it */
     struct migrate_outlook *outlook;
+    bool hot[SAMPLES]; /* of those that are full: it was written to during the look */
 };
 
 /* A page, and those with it that are no zeroes, as a migration would send them. */
@@ -109,9 +110,11 @@ static void compress(struct sampling *s, const uint8_t *at, uint64_t bytes)
         (struct migrate_packed){(double)spent / (double)n, (double)(packed ? packed : n) / (double)n};
 }
 
-static void look_at_page(struct sampling *s, const uint8_t *at, uint64_t bytes)
+static void look_at_page(struct sampling *s, const uint8_t *at, uint64_t bytes, bool hot)
 {
     bool full = !zeroes(at, PAGE);
+    if (full && s->full < SAMPLES)
+        s->hot[s->full] = hot;
     if (full && s->pack && s->full % PACK_EVERY == 0 && s->outlook->packs < MIGRATE_PACKED_MAX)
         compress(s, at, bytes);
     s->seen++;
@@ -132,14 +135,28 @@ static uint64_t walk(const struct memory *m, struct sampling *s)
                 break;
             at = hole < 0 || (uint64_t)hole > end ? end : (uint64_t)hole;
             uint64_t bytes = at - (uint64_t)data;
-            for (; s->stride && next < total + bytes; next += s->stride)
-                look_at_page(s, slot->host + ((uint64_t)data - slot->fd_offset + next - total), total + bytes - next);
+            for (; s->stride && next < total + bytes; next += s->stride) {
+                uint64_t place = (uint64_t)data - slot->fd_offset + next - total;
+                look_at_page(s, slot->host + place, total + bytes - next, memory_log_has(m, i, place / PAGE));
+            }
             total += bytes;
         }
     }
     return total;
 }
 
+/* Where in what a first round sends the pages are that are written to. */
+static void slice(const struct sampling *s, struct migrate_outlook *o)
+{
+    unsigned count[MIGRATE_SLICES] = {0};
+    uint64_t all = s->full < SAMPLES ? s->full : SAMPLES;
+    for (uint64_t i = 0; i < all; i++)
+        count[i * MIGRATE_SLICES / all]++;
+    for (uint64_t i = 0; i < all; i++)
+        o->hot[i * MIGRATE_SLICES / all] += s->hot[i] ? 1.0 / count[i * MIGRATE_SLICES / all] : 0;
+}
+
+/* The log is stopped, and still has what it had. */
 static void look_at_memory(const struct memory *m, struct migrate_outlook *o)
 {
     struct err ignored;
@@ -149,6 +166,7 @@ static void look_at_memory(const struct memory *m, struct migrate_outlook *o)
         .stride = (held / SAMPLES / PAGE + 1) * PAGE, .pack = migrate_pack_new(&ignored), .outlook = o};
     walk(m, &s);
     migrate_pack_free(s.pack);
+    slice(&s, o);
     o->present_bytes = s.seen ? (uint64_t)((double)held * (double)s.full / (double)s.seen) : 0;
 }
 

@@ -8,7 +8,8 @@
 
 #include "hv/migrate_pays.h"
 
-enum { SLICES = 64, NS_PER_MS = 1000000, STALLED_PERCENT = 90 };
+enum { PERIOD_US = 10000, RUN_MIN_US = 200, TURN_COST_US = 100 };
+enum { NS_PER_MS = 1000000, STALLED_PERCENT = 90 };
 #define NS_PER_S UINT64_C(1000000000)
 
 uint64_t migrate_outlook_written(const struct migrate_outlook *o, uint64_t ns)
@@ -26,10 +27,18 @@ uint64_t migrate_outlook_written(const struct migrate_outlook *o, uint64_t ns)
     return bytes < (double)o->memory_bytes ? (uint64_t)bytes : o->memory_bytes;
 }
 
-/* vCPUs that are held for a part of the time write less. */
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+/* vCPUs that are held for a part of the time (guest_throttle.c) write less: by that part, and by what stopping and
+ * going on takes of each turn, and finding caches that others have used. */
 static double written(const struct migrate_outlook *o, double ns, unsigned throttle)
 {
     double share = (double)(MIGRATE_THROTTLE_WHOLE - throttle) / MIGRATE_THROTTLE_WHOLE;
+    if (throttle)
+        share *= 1 - TURN_COST_US / larger(share * PERIOD_US, RUN_MIN_US);
     return (double)migrate_outlook_written(o, (uint64_t)(ns * share));
 }
 
@@ -37,23 +46,34 @@ struct round {
     double sent, ns; /* bytes, and how long they took */
 };
 
+/* Of everything: a slice of it after the other, each with what is written to and what is not. */
+static struct round play_first(const struct migrate_outlook *o)
+{
+    struct round r = {0};
+    double slice = (double)o->present_bytes / MIGRATE_SLICES, hot = 0;
+    for (unsigned i = 0; i < MIGRATE_SLICES; i++)
+        hot += o->hot[i] * slice;
+    for (unsigned i = 0; i < MIGRATE_SLICES && slice > 0; i++) {
+        double again = hot > 0 ? written(o, r.ns, 0) / hot : 0;
+        double sent = slice * (1 - o->hot[i] * (again < 1 ? again : 1));
+        r.sent += sent;
+        r.ns += sent / (double)o->bandwidth * (double)NS_PER_S;
+    }
+    return r;
+}
+
 /* `left` bytes are dirty, out of `among` that the guest writes to. */
 static struct round play_round(const struct migrate_outlook *o, double left, double among, unsigned throttle)
 {
     struct round r = {0};
-    double slice = left / SLICES;
-    for (unsigned i = 0; i < SLICES && slice > 0; i++) {
+    double slice = left / MIGRATE_SLICES;
+    for (unsigned i = 0; i < MIGRATE_SLICES && slice > 0; i++) {
         double again = among > 0 ? written(o, r.ns, throttle) / among : 0;
         double cold = again < 1 ? 1 - again : 0;
         r.sent += slice * cold;
         r.ns += slice * cold / (double)o->bandwidth * (double)NS_PER_S;
     }
     return r;
-}
-
-static double larger(double a, double b)
-{
-    return a > b ? a : b;
 }
 
 static uint64_t probed(const struct migrate_goal *goal, const struct migrate_sample *s, const struct migrate_outlook *o)
@@ -119,7 +139,7 @@ void migrate_forecast(const struct migrate_goal *goal, const struct migrate_outl
     struct migrate_plan plan;
     *f = (struct migrate_forecast){0};
     for (s.round = 0;; s.round++) {
-        struct round r = play_round(o, left, larger(ever, left), s.throttle);
+        struct round r = s.round ? play_round(o, left, larger(ever, left), s.throttle) : play_first(o);
         r.ns += (double)o->round_ns;
         f->bytes += (uint64_t)r.sent;
         s.before_bytes = s.round ? (uint64_t)left : UINT64_MAX;

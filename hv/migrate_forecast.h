@@ -4,6 +4,7 @@
  * The look gives a curve: how many bytes of pages have been written after 5 ms, 10 ms, ... of it, each page counted
  * once. A guest that rewrites the same places makes one that flattens, and rounds end there; a straight one is a guest
  * that outruns links. Beyond its end the curve goes on with the slope of its last part, up to all memory.
+ * It also gives where those pages are: one that is written before the first round has come to it is not sent there.
  *
  * Units: bytes, nanoseconds, bytes a second. Threads: any; no state. */
 #ifndef HV_MIGRATE_FORECAST_H
@@ -14,7 +15,7 @@
 
 #include "hv/migrate_plan.h"
 
-enum { MIGRATE_CURVE_MAX = 16, MIGRATE_PACKED_MAX = 64 };
+enum { MIGRATE_CURVE_MAX = 16, MIGRATE_SLICES = 64, MIGRATE_PACKED_MAX = 64 };
 
 struct migrate_curve_point {
     uint64_t ns, bytes; /* growing, both */
@@ -29,12 +30,13 @@ struct migrate_outlook {
     uint64_t present_bytes; /* what the first round sends: without zeroes and what was never written */
     unsigned points;        /* 0: the guest stands */
     struct migrate_curve_point curve[MIGRATE_CURVE_MAX];
-    unsigned streams;    /* connections */
-    uint64_t bandwidth;  /* of the link and both ends; not 0 */
-    uint64_t connect_ns; /* until the first page leaves */
-    uint64_t round_ns;   /* what a round takes beside its bytes: its answer, taking the log */
-    uint64_t fixed_ns;   /* what the switch-over takes beside pages */
-    unsigned packs;      /* places in its memory where compressing was tried; 0: not known */
+    double hot[MIGRATE_SLICES]; /* of present_bytes, in order: the part that was written to during the look */
+    unsigned streams;           /* connections */
+    uint64_t bandwidth;         /* of the link and both ends; not 0 */
+    uint64_t connect_ns;        /* until the first page leaves */
+    uint64_t round_ns;          /* what a round takes beside its bytes: its answer, taking the log */
+    uint64_t fixed_ns;          /* what the switch-over takes beside pages */
+    unsigned packs;             /* places in its memory where compressing was tried; 0: not known */
     struct migrate_packed packed[MIGRATE_PACKED_MAX];
 };
 

@@ -51,8 +51,9 @@ static void learn(struct past *p, const struct object *m)
 {
     double bytes = figure(m, "done_bytes") - figure(m, "volume_bytes"), connect_ms = figure(m, "connect_ms");
     double copy_s = figure(m, "seconds") - connect_ms / 1e3, downtime_ms = figure(m, "downtime_ms");
-    if (bytes >= BYTES_MIN && copy_s > 0)
-        add(&p->bandwidth, bytes / copy_s);
+    double link = figure(m, "link_bandwidth"); /* unless an older agent moved it */
+    if (bytes >= BYTES_MIN && (link > 0 || copy_s > 0))
+        add(&p->bandwidth, link > 0 ? link : bytes / copy_s);
     if (connect_ms > 0)
         add(&p->connect_ms, connect_ms);
     if (downtime_ms > 0)

@@ -131,6 +131,7 @@ static json_t *state_of(const struct leaving *l, enum migration_phase phase, con
                                              {"first-predicted-seconds", "predicted_s"},
                                              {"first-predicted-downtime-ms", "predicted_downtime_ms"},
                                              {"connect-ms", "connect_ms"},
+                                             {"link-bandwidth", "link_bandwidth"},
                                              {"bytes-saved", "saved_bytes"},
                                              {"unchanged-pages", "unchanged_pages"},
                                              {"seconds", "seconds"}};

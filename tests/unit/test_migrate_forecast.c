@@ -107,6 +107,24 @@ static void test_throttled(void **state)
     assert_int_equal(f.throttle, 0);
 }
 
+/* What is written to lies behind all else, and has been written again when the first round comes to it; or before it.
+ */
+static void test_places(void **state)
+{
+    (void)state;
+    struct migrate_goal goal = {50 * MS, 0, true, false};
+    struct migrate_outlook o = guest_that_writes(3000000000, 128 * MIB, 192 * MIB);
+    struct migrate_forecast behind, before;
+    for (unsigned i = 0; i < MIGRATE_SLICES; i++)
+        o.hot[i] = i >= MIGRATE_SLICES / 3;
+    migrate_forecast(&goal, &o, &behind);
+    assert_in_range(behind.bytes, 192ull * MIB, 215ull * MIB);
+    for (unsigned i = 0; i < MIGRATE_SLICES; i++)
+        o.hot[i] = i < MIGRATE_SLICES * 2 / 3;
+    migrate_forecast(&goal, &o, &before);
+    assert_true(before.bytes > behind.bytes + 15 * MIB);
+}
+
 static void test_does_not_hold(void **state)
 {
     (void)state;
@@ -146,8 +164,9 @@ static void test_always_ends(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_curve),         cmocka_unit_test(test_idle),
-                                       cmocka_unit_test(test_compressed),    cmocka_unit_test(test_throttled),
-                                       cmocka_unit_test(test_does_not_hold), cmocka_unit_test(test_always_ends)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_curve),      cmocka_unit_test(test_idle),
+                                       cmocka_unit_test(test_compressed), cmocka_unit_test(test_throttled),
+                                       cmocka_unit_test(test_places),     cmocka_unit_test(test_does_not_hold),
+                                       cmocka_unit_test(test_always_ends)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

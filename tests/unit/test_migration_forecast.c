@@ -64,12 +64,18 @@ static void test_learns(void **state)
                  i, i * 10);
         put(m, i, i % 2 ? "n1" : "n2", i % 2 ? "n2" : "n1", text);
     }
-    put(m, 9, "n1", "n2", "{\"phase\":\"done\",\"done_bytes\":1000,\"seconds\":1}");
+    put(m, 9, "n1", "n2", "{\"phase\":\"done\",\"done_bytes\":1000,\"seconds\":1,\"link_bandwidth\":5}");
     wish = migration_forecast_wish(m, "n1", "n2", &goals, from);
     assert_in_range(asked(wish, "bandwidth"), 599000000, 601000000); /* of 4, 5, 6, 7, 8 */
     assert_in_range(asked(wish, "fixed-ms"), 59, 61);
     assert_in_range(asked(wish, "connect-ms"), 9, 11);
     assert_non_null(strstr(from, "5 migrations between these nodes"));
+    json_decref(wish);
+    for (unsigned i = 10; i < 15; i++) /* what was measured while pages went, without what else took its time */
+        put(m, i, "n1", "n2",
+            "{\"phase\":\"done\",\"done_bytes\":100000000,\"seconds\":5,\"link_bandwidth\":110000000}");
+    wish = migration_forecast_wish(m, "n1", "n2", &goals, from);
+    assert_in_range(asked(wish, "bandwidth"), 109000000, 111000000);
     json_decref(wish);
     mirror_free(m);
 }
