@@ -13,7 +13,7 @@ SIZE = 256 * MIB
 class Members:
     """Storage servers, each with one member of one volume."""
 
-    def __init__(self, bench, layout, count, name=''):
+    def __init__(self, bench, layout, count, name='', below=()):
         self.processes, self.uris, uuid = [], [], None
         for i in range(count):
             path = bench.path('%s%s-%d' % (layout, name, i))
@@ -23,7 +23,7 @@ class Members:
                                    str(i), '--size', str(SIZE), *(['--volume', uuid] if uuid else []), path],
                                   check=True, capture_output=True, text=True).stdout
             uuid = uuid or said.split()[1]
-            self.serve('raw:' + path)
+            self.serve(json.dumps([*below, {'driver': 'raw', 'file': path}]))
         self.stack = json.dumps({'driver': 'volume', 'layout': layout, 'members': ['nbd:' + u for u in self.uris]})
 
     def serve(self, stack):
@@ -54,6 +54,24 @@ def compare(b, layout, count, lone, latency):
     finally:
         volume.stop()
         b.sides.remove(volume)
+        members.stop()
+
+
+def one_round(b, layout, count):
+    """Members that take half a millisecond for a write, as disks do: that the copies are written at the same time shows
+    here, where servers on the same two processors do not wait for each other."""
+    slow = [{'driver': 'fault', 'rules': [{'op': 'write', 'delay': '500us'}]}]
+    members = Members(b, layout, count, '-slow', slow)
+    members.serve(json.dumps([*slow, {'driver': 'raw', 'file': b.file('lone-slow', SIZE, random=False)}]))
+    sides = [b.ours(members.stack, name='drover'), b.ours('nbd:' + members.uris[-1], name='one member')]
+    try:
+        r = b.interleave(lambda s: run_fio(s, b.seconds, '--bs=4k', '--iodepth=1', '--rw=randwrite',
+                                           '--size=%d' % SIZE), sides)
+        b.row('%s over %d of 0.5 ms, 4k write QD1, median' % (layout, count), 'us', column(r, 'p50_us'), 'low', 1.3)
+    finally:
+        for side in sides:
+            side.stop()
+            b.sides.remove(side)
         members.stop()
 
 
@@ -154,6 +172,7 @@ def main(short):
             compare(b, 'raid10', 4, lone, False)
         finally:
             far.stop()
+        one_round(b, 'replica', 3)
         encrypted(b)
         checksums(b)
         for layout, count in (('raid5', 3), ('raid6', 4)):

@@ -4,7 +4,8 @@ case a guest writes and says so on its console; afterwards everything that it sa
 
     n1, n2, n3 --- bridge of the test       each a network namespace with a droverd of its own; n1 has the etcd
 
-DROVER_DRILLS=N: N drills of a killed node instead, with their times."""
+DROVER_DRILLS=N: N drills of a killed node instead, with their times.
+DROVER_STORE_AWAY=S: the store is away for S seconds, not 20, which is longer than any lease."""
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ sys.path.insert(0, HERE)
 from cluster import BUILD, Members, ThreeNodes, seeded_guest_files, sha256, until  # noqa: E402
 
 SLOTS = 512
+STORE_AWAY_S = int(os.environ.get('DROVER_STORE_AWAY', '20'))
 LOAD = ('i=%d; while :; do i=$((i+1)); printf "%%-511s\\n" $i | dd of=/dev/vda bs=512 seek=$((i%%' + str(SLOTS) + ')) '
         'conv=notrunc,fsync 2>/dev/null && echo "ack $i"; done')
 
@@ -300,7 +302,7 @@ class Failover(ThreeNodes):
         self.etcd.end()
         until('the others pledge', lambda: 'guests run on' in news())
         began, since = time.monotonic(), load.last()
-        while time.monotonic() < began + 20:  # longer than any lease
+        while time.monotonic() < began + STORE_AWAY_S:
             time.sleep(0.5)
         self.assertGreater(load.last(), since)
         self.assertNotIn('is frozen', news())
