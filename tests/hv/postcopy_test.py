@@ -3,8 +3,10 @@
 is verified by the load itself, its disk by the work beside it; the link breaks in the middle and is resumed; its source dies.
 
 usage: postcopy_test.py [--seed N] [unittest arguments]"""
+import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ from moving import Link, Watch, migrate  # noqa: E402
 
 MIB = 32  # are rewritten, over and over
 TIGHT = ('--bandwidth', '12M', '--max-downtime', '100ms', '--no-throttle')
+LEASE, OK = 24, 100  # of the messages of a guest's control socket
 LATE = (*TIGHT, '--post-copy', '--patience', '2s')
 
 
@@ -174,6 +177,31 @@ class Faults(Late):
         self.ended(self.source)
         for s in strangers:
             s.close()
+        self.goes_on(self.there)
+        self.finish(self.there)
+
+    def extend_lease(self, g, seconds=None):
+        """As its agent does (node/base/guest_message.h); None: it has none any more."""
+        until = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(seconds * 1e9) if seconds else 0
+        body = json.dumps({'until_ns': until}).encode()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(g.control)
+            s.sendall(b'DRVM' + struct.pack('>HHII', 1, LEASE, 1, len(body)) + body)
+            answer = s.recv(65536)
+        self.assertEqual(struct.unpack('>H', answer[6:8])[0], OK, answer)
+
+    def test_frozen_and_thawed_meanwhile(self):
+        """Its lease ends while vCPUs wait for pages that do not come, and is extended before they do."""
+        self.link.cut()
+        self.until(self.broken)
+        for _ in range(2):
+            self.extend_lease(self.there, 0.1)
+            self.until(lambda: self.there.ctl('status')['frozen'])
+            self.extend_lease(self.there)
+            self.assertFalse(self.there.ctl('status')['frozen'])
+        self.assertTrue(self.there.ctl('status')['loading'])
+        self.resume()
+        self.ended(self.source)
         self.goes_on(self.there)
         self.finish(self.there)
 
