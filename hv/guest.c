@@ -38,6 +38,7 @@ static void go(struct guest *g)
         g->engine->resume(g->vm);
     }
     g->stands_late = false;
+    g->went_ns = clock_ns();
     vcpus_go(g->vcpus);
 }
 

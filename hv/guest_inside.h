@@ -61,6 +61,7 @@ struct guest {
     struct state *handed_state;
     struct guest_look *look; /* at what it writes; NULL: none */
     bool runs_again;         /* where it goes on: it ran when it was stopped */
+    uint64_t went_ns;        /* its vCPUs were let go last */
     bool stands_late;        /* its vCPUs were told to stand while not all of its memory was here */
     unsigned throttle;       /* thousandths of the time in which vCPUs are held */
     bool throttle_holds;

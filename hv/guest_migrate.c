@@ -192,13 +192,15 @@ static int load(struct migrate_target_host *host, const void *state, size_t byte
     return rc ? rc : guest_adopt(g, state, bytes, err);
 }
 
-static void start(struct migrate_target_host *host)
+static uint64_t start(struct migrate_target_host *host)
 {
     struct guest *g = coming(host);
     g->state = g->runs_again ? GUEST_RUNNING : GUEST_PAUSED;
+    g->went_ns = 0;
     guest_unquiesce(g);
     board_announce(g->board);
     board_listen(g->board);
+    return g->went_ns;
 }
 
 static void target_changed(struct migrate_target_host *host, enum migrate_target_phase phase)

@@ -46,16 +46,24 @@ struct round {
     double sent, ns; /* bytes, and how long they took */
 };
 
-/* Of everything: a slice of it after the other, each with what is written to and what is not. */
+static double most_one(double part)
+{
+    return part < 1 ? part : 1;
+}
+
+/* Of everything: a slice of it after the other, each with what was written to and what was not. A guest that has been
+ * to all that it writes to goes on to other places. */
 static struct round play_first(const struct migrate_outlook *o)
 {
     struct round r = {0};
-    double slice = (double)o->present_bytes / MIGRATE_SLICES, hot = 0;
+    double present = (double)o->present_bytes, slice = present / MIGRATE_SLICES, hot = 0;
     for (unsigned i = 0; i < MIGRATE_SLICES; i++)
         hot += o->hot[i] * slice;
     for (unsigned i = 0; i < MIGRATE_SLICES && slice > 0; i++) {
-        double again = hot > 0 ? written(o, r.ns, 0) / hot : 0;
-        double sent = slice * (1 - o->hot[i] * (again < 1 ? again : 1));
+        double w = written(o, r.ns, 0);
+        double again = hot > 0 ? most_one(w / hot) : 0,
+               beyond = w > hot ? most_one((w - hot) / (present - hot + 1)) : 0;
+        double sent = slice * (o->hot[i] * (1 - again) + (1 - o->hot[i]) * (1 - beyond));
         r.sent += sent;
         r.ns += sent / (double)o->bandwidth * (double)NS_PER_S;
     }

@@ -416,12 +416,12 @@ static int hand_over(struct migrate_source *m, struct err *err)
     m->figures.last_bytes = moved_bytes(m) - before;
     pthread_mutex_unlock(&m->lock);
     rc = rc ? rc : send_state(m, err);
-    uint64_t final_ns = clock_ns();
+    m->final_ns = clock_ns();
     rc = rc ? rc : expect(m, MIGRATE_SYNCED, m->round, err);
     rc = rc ? rc : expect(m, MIGRATE_READY, 0, err);
     if (!rc && m->request.hold)
         return hold(m, err);
-    if (!rc && clock_ns() - final_ns > GO_LIMIT_NS)
+    if (!rc && clock_ns() - m->final_ns > GO_LIMIT_NS)
         return err_set(err, ETIMEDOUT, "the destination was ready too late to be sure that it still waits");
     return rc;
 }
@@ -455,7 +455,7 @@ void migrate_lead_started(struct migrate_source *m, const json_t *words)
 {
     uint64_t took = clock_ns() - m->figures.stopped_ns;
     json_int_t runs_us = json_integer_value(json_object_get(words, "runs-us"));
-    bool believed = runs_us > 0 && (uint64_t)runs_us < took / 1000;
+    bool believed = runs_us > 0 && (uint64_t)runs_us <= (clock_ns() - m->final_ns) / 1000;
     m->figures.downtime_ns = took - (believed ? (uint64_t)runs_us * 1000 : 0);
 }
 

@@ -21,7 +21,7 @@
 
 enum {
     MIGRATE_THROTTLE_WHOLE = 1000,
-    MIGRATE_THROTTLE_MAX = 999,
+    MIGRATE_THROTTLE_MAX = 996,
     MIGRATE_ROUNDS_MAX = 200,
     MIGRATE_PROBE_MS = 20 /* the moment for write_rate */
 };

@@ -295,14 +295,13 @@ void migrate_target_load(void *context)
 void migrate_target_run(void *context)
 {
     struct migrate_target_call *c = context;
-    c->runs_ns = clock_ns();
-    c->t->host->start(c->t->host);
+    c->runs_ns = c->t->host->start(c->t->host);
 }
 
 /* Where a guest has all processors from its first moment on, this is said a few milliseconds later. */
 json_t *migrate_target_started(const struct migrate_target_call *c)
 {
-    return json_pack("{s:I}", "runs-us", (json_int_t)((clock_ns() - c->runs_ns) / 1000));
+    return json_pack("{s:I}", "runs-us", (json_int_t)(c->runs_ns ? (clock_ns() - c->runs_ns) / 1000 : 0));
 }
 
 static int wait_go_of_source(struct migrate_target *t, struct err *err)

@@ -44,8 +44,8 @@ struct migrate_target_host { /* all on the main loop */
     /* Disks are opened and the state is put in place. last: of the source's stop(), foreign. */
     int (*load)(struct migrate_target_host *host, const void *state, size_t bytes, const struct json_t *last,
                 struct err *err);
-    /* The guest runs from here on (or stands, if it stood). */
-    void (*start)(struct migrate_target_host *host);
+    /* The guest runs from here on: since when (clock_ns()). 0: it stands, as it stood, or its lease is over. */
+    uint64_t (*start)(struct migrate_target_host *host);
     void (*changed)(struct migrate_target_host *host, enum migrate_target_phase phase);
     /* RUN, or OVER with the reason. */
     void (*ended)(struct migrate_target_host *host, enum migrate_target_phase phase, const struct err *why);

@@ -69,7 +69,7 @@ struct migrate_target_call { /* on the main loop */
     enum migrate_target_phase phase;
     const struct json_t *json;
     struct err *err;
-    uint64_t runs_ns; /* the guest does, since then */
+    uint64_t runs_ns; /* as start() says */
     int rc;
 };
 

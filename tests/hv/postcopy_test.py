@@ -49,6 +49,25 @@ class Late(migrate_test.Moving):
         self.works(g)
         self.check_load(g)
 
+    def extend_lease(self, g, seconds=None):
+        """As its agent does (node/base/guest_message.h); None: it has none any more."""
+        until = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(seconds * 1e9) if seconds else 0
+        body = json.dumps({'until_ns': until}).encode()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(g.control)
+            s.sendall(b'DRVM' + struct.pack('>HHII', 1, LEASE, 1, len(body)) + body)
+            answer = s.recv(65536)
+        self.assertEqual(struct.unpack('>H', answer[6:8])[0], OK, answer)
+
+    def ran(self, g):
+        """What its vCPU had of the processor, in nanoseconds."""
+        for task in os.listdir('/proc/%d/task' % g.process.pid):
+            folder = '/proc/%d/task/%s/' % (g.process.pid, task)
+            with open(folder + 'comm') as name, open(folder + 'schedstat') as figures:
+                if name.read().startswith('vcpu'):
+                    return int(figures.read().split()[0])
+        self.fail('it has no vCPU')
+
     def told(self, watch, *phases):
         e = watch.phase(*phases, 'failed', seconds=SECONDS)
         self.assertIsNotNone(e)
@@ -80,6 +99,23 @@ class Moves(Late):
             self.goes_on(there)
             g, watch = there, Watch(there)
         watch.close()
+        self.finish(g)
+
+    def test_frozen_while_throttled(self):
+        """Its vCPUs are stopped and let go a hundred times a second; when its lease ends they stand."""
+        g, there = self.loaded(), self.coming()
+        migrate(g, there.port, self.key_path, '--bandwidth', '4M', '--max-downtime', '2ms')
+        self.until(lambda: g.ctl('migration')['throttle'] > 0)
+        self.extend_lease(g, 0.1)
+        self.until(lambda: g.ctl('status')['frozen'])
+        ran = self.ran(g)
+        time.sleep(1)
+        self.assertEqual(self.ran(g), ran)
+        self.extend_lease(g)
+        self.until(lambda: self.ran(g) > ran)
+        g.ctl('migrate-cancel')
+        self.until(lambda: g.ctl('migration')['phase'] == 'failed')
+        self.goes_on(g)
         self.finish(g)
 
     def test_held(self):
@@ -179,16 +215,6 @@ class Faults(Late):
             s.close()
         self.goes_on(self.there)
         self.finish(self.there)
-
-    def extend_lease(self, g, seconds=None):
-        """As its agent does (node/base/guest_message.h); None: it has none any more."""
-        until = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(seconds * 1e9) if seconds else 0
-        body = json.dumps({'until_ns': until}).encode()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
-            s.connect(g.control)
-            s.sendall(b'DRVM' + struct.pack('>HHII', 1, LEASE, 1, len(body)) + body)
-            answer = s.recv(65536)
-        self.assertEqual(struct.unpack('>H', answer[6:8])[0], OK, answer)
 
     def test_frozen_and_thawed_meanwhile(self):
         """Its lease ends while vCPUs wait for pages that do not come, and is extended before they do."""

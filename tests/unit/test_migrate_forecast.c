@@ -125,6 +125,24 @@ static void test_places(void **state)
     assert_true(before.bytes > behind.bytes + 15 * MIB);
 }
 
+/* What the look has seen is not all that it writes to. */
+static void test_ever_new_places(void **state)
+{
+    (void)state;
+    struct migrate_goal goal = {100 * MS, 0, true, false};
+    struct migrate_outlook o = guest_that_writes(100000000, 1 << 30, 400ull * MIB);
+    struct migrate_forecast f;
+    o.bandwidth = 110000000;
+    for (unsigned i = 0; i < MIGRATE_SLICES; i++)
+        o.hot[i] = 0.05;
+    migrate_forecast(&goal, &o, &f);
+    assert_in_range(f.bytes, 400ull * MIB, 700ull * MIB);
+    for (unsigned i = 0; i < MIGRATE_SLICES; i++)
+        o.hot[i] = i % 2;
+    migrate_forecast(&goal, &o, &f);
+    assert_in_range(f.bytes, 400ull * MIB, 700ull * MIB);
+}
+
 static void test_does_not_hold(void **state)
 {
     (void)state;
@@ -155,6 +173,10 @@ static void test_always_ends(void **state)
             struct migrate_outlook o = guest_that_writes(rates[i], 400ull * MIB, 512ull * MIB);
             struct migrate_forecast f;
             o.bandwidth = bandwidth;
+            for (unsigned slice = 0; slice < MIGRATE_SLICES; slice++)
+                o.hot[slice] = (i + slice) % 3 / 2.0;
+            o.packs = i;
+            o.packed[0] = (struct migrate_packed){2.5, 0.4};
             migrate_forecast(&(struct migrate_goal){20 * MS, i % 2 ? 30 * S : 0, i % 3 != 0, false}, &o, &f);
             assert_true(f.rounds && f.throttle <= MIGRATE_THROTTLE_MAX);
             assert_true(f.holds == !*f.text);
@@ -164,9 +186,9 @@ static void test_always_ends(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_curve),      cmocka_unit_test(test_idle),
-                                       cmocka_unit_test(test_compressed), cmocka_unit_test(test_throttled),
-                                       cmocka_unit_test(test_places),     cmocka_unit_test(test_does_not_hold),
-                                       cmocka_unit_test(test_always_ends)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_curve),         cmocka_unit_test(test_idle),
+                                       cmocka_unit_test(test_compressed),    cmocka_unit_test(test_throttled),
+                                       cmocka_unit_test(test_places),        cmocka_unit_test(test_ever_new_places),
+                                       cmocka_unit_test(test_does_not_hold), cmocka_unit_test(test_always_ends)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,6 +115,10 @@ static void test_shared_link(void **state)
     p = (struct play){.link_ns = 36, .pack_ns = 2.4, .left = 0.35, .others = 3};
     run(&p, 400);
     assert_true(packed_part(&p) > 0.9);
+    p = (struct play){
+        .link_ns = 10, .pack_ns = 2.4, .left = 0.35, .others = 0.2}; /* the others compress: it has more */
+    run(&p, 400);
+    assert_true(packed_part(&p) > 0.9);
 }
 
 static void test_pages_that_do_not_shrink(void **state)
@@ -124,7 +128,7 @@ static void test_pages_that_do_not_shrink(void **state)
     run(&p, 400);
     assert_int_equal(p.packed, 0);
     assert_in_range(p.trials, 2, 100); /* of 1600 times */
-    p.left = 0.3; /* others follow, which do */
+    p.left = 0.3;                      /* others follow, which do */
     run(&p, 400);
     assert_true(packed_part(&p) > 0.8);
     p.left = 0.95;
