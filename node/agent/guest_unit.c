@@ -42,6 +42,7 @@ enum {
 static void step(struct guest_unit *u);
 static void announce(struct guest_unit *u);
 static void begin_clean(struct guest_unit *u);
+static void begin_prepare(struct guest_unit *u);
 
 static void enter(struct guest_unit *u, enum guest_phase phase)
 {
@@ -219,6 +220,8 @@ static void deadline_changed(struct guest_deadline *deadline)
 void guest_unit_tell_deadline(struct guest_unit *u)
 {
     char path[PATH_MAX];
+    if (u->phase == GUEST_PHASE_WAITING && u->plan && is_protected(u) && !u->timer.slot)
+        begin_prepare(u); /* no pause after a failure is on: it may have waited for this */
     bool is = u->plan ? is_protected(u) : u->bound; /* also while it is shut down */
     if (!u->process.pid || (!is && !u->bound))
         return;
@@ -547,6 +550,12 @@ static void begin_claim(struct guest_unit *u)
     fail(u);
 }
 
+/* Another node may have it, or be about to. One that comes does not run before it is this node's. */
+static bool must_be_sure(const struct guest_unit *u)
+{
+    return is_protected(u) && !incoming(u) && !tenure_starts(u->place->tenure, clock_boot_ns());
+}
+
 static void begin_prepare(struct guest_unit *u)
 {
     if (adopt(u))
@@ -557,7 +566,7 @@ static void begin_prepare(struct guest_unit *u)
         enter(u, GUEST_PHASE_FAILED);
         return;
     }
-    if (u->yields || json_is_true(json_object_get(u->plan, "held"))) {
+    if (u->yields || json_is_true(json_object_get(u->plan, "held")) || must_be_sure(u)) {
         if (u->phase != GUEST_PHASE_WAITING)
             enter(u, GUEST_PHASE_WAITING);
         return;
