@@ -221,7 +221,7 @@ void guest_unit_tell_deadline(struct guest_unit *u)
 {
     char path[PATH_MAX];
     if (u->phase == GUEST_PHASE_WAITING && u->plan && is_protected(u) && !u->timer.slot)
-        begin_prepare(u); /* no pause after a failure is on: it may have waited for this */
+        begin_prepare(u);                           /* no pause after a failure is on: it may have waited for this */
     bool is = u->plan ? is_protected(u) : u->bound; /* also while it is shut down */
     if (!u->process.pid || (!is && !u->bound))
         return;
