@@ -60,6 +60,8 @@ static void measure_link(struct migrate_pays *p, uint64_t now_ns, uint64_t held_
 
 void migrate_pays_look(struct migrate_pays *p, uint64_t now_ns, uint64_t held_ns, uint64_t all_bytes)
 {
+    if (now_ns - p->began_ns < MIGRATE_PAYS_LOOK_NS)
+        return;
     measure_link(p, now_ns, held_ns, all_bytes);
     migrate_pays_begin(p, now_ns, held_ns, all_bytes);
     if (p->trial)

@@ -1,9 +1,9 @@
 /* Whether compressing what a connection sends pays: link time that is saved against processor time that is spent, as
  * both are measured while it runs. Pure arithmetic, without a clock, so that tests can play any link.
  *
- *     link:   what a byte costs in waiting for the link, looked at each megabyte that has left. A link that holds
- *             nobody up costs nothing, so that on it nothing is ever tried
- *     pages:  what compressing a byte takes and what is left of it
+ *     link:   what a byte costs in waiting for the link, looked at each megabyte that has left, and 20 ms. A link that
+ * holds nobody up costs nothing, so that on it nothing is ever tried pages:  what compressing a byte takes and what is
+ * left of it
  *
  *     PLAIN --trial, now and then, where the link costs enough to matter--> PACKS, if it pays
  *     PACKS --it does not pay any more, or a look at the bare link is due--> PLAIN
@@ -19,7 +19,8 @@
 #include <stdint.h>
 
 enum {
-    MIGRATE_PAYS_LOOK_BYTES = 1 << 20,    /* on the wire, from look to look */
+    MIGRATE_PAYS_LOOK_BYTES = 1 << 20,    /* on the wire, from look to look, */
+    MIGRATE_PAYS_LOOK_NS = 20000000,      /* and so long at the least: in a millisecond anybody may stumble */
     MIGRATE_PAYS_TRIAL_BYTES = 256 << 10, /* of pages */
     MIGRATE_PAYS_TRIAL_LOOKS = 4,         /* from one trial in vain to the next: what compresses differs from place to
                                              place in a guest's memory, its kernel's code least */
@@ -51,7 +52,7 @@ static inline bool migrate_pays_wants(const struct migrate_pays *pays)
 }
 /* Pages were compressed; after == before where it was in vain. */
 void migrate_pays_packed(struct migrate_pays *pays, uint64_t before, uint64_t after, uint64_t spent_ns);
-/* Bytes have left. True: migrate_pays_look() is due. */
+/* Bytes have left. True: migrate_pays_look() may be due. */
 static inline bool migrate_pays_sent(struct migrate_pays *pays, uint64_t wire_bytes)
 {
     pays->wire_bytes += wire_bytes;

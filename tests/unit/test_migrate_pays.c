@@ -121,6 +121,22 @@ static void test_shared_link(void **state)
     assert_true(packed_part(&p) > 0.9);
 }
 
+/* A receiver that takes nothing for five milliseconds says nothing of the link. */
+static void test_hiccup(void **state)
+{
+    (void)state;
+    struct play p = {.link_ns = 0.2, .pack_ns = 2.4, .left = 0.35};
+    run(&p, 50);
+    for (unsigned i = 1; i < 2000; i++) {
+        if (i % 200 == 0) {
+            p.now += 5e6;
+            p.held += 5e6;
+        }
+        send(&p);
+    }
+    assert_int_equal(p.trials, 0);
+}
+
 static void test_pages_that_do_not_shrink(void **state)
 {
     (void)state;
@@ -165,13 +181,10 @@ static void test_arithmetic(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slow_link),
-        cmocka_unit_test(test_processor_is_slower),
-        cmocka_unit_test(test_fast_link),
-        cmocka_unit_test(test_shared_link),
-        cmocka_unit_test(test_pages_that_do_not_shrink),
-        cmocka_unit_test(test_link_changes),
-        cmocka_unit_test(test_arithmetic),
+        cmocka_unit_test(test_slow_link),    cmocka_unit_test(test_processor_is_slower),
+        cmocka_unit_test(test_fast_link),    cmocka_unit_test(test_shared_link),
+        cmocka_unit_test(test_hiccup),       cmocka_unit_test(test_pages_that_do_not_shrink),
+        cmocka_unit_test(test_link_changes), cmocka_unit_test(test_arithmetic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
