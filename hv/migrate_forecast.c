@@ -118,6 +118,10 @@ static void conclude(const struct migrate_goal *goal, const struct migrate_outlo
                  f->total_ns / NS_PER_S, o->bandwidth / 1000000, goal->within_ns / NS_PER_S);
 }
 
+/* Whatever takes more than 2 Gbit/s may be limited by the processors at both ends, which nobody waits for as for a
+ * link. */
+static const double link_ns_least = 4;
+
 /* Compressed, pages are faster than the link, or as fast as they are compressed. Where that pays is decided from place
  * to place, and of each connection's first bytes nothing is known. */
 static double compress(struct migrate_outlook *o)
@@ -125,7 +129,7 @@ static double compress(struct migrate_outlook *o)
     double link_ns = (double)NS_PER_S / (double)o->bandwidth, pack_ns = 0, left = 0;
     double bare = (double)MIGRATE_PAYS_LOOK_BYTES * o->streams / ((double)o->present_bytes + 1);
     for (unsigned i = 0; i < o->packs; i++) {
-        bool pays = migrate_pays_for(o->packed[i].pack_ns, o->packed[i].left, link_ns);
+        bool pays = link_ns >= link_ns_least && migrate_pays_for(o->packed[i].pack_ns, o->packed[i].left, link_ns);
         pack_ns += pays ? o->packed[i].pack_ns / o->packs : 0;
         left += (pays ? o->packed[i].left : 1) / o->packs;
     }
