@@ -58,7 +58,7 @@ class Drover:
         """(total seconds, downtime seconds, predicted total, predicted downtime)"""
         here, control = self.machine, self.control
         key = os.urandom(32)
-        path = self.b.path('key')
+        path = self.b.path('key-%d' % next(NUMBERS))  # four guests may leave at once
         with open(path, 'wb') as f:
             f.write(key)
         with socket.socket() as listener, open(path, 'rb') as k:
