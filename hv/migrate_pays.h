@@ -1,9 +1,9 @@
 /* Whether compressing what a connection sends pays: link time that is saved against processor time that is spent, as
  * both are measured while it runs. Pure arithmetic, without a clock, so that tests can play any link.
  *
- *     link:   what a byte costs in waiting for the link, looked at each megabyte that has left, and 20 ms. A link that
- * holds nobody up costs nothing, so that on it nothing is ever tried pages:  what compressing a byte takes and what is
- * left of it
+ *     link:   what a byte costs in waiting for the link, looked at each megabyte that has left, and 20 ms.
+ *             A link that holds nobody up costs nothing, so that on it nothing is ever tried
+ *     pages:  what compressing a byte takes and what is left of it
  *
  *     PLAIN --trial, now and then, where the link costs enough to matter--> PACKS, if it pays
  *     PACKS --it does not pay any more, or a look at the bare link is due--> PLAIN
