@@ -213,14 +213,13 @@ static int read_wish(const json_t *body, struct wish *w, struct err *err)
 static json_t *tell(const struct wish *w, const struct migrate_forecast *f)
 {
     const struct migrate_curve_point *last = &w->outlook.curve[POINT_COUNT - 1];
-    json_t *all =
-        json_pack("{s:b, s:I, s:f, s:f, s:i, s:i, s:I, s:I, s:I, s:b, s:f, s:f}", "holds", f->holds, "bytes",
-                  (json_int_t)f->bytes, "seconds", (double)f->total_ns / 1e9, "downtime-ms",
-                  (double)f->downtime_ns / 1e6, "rounds", (int)f->rounds, "throttle",
-                  (int)f->throttle * 100 / MIGRATE_THROTTLE_WHOLE, "memory", (json_int_t)w->outlook.present_bytes,
-                  "dirty-rate", (json_int_t)((double)last->bytes * (double)NS_PER_S / (double)(last->ns + 1)),
-                  "bandwidth", (json_int_t)w->outlook.bandwidth, "bandwidth-assumed", w->assumed, "look-ms",
-                  (double)last->ns / 1e6, "compresses-to", f->left);
+    json_t *all = json_pack("{s:b, s:I, s:f, s:f, s:i, s:i, s:I, s:I, s:I, s:b, s:f, s:f}", "holds", f->holds, "bytes",
+                            (json_int_t)f->bytes, "seconds", (double)f->total_ns / 1e9, "downtime-ms",
+                            (double)f->downtime_ns / 1e6, "rounds", (int)f->rounds, "throttle",
+                            (int)f->throttle / MIGRATE_THROTTLE_PERCENT, "memory", (json_int_t)w->outlook.present_bytes,
+                            "dirty-rate", (json_int_t)((double)last->bytes * (double)NS_PER_S / (double)(last->ns + 1)),
+                            "bandwidth", (json_int_t)w->outlook.bandwidth, "bandwidth-assumed", w->assumed, "look-ms",
+                            (double)last->ns / 1e6, "compresses-to", f->left);
     if (all && (f->late || f->needs_late))
         json_object_set_new(all, f->late ? "post-copy" : "needs-post-copy", json_true());
     if (all && f->late)

@@ -12,7 +12,8 @@
 
 /* The longest that a guest stands in one piece is what it stands for before a switch-over, too, in which that is not
  * counted. */
-enum { PERIOD_NS = 10000000, RUN_MIN_NS = 200000, HOLD_MAX_NS = 50000000 };
+enum { NS_PER_US = 1000, PERIOD_NS = MIGRATE_THROTTLE_PERIOD_US * NS_PER_US };
+enum { RUN_MIN_NS = MIGRATE_THROTTLE_RUN_MIN_US * NS_PER_US, HOLD_MAX_NS = 50000000 };
 static_assert((uint64_t)RUN_MIN_NS * MIGRATE_THROTTLE_MAX / (MIGRATE_THROTTLE_WHOLE - MIGRATE_THROTTLE_MAX) <=
                   HOLD_MAX_NS,
               "the hardest throttle is not what it says");

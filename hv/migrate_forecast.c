@@ -8,7 +8,7 @@
 
 #include "hv/migrate_pays.h"
 
-enum { PERIOD_US = 10000, RUN_MIN_US = 200, TURN_COST_US = 100 };
+enum { TURN_COST_US = 100 }; /* of a throttle's */
 enum { NS_PER_MS = 1000000, STALLED_PERCENT = 90 };
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -38,7 +38,7 @@ static double written(const struct migrate_outlook *o, double ns, unsigned throt
 {
     double share = (double)(MIGRATE_THROTTLE_WHOLE - throttle) / MIGRATE_THROTTLE_WHOLE;
     if (throttle)
-        share *= 1 - TURN_COST_US / larger(share * PERIOD_US, RUN_MIN_US);
+        share *= 1 - TURN_COST_US / larger(share * MIGRATE_THROTTLE_PERIOD_US, MIGRATE_THROTTLE_RUN_MIN_US);
     return (double)migrate_outlook_written(o, (uint64_t)(ns * share));
 }
 
@@ -76,8 +76,7 @@ static struct round play_round(const struct migrate_outlook *o, double left, dou
     struct round r = {0};
     double slice = left / MIGRATE_SLICES;
     for (unsigned i = 0; i < MIGRATE_SLICES && slice > 0; i++) {
-        double again = among > 0 ? written(o, r.ns, throttle) / among : 0;
-        double cold = again < 1 ? 1 - again : 0;
+        double cold = among > 0 ? 1 - most_one(written(o, r.ns, throttle) / among) : 1;
         r.sent += slice * cold;
         r.ns += slice * cold / (double)o->bandwidth * (double)NS_PER_S;
     }

@@ -47,19 +47,21 @@ static int expect_words(struct migrate_source *m, enum migrate_type type, uint64
     return rc;
 }
 
-static int expect_some(struct migrate_source *m, enum migrate_type type, uint64_t *number, struct err *err)
-{
-    return expect_words(m, type, number, NULL, err);
-}
-
-static int expect(struct migrate_source *m, enum migrate_type type, uint64_t number, struct err *err)
+/* words: as expect_words() */
+static int expect_said(struct migrate_source *m, enum migrate_type type, uint64_t number, json_t **words,
+                       struct err *err)
 {
     uint64_t came = 0;
-    int rc = expect_some(m, type, &came, err);
+    int rc = expect_words(m, type, &came, words, err);
     if (!rc && came != number)
         rc = err_set(err, EPROTO, "the destination sent %s %llu where %llu was due", migrate_type_name(type),
                      (unsigned long long)came, (unsigned long long)number);
     return rc;
+}
+
+static int expect(struct migrate_source *m, enum migrate_type type, uint64_t number, struct err *err)
+{
+    return expect_said(m, type, number, NULL, err);
 }
 
 /* A write failed: the destination may have said why. */
@@ -462,11 +464,10 @@ void migrate_lead_started(struct migrate_source *m, const json_t *words)
 static int go(struct migrate_source *m, struct err *err)
 {
     struct migrate_frame f = {MIGRATE_GO, 0, 0};
-    uint64_t number;
     json_t *words = NULL;
     int rc = migrate_link_put(&m->links[0], &f, NULL, err);
     rc = rc ? rc : migrate_link_flush(&m->links[0], err);
-    rc = rc ? rc : expect_words(m, MIGRATE_STARTED, &number, &words, err);
+    rc = rc ? rc : expect_said(m, MIGRATE_STARTED, 0, &words, err);
     pthread_mutex_lock(&m->lock);
     m->figures.over_ns = clock_ns();
     migrate_lead_started(m, words);

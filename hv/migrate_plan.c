@@ -63,7 +63,7 @@ static unsigned harder(const struct migrate_sample *s, const struct migrate_plan
         double may = runs * (double)s->bandwidth / 100 * LEAVES_PERCENT / (double)rate;
         next = may >= MIGRATE_THROTTLE_MAX ? 1 : MIGRATE_THROTTLE_WHOLE - (unsigned)may;
     }
-    next = next > now ? next : now + MIGRATE_THROTTLE_WHOLE / 100;
+    next = next > now ? next : now + MIGRATE_THROTTLE_PERCENT;
     return next > MIGRATE_THROTTLE_MAX ? MIGRATE_THROTTLE_MAX : next;
 }
 

@@ -21,7 +21,10 @@
 
 enum {
     MIGRATE_THROTTLE_WHOLE = 1000,
+    MIGRATE_THROTTLE_PERCENT = MIGRATE_THROTTLE_WHOLE / 100,
     MIGRATE_THROTTLE_MAX = 996,
+    MIGRATE_THROTTLE_PERIOD_US = 10000, /* vCPUs are let go once in it, */
+    MIGRATE_THROTTLE_RUN_MIN_US = 200,  /* for no less than this: then once in a longer time */
     MIGRATE_ROUNDS_MAX = 200,
     MIGRATE_PROBE_MS = 20 /* the moment for write_rate */
 };

@@ -23,8 +23,6 @@ static const char *const phase_names[MIGRATE_PHASE_COUNT] = {
     [MIGRATE_PHASE_BACK] = "failed", [MIGRATE_PHASE_LATE] = "post-copy",
 };
 
-enum { PER_PERCENT = MIGRATE_THROTTLE_WHOLE / 100 };
-
 const char *migrate_phase_name(enum migrate_phase phase)
 {
     return phase_names[phase];
@@ -217,7 +215,7 @@ json_t *migrate_source_report(struct migrate_source *m)
         json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:f}", "phase", phase, "round", (int)f.round,
                   "bytes-sent", (json_int_t)sent, "bytes-left", (json_int_t)f.left_bytes, "pages", (json_int_t)pages,
                   "zero-pages", (json_int_t)zero_pages, "dirty-rate", (json_int_t)f.plan.dirty_rate, "bandwidth",
-                  (json_int_t)f.bandwidth, "throttle", (int)f.throttle / PER_PERCENT, "seconds",
+                  (json_int_t)f.bandwidth, "throttle", (int)f.throttle / MIGRATE_THROTTLE_PERCENT, "seconds",
                   (double)((f.over_ns ? f.over_ns : now) - f.began_ns) / 1e9);
     if (all)
         json_object_update_new(all, json_pack("{s:I, s:I, s:f}", "unchanged-pages", (json_int_t)same_pages,

@@ -220,8 +220,9 @@ static void deadline_changed(struct guest_deadline *deadline)
 void guest_unit_tell_deadline(struct guest_unit *u)
 {
     char path[PATH_MAX];
+    /* No pause after a failure is on: it may have waited for this. */
     if (u->phase == GUEST_PHASE_WAITING && u->plan && is_protected(u) && !u->timer.slot)
-        begin_prepare(u);                           /* no pause after a failure is on: it may have waited for this */
+        begin_prepare(u);
     bool is = u->plan ? is_protected(u) : u->bound; /* also while it is shut down */
     if (!u->process.pid || (!is && !u->bound))
         return;
