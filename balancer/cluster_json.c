@@ -235,6 +235,7 @@ static int read_guest_numbers(struct reading *r, json_t *object, struct model_gu
         read_set(r, object, "cpu_models", &r->model->cpu_models, &g->cpu_models) < 0)
         return -EINVAL;
     g->movable = movable;
+    g->writes_seen = json_object_get(object, "dirty_rate") != NULL;
     g->local = g->disk > 0;
     return 0;
 }

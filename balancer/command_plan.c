@@ -5,6 +5,7 @@
 
 #include "balancer/command.h"
 #include "balancer/plan_file.h"
+#include "balancer/plan_last.h"
 #include "node/base/clock.h"
 #include "node/base/err.h"
 #include "node/base/units.h"
@@ -21,12 +22,15 @@ enum key {
     KEY_WRITE_AFTER,
     KEY_DRAIN,
     KEY_LOSE,
-    KEY_PART
+    KEY_PART,
+    KEY_LAST_PLAN
 };
+
+enum { LAST_PLAN_BYTES_MAX = 64 << 20 };
 
 struct arguments {
     struct command_files files;
-    const char *write_plan, *write_after, *drain, *lose;
+    const char *write_plan, *write_after, *drain, *lose, *last_plan;
     struct plan_options options;
     bool explain, json;
     double part;
@@ -39,6 +43,7 @@ static const struct argp_option options[] = {
     {"budget", KEY_BUDGET, "TIME", 0, "stop searching after this time, for example 10s", 0},
     {"evaluations", KEY_EVALUATIONS, "N", 0, "stop after looking at so many placements: the same on every machine", 0},
     {"seed", KEY_SEED, "N", 0, "of what is tried at random (default 1)", 0},
+    {"last-plan", KEY_LAST_PLAN, "FILE", 0, "begin where this plan ends, as --write-plan has written it", 0},
     {"part", KEY_PART, "P", 0, "only the first moves that bring this percentage of the gain", 0},
     {"drain", KEY_DRAIN, "NODE", 0, "plan to empty this node", 0},
     {"lose", KEY_LOSE, "NODE", 0, "plan for the loss of this node", 0},
@@ -87,6 +92,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (a->part <= 0)
             argp_error(state, "--part: 1 to 100");
         break;
+    case KEY_LAST_PLAN:
+        a->last_plan = arg;
+        break;
     case KEY_DRAIN:
         a->drain = arg;
         break;
@@ -125,6 +133,20 @@ static void cut(struct plan *plan, const struct model *m, double part)
         plan->at[plan->moves[i].guest] = plan->moves[i].to;
         plan->mirror[plan->moves[i].guest] = plan->moves[i].to_mirror;
     }
+}
+
+/* The last plan, if one was named. */
+static int read_last(struct arguments *a, const struct command_cluster *c, struct plan_last *last, struct err *err)
+{
+    char *text = NULL;
+    size_t len = 0;
+    if (!a->last_plan)
+        return 0;
+    int rc = command_read_file(a->last_plan, LAST_PLAN_BYTES_MAX, &text, &len, err);
+    rc = rc == 0 ? plan_last_read(last, a->last_plan, text, len, c->model, err) : rc;
+    free(text);
+    a->options.last = last;
+    return rc;
 }
 
 static int make(struct arguments *a, const struct command_cluster *c, const struct policy *policy, struct plan *plan,
@@ -185,9 +207,12 @@ static int act(void *context, const struct command_cluster *c, const struct poli
 {
     struct arguments *a = context;
     struct plan plan = {0};
-    int rc = make(a, c, policy, &plan, err);
+    struct plan_last last = {0};
+    int rc = read_last(a, c, &last, err);
+    rc = rc == 0 ? make(a, c, policy, &plan, err) : rc;
     rc = rc == 0 ? put_out(a, c, policy, &plan, err) : rc;
     plan_fini(&plan);
+    plan_last_fini(&last);
     return rc;
 }
 

@@ -379,6 +379,9 @@ static void end_plan(struct conductor *c, json_t *objects, struct conductor_job 
         put_status(c, job->cluster.model ? job : NULL, "", job->lately, wall, step);
         return;
     }
+    if (job->unseen && !c->waits)
+        c->waits_s = now->clock_s;
+    c->waits = job->unseen > 0;
     c->active = job->plan.why == PLAN_MOVES;
     propose(c, objects, job, now, step);
     snprintf(summary, sizeof summary, "%s%s", job->why_not, explain_plan(&job->plan, &job->policy, text, sizeof text));
@@ -397,6 +400,7 @@ static void plan_anew(struct conductor *c, json_t *objects, const struct snapsho
     job->options =
         (struct plan_options){.seed = 1, .active = c->active, .budget = {.stop = c->stop, .data = c->stop_data}};
     job->losses_wanted = !c->status || now->clock_s - c->counted_s >= CONDUCTOR_LOSE_S;
+    job->may_wait = !c->waits || now->clock_s - c->waits_s < CONDUCTOR_SEEN_S;
     snprintf(job->wall, sizeof job->wall, "%s", wall);
     if (!run_or_hand_over(c, job))
         return;

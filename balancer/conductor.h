@@ -5,7 +5,8 @@
  * guests (docs/balancer.md, "In the cluster"). Everything that must outlive it is in the objects: the next elected one
  * goes on from there, or finds that the plan does not fit any more and makes it void.
  *
- *     no plan --every PLAN_EVERY_S--> proposal (advise, quiet hours) or active plan (automatic)
+ *     no plan --every PLAN_EVERY_S--> proposal (advise, quiet hours, nobody has seen what its first guests write yet)
+ *                                     or active plan (automatic)
  *     proposal --value has "apply"--> active, if it still fits
  *     active: all of a wave done --> next wave, if the rest still fits --> done
  *             a move failed, does not fit, was not begun in time; the mode was changed --> void, then anew
@@ -30,6 +31,7 @@ enum {
     CONDUCTOR_BEGIN_S = 60,      /* until a node must have begun a move of the wave */
     CONDUCTOR_KEEP_S = 60,       /* so long a proposal stays although another one would be a little better now */
     CONDUCTOR_CHECK_EVERY_S = 1, /* so often it is asked whether a wave that was begun still fits */
+    CONDUCTOR_SEEN_S = 45,       /* so long a plan waits until its first wave's guests were looked at */
     CONDUCTOR_LOSE_S = 60,       /* so often it is counted how many nodes may be lost */
     CONDUCTOR_HISTORY = 50,      /* plans that have ended are kept */
     CONDUCTOR_PUTS_MAX = 4,
@@ -63,10 +65,10 @@ struct conductor {
     bool job_is_done, job_is_void;
     struct policy policy;
     enum conductor_mode mode;
-    json_t *shadow; /* what another policy would have done when the last plan was made; NULL: nobody asks */
-    bool active;    /* balancing has begun, and goes on until the lower threshold */
-    bool has_planned;
-    double planned_s, wave_s, proposed_s, counted_s, checked_s;
+    json_t *shadow;          /* what another policy would have done when the last plan was made; NULL: nobody asks */
+    bool active;             /* balancing has begun, and goes on until the lower threshold */
+    bool has_planned, waits; /* waits: plans since waits_s, for what their guests write */
+    double planned_s, wave_s, proposed_s, counted_s, checked_s, waits_s;
     int nodes_to_lose;             /* counted at counted_s */
     char wave_of[UUID_TEXT_BYTES]; /* the plan whose wave began at wave_s */
     int wave;

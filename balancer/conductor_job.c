@@ -178,6 +178,21 @@ static int plan_by_modes(struct conductor_job *j)
     return plan_make(m, &j->policy, &j->options, &j->plan, &j->err);
 }
 
+/* Nothing is begun at a price nobody knows: what a guest writes is seen by its node, which looks at those that a plan
+ * names. */
+static void wait_for_writes(struct conductor_job *j)
+{
+    const struct plan *plan = &j->plan;
+    for (int i = 0; i < plan->count && plan->moves[i].wave == plan->moves[0].wave; i++)
+        j->unseen += !j->cluster.model->guests[plan->moves[i].guest].writes_seen;
+    if (j->active && j->may_wait && j->unseen) {
+        j->active = false;
+        snprintf(j->why_not, sizeof j->why_not, "what %d of its guests write is looked at first: ", j->unseen);
+    } else {
+        j->unseen = 0;
+    }
+}
+
 /* Beside a plan that is carried out: what guests that are only advised could do once it is through. NULL: there are
  * none. */
 static json_t *advice_of(const struct conductor_job *j)
@@ -206,6 +221,15 @@ static json_t *advice_of(const struct conductor_job *j)
     plan_fini(&plan);
     model_free(m);
     return advice;
+}
+
+/* The search begins where the last plan wanted everybody that was not carried out, or not to its end. */
+static void begin_as_before(struct conductor_job *j)
+{
+    const json_t *plan = conductor_find_plan(j->objects, "proposed", false);
+    plan = plan ? plan : conductor_find_plan(j->objects, "void", false);
+    if (plan && !plan_last_take(&j->last, snapshot_spec(plan, "waves"), j->cluster.model))
+        j->options.last = &j->last;
 }
 
 /* Does the proposal that is there still fit? */
@@ -244,7 +268,10 @@ static void plan(struct conductor_job *j)
     j->guest_ids = ids_of(j->objects);
     if (j->losses_wanted)
         j->nodes_to_lose = capacity_tolerates(j->cluster.model, &j->policy, CONDUCTOR_LOSE_MAX);
+    begin_as_before(j);
     j->rc = plan_by_modes(j);
+    if (!j->rc)
+        wait_for_writes(j);
     if (!j->rc && j->mode != CONDUCTOR_OFF && j->plan.count)
         j->record = record_of(j);
     if (j->record && j->shadow)
@@ -284,6 +311,7 @@ void conductor_job_free(struct conductor_job *j)
     if (!j)
         return;
     plan_fini(&j->plan);
+    plan_last_fini(&j->last);
     model_free(j->cluster.model);
     json_decref(j->objects);
     json_decref(j->guest_ids);

@@ -16,6 +16,7 @@
 #include "balancer/cluster_json.h"
 #include "balancer/conductor.h"
 #include "balancer/plan.h"
+#include "balancer/plan_last.h"
 #include "balancer/policy.h"
 #include "node/base/err.h"
 #include "node/base/uuid.h"
@@ -39,6 +40,7 @@ struct conductor_job {
     struct plan_options options;
     char wall[CONDUCTOR_WALL_BYTES]; /* when it was begun */
     bool losses_wanted;
+    bool may_wait; /* until it is known what the first wave's guests write */
     /* of a check: this plan, from this wave on */
     char plan_id[UUID_TEXT_BYTES];
     int wave;
@@ -47,9 +49,11 @@ struct conductor_job {
     int rc; /* 0, or -errno with err; of a check: -ESTALE with the reason */
     struct err err;
     /* of a plan */
+    struct plan_last last; /* where the search began */
     struct plan plan;
     bool active;       /* it is to be carried out at once */
     char why_not[100]; /* why it is not, or "" */
+    int unseen;        /* guests of the first wave for which it waits */
     int lately;        /* moves that were begun in the last hour */
     int nodes_to_lose;
     json_t *guest_ids; /* by name */

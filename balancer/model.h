@@ -108,6 +108,7 @@ struct model_guest {
     double load[RESOURCE_COUNT];     /* p95 of the window, in the node's unit */
     double load_std[RESOURCE_COUNT]; /* the forecast's error, same unit */
     double dirty_bytes_per_s;
+    bool writes_seen;                                 /* somebody has looked; false: dirty_bytes_per_s is 0 */
     double moved_ago_s;                               /* since its last migration; negative: never */
     int came_from;                                    /* the node it left then, -1 */
     struct bits networks, pools, cpu_models, desired; /* needs: all networks and pools, any of cpu_models */

@@ -148,6 +148,7 @@ int plan_make(const struct model *model, const struct policy *policy, const stru
                : err_set(err, ENOMEM, "no memory for a plan");
     if (rc == 0) {
         struct plan_options changed = *options;
+        s.last = options->last;
         plan->before = score_exact(&s.score);
         plan->spread = score_spread(&s.score);
         score_spreads(&s.score, plan->spreads);

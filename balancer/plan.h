@@ -53,8 +53,9 @@ struct plan {
 struct plan_options {
     uint64_t seed;
     struct search_budget budget;
-    bool active; /* balancing has begun and goes on until the policy's lower threshold */
-    bool must;   /* only guests that are nowhere or on a closed node */
+    bool active;                  /* balancing has begun and goes on until the policy's lower threshold */
+    bool must;                    /* only guests that are nowhere or on a closed node */
+    const struct plan_last *last; /* where the search begins (plan_last.h); NULL: where guests are */
 };
 
 int plan_make(const struct model *model, const struct policy *policy, const struct plan_options *options,

@@ -10,12 +10,11 @@
 #include "balancer/score_columns.h"
 #include "node/base/err.h"
 
-/* A node as it would be; a move touches four at most. */
+/* How a node would change; a move touches four at most. */
 struct touch {
     int node;
-    double sum[SUM_COUNT];
-    double reserved;
-    int count, mirrors;
+    int runs, mirrors; /* the guest runs there, or has its mirror there, from now on: 1, no longer: -1 */
+    double reserved;   /* as it would be */
 };
 
 enum { TOUCH_MAX = 4 };
@@ -38,6 +37,7 @@ void score_fini(struct score *s)
     free(s->base);
     free(s->x);
     free(s->take);
+    free(s->copy);
     free(s->part);
     *s = (struct score){0};
 }
@@ -159,8 +159,8 @@ void score_refresh(struct score *s)
 
 static double spread(const struct score *s, int k, double s1, double s2)
 {
-    double variance = (s2 - s1 * s1 / s->up) / s->up;
-    return variance > 0 ? s->weight[k] * sqrt(variance) : 0;
+    double squares = s2 * s->up - s1 * s1;
+    return s->scaled[k] * sqrt(squares > 0 ? squares : 0);
 }
 
 static double value_of(const struct score *s, const double *s1, const double *s2, double rest)
@@ -316,25 +316,18 @@ double score_after_swap(const struct score *s, int a, int b)
 
 /* ---- a move, the long way: mirrors ---- */
 
-static struct touch *touch(const struct score *s, struct touch *touches, int *count, int node)
+static struct touch *touch(const struct score *s, struct touch *touches, int *count, int node, int runs, int mirrors)
 {
-    const struct model *m = s->model;
-    for (int i = 0; i < *count; i++)
-        if (touches[i].node == node)
-            return &touches[i];
-    struct touch *t = &touches[(*count)++];
-    t->node = node;
-    memcpy(t->sum, m->sum[node], sizeof t->sum);
-    t->reserved = m->reserved[node];
-    t->count = m->count[node];
-    t->mirrors = m->mirrors[node];
+    struct touch *t = touches, *end = touches + *count;
+    while (t < end && t->node != node)
+        t++;
+    if (t == end) {
+        *t = (struct touch){.node = node, .reserved = s->model->reserved[node]};
+        ++*count;
+    }
+    t->runs += runs;
+    t->mirrors += mirrors;
     return t;
-}
-
-static void add_row(double *sum, const double *row, double sign)
-{
-    for (int k = 0; k < SUM_COUNT; k++)
-        sum[k] += sign * row[k];
 }
 
 /* The largest reserve of a node with one entry less and another more; either primary may be -1. */
@@ -352,43 +345,54 @@ static double reserved_after(const struct model *m, int node, int less, int more
     return grown > largest ? grown : largest;
 }
 
+/* Into the columns' sums goes what the touch changes of them; the change of the node's part comes back. */
+static double take_in(const struct score *s, int guest, const struct touch *t, double *s1, double *s2)
+{
+    const struct model *m = s->model;
+    size_t columns = (size_t)s->columns, row = (size_t)t->node * columns;
+    const double *was = s->x + row, *unit = s->unit + row, *take = s->take + (size_t)guest * columns,
+                 *copy = s->copy + (size_t)guest * columns;
+    bool counted = counts(s, t->node);
+    double x[SCORE_COLUMNS_MAX];
+    for (size_t k = 0; k < columns; k++) {
+        double d = unit[k] * (t->runs * take[k] + t->mirrors * copy[k]);
+        if (s->sum_of[k] == SCORE_RESERVED)
+            d = unit[k] * (t->reserved - m->reserved[t->node]);
+        x[k] = was[k] + d;
+        if (counted) {
+            s1[k] += d;
+            s2[k] += d * (2 * (was[k] - s->shift[k]) + d);
+        }
+    }
+    double memory =
+        m->sum[t->node][SUM_MEMORY] + t->runs * m->use[guest][SUM_MEMORY] + t->mirrors * m->copy[guest][SUM_MEMORY];
+    int one = !m->guests[guest].planned;
+    return part_of(s, t->node, x, memory, t->reserved, m->count[t->node] + one * t->runs,
+                   m->mirrors[t->node] + one * t->mirrors) -
+           s->part[t->node];
+}
+
 static double after_mirrored(const struct score *s, int guest, int at, int mirror)
 {
     const struct model *m = s->model;
     const struct model_guest *g = &m->guests[guest];
-    int p = m->at[guest], old = m->mirror[guest], one = !g->planned, touched = 0;
+    int p = m->at[guest], old = m->mirror[guest], touched = 0;
     struct touch touches[TOUCH_MAX];
-    struct touch *t = touch(s, touches, &touched, p);
-    add_row(t->sum, m->use[guest], -1);
-    t->count -= one;
-    t = touch(s, touches, &touched, old);
-    add_row(t->sum, m->copy[guest], -1);
-    t->mirrors -= one;
-    t = touch(s, touches, &touched, at);
-    add_row(t->sum, m->use[guest], 1);
-    t->count += one;
-    t = touch(s, touches, &touched, mirror);
-    add_row(t->sum, m->copy[guest], 1);
-    t->mirrors += one;
-    if (g->state != GUEST_OFFLINE && g->balanced && !g->planned) {
-        touch(s, touches, &touched, old)->reserved = reserved_after(m, old, p, mirror == old ? at : -1, g->memory);
-        if (mirror != old)
-            t->reserved = reserved_after(m, mirror, -1, at, g->memory);
+    if (at != p) {
+        touch(s, touches, &touched, p, -1, 0);
+        touch(s, touches, &touched, at, 1, 0);
     }
-    double s1[SCORE_COLUMNS_MAX], s2[SCORE_COLUMNS_MAX], x[SCORE_COLUMNS_MAX], rest = s->parts + s->groups;
+    struct touch *less = touch(s, touches, &touched, old, 0, -1), *more = touch(s, touches, &touched, mirror, 0, 1);
+    if (g->state != GUEST_OFFLINE && g->balanced && !g->planned) {
+        less->reserved = reserved_after(m, old, p, mirror == old ? at : -1, g->memory);
+        if (mirror != old)
+            more->reserved = reserved_after(m, mirror, -1, at, g->memory);
+    }
+    double s1[SCORE_COLUMNS_MAX], s2[SCORE_COLUMNS_MAX], rest = s->parts + s->groups;
     memcpy(s1, s->s1, sizeof s1);
     memcpy(s2, s->s2, sizeof s2);
-    for (int i = 0; i < touched; i++) {
-        t = &touches[i];
-        row_of(s, t->node, t->sum, t->reserved, x);
-        rest += part_of(s, t->node, x, t->sum[SUM_MEMORY], t->reserved, t->count, t->mirrors) - s->part[t->node];
-        const double *was = s->x + (size_t)t->node * (size_t)s->columns;
-        for (int k = 0; k < s->columns && counts(s, t->node); k++) {
-            double d = x[k] - was[k];
-            s1[k] += d;
-            s2[k] += d * (x[k] + was[k] - 2 * s->shift[k]);
-        }
-    }
+    for (int i = 0; i < touched; i++)
+        rest += take_in(s, guest, &touches[i], s1, s2);
     if (at != p)
         rest += groups_enter(m, guest, at, -1, -1) - groups_leave(m, guest, p, -1, -1);
     rest += place_cost(s, guest, at, mirror) - place_cost(s, guest, p, old);

@@ -30,6 +30,7 @@ struct score {
     double shift[SCORE_COLUMNS_MAX], s1[SCORE_COLUMNS_MAX], s2[SCORE_COLUMNS_MAX];
     double *unit, *base, *x; /* [nodes * columns] */
     double *take;            /* [guests * columns] what a guest adds where it runs */
+    double *copy;            /* likewise where its mirror is; NULL without mirrors */
     double *part;            /* [nodes] */
     double parts, groups, constant;
     int up; /* nodes that count */

@@ -181,15 +181,19 @@ int score_columns_make(struct score *s)
     s->base = calloc(nodes * columns + 1, sizeof *s->base);
     s->x = calloc(nodes * columns + 1, sizeof *s->x);
     s->take = calloc(guests * columns + 1, sizeof *s->take);
-    if (!s->unit || !s->base || !s->x || !s->take)
+    s->copy = m->copy ? calloc(guests * columns + 1, sizeof *s->copy) : NULL;
+    if (!s->unit || !s->base || !s->x || !s->take || (m->copy && !s->copy))
         goto out;
     for (size_t k = 0; k < columns; k++) {
         for (size_t n = 0; n + 1 < nodes; n++) {
             s->unit[n * columns + k] = unit[n * SCORE_COLUMNS_MAX + k];
             s->base[n * columns + k] = base[n * SCORE_COLUMNS_MAX + k];
         }
-        for (size_t g = 0; g + 1 < guests; g++)
-            s->take[g * columns + k] = s->sum_of[k] == SCORE_RESERVED ? 0 : m->use[g][s->sum_of[k]];
+        for (size_t g = 0; g + 1 < guests && s->sum_of[k] != SCORE_RESERVED; g++) {
+            s->take[g * columns + k] = m->use[g][s->sum_of[k]];
+            if (s->copy)
+                s->copy[g * columns + k] = m->copy[g][s->sum_of[k]];
+        }
     }
     rc = 0;
 out:

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "balancer/cost.h"
+#include "balancer/plan_last.h"
 #include "balancer/policy.h"
 #include "balancer/rules.h"
 #include "node/base/err.h"
@@ -19,7 +20,9 @@ enum {
     SMALL_ENOUGH_TO_CHAIN = 4000,
     REST_AFTER_KICK_NODES = 8,
     FEW_NODES = 200,
-    KICK_LOOKS = 60, /* per guest and node */
+    KICK_LOOKS = 60, /* per guest and node, and way to get there */
+    MIRRORED_WAYS = 4,
+    LAST_ROUNDS = 3, /* who goes makes room for others */
 };
 
 static void tear_down(struct search *s)
@@ -202,8 +205,8 @@ static void consider_node(struct search *s, int guest, int n, struct best *best)
         consider(s, guest, n, -1, score_arrive(&s->score, &best->away, n), best);
         return;
     }
-    int ways[4][2] = {{p, n}, {n, p}, {mirror, n}, {n, mirror}};
-    for (int i = 0; i < 4; i++)
+    int ways[MIRRORED_WAYS][2] = {{p, n}, {n, p}, {mirror, n}, {n, mirror}};
+    for (int i = 0; i < MIRRORED_WAYS; i++)
         consider(s, guest, ways[i][0], ways[i][1], score_after(&s->score, guest, ways[i][0], ways[i][1]), best);
 }
 
@@ -416,7 +419,7 @@ static void kick_once(struct search *s)
     int wanted = 2 + (int)draw(s, 3);
     for (int tries = 0; wanted > 0 && tries < 40; tries++) {
         int g = (int)draw(s, (uint32_t)m->guest_count), n = (int)draw(s, (uint32_t)m->node_count);
-        int p = m->at[g], mirror = m->mirror[g], way = mirror >= 0 ? (int)draw(s, 4) : 0;
+        int p = m->at[g], mirror = m->mirror[g], way = mirror >= 0 ? (int)draw(s, MIRRORED_WAYS) : 0;
         if (s->stays[g] || n == p || n == mirror || p < 0)
             continue;
         int at = way == 0 || way == 1 ? n : way == 2 ? p : mirror; /* the four ways to bring in a new node */
@@ -432,7 +435,8 @@ static void kick(struct search *s)
 {
     uint64_t size = (uint64_t)s->model->guest_count * (uint64_t)s->model->node_count * KICK_LOOKS;
     size = size > KICK_LEAST ? size : KICK_LEAST;
-    uint64_t end = s->evaluations + (size < SEARCH_KICK_EVALUATIONS ? size : SEARCH_KICK_EVALUATIONS);
+    size = size < SEARCH_KICK_EVALUATIONS ? size : SEARCH_KICK_EVALUATIONS;
+    uint64_t end = s->evaluations + size * (s->model->has_mirrors ? MIRRORED_WAYS : 1);
     double best = objective(s);
     keep(s);
     for (int vain = 0; vain < KICKS_IN_VAIN && s->evaluations < end && !search_over(s); vain++) {
@@ -454,6 +458,34 @@ static void kick(struct search *s)
     rest(s);
 }
 
+/* ---- where the last plan left off ---- */
+
+static bool go_as_before(struct search *s)
+{
+    const struct model *m = s->model;
+    bool any = false;
+    for (int g = 0; g < m->guest_count; g++) {
+        int at = s->last->at[g], mirror = s->last->mirror[g];
+        if (at < 0 || s->stays[g] || (at == m->at[g] && mirror == m->mirror[g]) || search_forbidden(s, g, at) ||
+            rules_check(m, s->policy, g, at, mirror) != RULE_NONE)
+            continue;
+        search_commit(s, g, at, mirror);
+        any = true;
+    }
+    return any;
+}
+
+/* A move may be half of a swap, so they are judged together. */
+static void begin_as_before(struct search *s)
+{
+    double before = objective(s);
+    keep(s);
+    for (int round = 0; round < LAST_ROUNDS && go_as_before(s); round++)
+        ;
+    if (objective(s) > before)
+        go_back(s);
+}
+
 void search_run(struct search *s, bool must)
 {
     if (!s->model->node_count || !s->model->guest_count || !s->score.up)
@@ -462,6 +494,8 @@ void search_run(struct search *s, bool must)
     if (must)
         return;
     double before = objective(s);
+    if (s->last && s->last->count)
+        begin_as_before(s);
     rest(s);
     /* at rest from the beginning stays so: a kick would find something on the tenth run that nine did not need */
     if (before - objective(s) > s->least_gain && s->model->guest_count <= KICK_GUESTS_MAX && !s->stopped)

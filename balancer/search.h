@@ -4,6 +4,7 @@
  * (cost_threshold()). So a state from which no step improves the objective is also at rest when it is planned again
  * from itself, where everybody is at home and nothing has been paid yet.
  *
+ *   last:    first everybody goes where the last plan wanted it, if that is still allowed and better than to stay.
  *   descend: a heap of guests by what their best move gained when it was last looked at; the top is looked at anew and
  *            moved if it still leads. Only guests near a change are stale, so a step costs a few dozen evaluations and
  *            not guests times nodes. When the heap runs dry all are looked at once more.
@@ -20,10 +21,12 @@
 
 #include "balancer/score.h"
 
+struct plan_last;
+
 enum { SEARCH_ALL_NODES = 64, SEARCH_TARGETS = 24, SEARCH_NODES_SCANNED = 512 };
 
 struct search_budget {
-    uint64_t evaluations; /* 0: until it rests, then SEARCH_KICK_EVALUATIONS more */
+    uint64_t evaluations; /* 0: until it rests, then SEARCH_KICK_EVALUATIONS more; four times as many with mirrors */
     bool (*stop)(void *data);
     void *data;
 };
@@ -32,6 +35,7 @@ enum { SEARCH_KICK_EVALUATIONS = 500000 };
 
 struct search {
     struct model *model;
+    const struct plan_last *last; /* borrowed; NULL: it begins where guests are */
     const struct policy *policy;
     struct score score;
     struct search_budget budget;

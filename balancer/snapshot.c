@@ -129,7 +129,7 @@ static void put_writes(const struct making *m, json_t *to, const char *id, const
         if (taught > 0 && ended_ago(m, migrations[i]) < ago)
             rate = taught;
     }
-    if (rate > 0)
+    if (rate >= 0)
         json_object_set_new(to, "dirty_rate", json_real(rate));
 }
 

@@ -69,6 +69,23 @@ class Program(unittest.TestCase):
     def test_the_same_for_the_same_seed(self):
         self.assertEqual(self.plan(cluster(6, 60), '--seed', '3'), self.plan(cluster(6, 60), '--seed', '3'))
 
+    def test_begins_at_the_last_plan(self):
+        c, kept = cluster(6, 60), self.path('last.json')
+        first = self.plan(c, '--write-plan', kept)
+        self.assertEqual(self.plan(c, '--last-plan', kept)['moves'], first['moves'])
+        # with no budget to find anything, what the last plan found is there
+        self.assertEqual(self.plan(c, '--evaluations', '1')['moves'], 0)
+        again = self.plan(c, '--evaluations', '1', '--last-plan', kept)
+        self.assertAlmostEqual(again['score_after'], first['score_after'], 8)
+        # a guest and a node of it are gone: they are passed over
+        c['guests'] = [g for g in c['guests'] if g['name'] != first['waves'][0][0]['guest'] and g['node'] != 'n5']
+        c['nodes'].pop()
+        self.assertTrue(self.plan(c, '--last-plan', kept)['moves'])
+        for wrong, why in (('{"waves": [', 'last.json:1: '), ('{"moves": 3}', "last.json: it has no list 'waves'"), ('[]', "no list 'waves'")):
+            self.assertIn(why, self.run_it('plan', '--cluster', self.path('c.json'), '--last-plan', self.write('last.json', wrong), status=1))
+        self.assertIn('none.json: No such file', self.run_it('plan', '--cluster', self.path('c.json'), '--last-plan',
+                                                             self.path('none.json'), status=1))
+
     def test_frontier(self):
         whole = self.plan(cluster(6, 60))
         part = self.plan(cluster(6, 60), '--part', '50')

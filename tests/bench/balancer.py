@@ -9,7 +9,6 @@ import gzip
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,14 +21,12 @@ import hbal as judge  # noqa: E402
 
 def cpu_of(command):
     """Processor seconds, peak memory and output of a program."""
-    began = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = judge.spent()
     done = subprocess.run(['/usr/bin/env', 'time', '-f', '%M'] + command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True)
     if done.returncode:
         sys.exit(done.stderr)
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime, int(done.stderr.split()[-1]) / 1024,
-            done.stdout)
+    return judge.spent() - began, int(done.stderr.split()[-1]) / 1024, done.stdout
 
 
 def files(program, directory):
@@ -56,9 +53,22 @@ def few_moves(program, path, directory, use, nodes, price, wanted):
     return judge.until(curve, curve.before, wanted)
 
 
+def middle(program, path, directory, use, looks):
+    """Processor seconds of a search that looks at so many places: of nine runs the median."""
+    return sorted(judge.ours(program, path, directory, use, ['--evaluations', str(looks)])[0].seconds for _ in range(9))[4]
+
+
+def overtakes(program, path, directory, use, wanted):
+    """Processor seconds of the shortest search whose plan is better than that, and of a program that searches nothing."""
+    looks = 1000
+    while judge.ours(program, path, directory, use, ['--evaluations', str(looks)])[0].after >= wanted:
+        looks += looks // 16
+    return middle(program, path, directory, use, looks), middle(program, path, directory, use, 1)
+
+
 def made(program, directory, sizes):
-    print('\n%-10s %12s %16s %16s %9s %9s %7s  %s' % ('cluster', 'before', 'hbal (moves)', 'ours (moves)', 'hbal s', 'ours s',
-                                                     'ratio', '95 % of hbal\'s gain'))
+    print('\n%-10s %12s %16s %16s %9s %9s %7s %34s  %s' % ('cluster', 'before', 'hbal (moves)', 'ours (moves)', 'hbal s', 'ours s',
+                                                          'ratio', 'better than hbal at, less start', '95 % of hbal\'s gain'))
     for nodes, kind in sizes:
         path, use = os.path.join(directory, 'm.data'), os.path.join(directory, 'm.use')
         judge.maker([str(nodes), '10', '1', '--use', use] + (['--mirrors'] if kind == 'd' else []), path)
@@ -68,9 +78,11 @@ def made(program, directory, sizes):
         wanted = theirs.before - 0.95 * (theirs.before - theirs.after)
         least = min((n for n in (few_moves(program, path, directory, used, nodes, price, wanted) for price in PRICES) if n),
                     default=None)
-        print('%-10s %12.6f %11.6f (%3d) %11.6f (%3d) %9.2f %9.3f %6.0fx  %s moves, %s of its %d; needed at least %d' % (
+        soon, start = overtakes(program, path, directory, used, theirs.after)
+        print('%-10s %12.6f %11.6f (%3d) %11.6f (%3d) %9.2f %9.3f %6.0fx %7.4f s %5.0fx, %7.4f s %5.0fx  %s moves, %s of its %d; needed at least %d' % (
             '%s%d' % (kind, nodes), theirs.before, theirs.after, theirs.moves, mine.after, mine.moves, theirs.seconds,
-            mine.seconds, theirs.seconds / mine.seconds, least,
+            mine.seconds, theirs.seconds / mine.seconds, soon, theirs.seconds / soon, soon - start,
+            theirs.seconds / (soon - start), least,
             judge.until(theirs, theirs.before, wanted), theirs.moves, fewest.fewest(path, wanted, used)))
 
 
@@ -153,7 +165,7 @@ def main(short, program=None, planetlab=(), starts=0):
     program = program or os.path.join(judge.ROOT, 'build', 'release', 'drover-balancer')
     with tempfile.TemporaryDirectory() as directory:
         files(program, directory)
-        made(program, directory, [(6, 's')] if short else [(20, 's'), (20, 'u'), (30, 'u'), (12, 'd')])
+        made(program, directory, [(6, 's')] if short else [(20, 's'), (50, 's'), (20, 'u'), (30, 'u'), (50, 'u'), (12, 'd'), (20, 'd'), (30, 'd')])
         large(program, directory, [100] if short else [1000, 10000])
         if planetlab:
             days(program, directory, planetlab, starts)

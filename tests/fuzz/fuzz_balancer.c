@@ -1,5 +1,5 @@
-/* What the balancer reads: Ganeti's text, loads, Drover's JSON, policies, traces, and the objects of a cluster's store.
- * The first byte says which.
+/* What the balancer reads: Ganeti's text, loads, Drover's JSON, policies, traces, last plans, and the objects of a
+ * cluster's store. The first byte says which.
  *
  * A cluster that is accepted is planned for, with a small budget: every step of the plan obeys the rules, and a cluster
  * that is written is read again with everybody in the same place. */
@@ -12,6 +12,7 @@
 #include "balancer/consolidate_file.h"
 #include "balancer/ganeti_text.h"
 #include "balancer/plan.h"
+#include "balancer/plan_last.h"
 #include "balancer/plan_record.h"
 #include "balancer/policy.h"
 #include "balancer/trace.h"
@@ -28,17 +29,53 @@ static void must(bool good)
         abort();
 }
 
-static void try_plan(const struct model *model, struct policy policy)
+static void try_plan_after(const struct model *model, const struct policy *policy, const struct plan_last *last)
 {
-    struct plan_options options = {.seed = 1, .budget.evaluations = EVALUATIONS};
+    struct plan_options options = {.seed = 1, .budget.evaluations = EVALUATIONS, .last = last};
     struct plan plan;
     struct err err;
     if (model->node_count > NODES_PLANNED || model->guest_count > GUESTS_PLANNED ||
-        plan_make(model, &policy, &options, &plan, &err) < 0)
+        plan_make(model, policy, &options, &plan, &err) < 0)
         return;
-    must(waves_check(model, &policy, &plan) <= 0);
+    must(waves_check(model, policy, &plan) <= 0);
     must(plan.after <= plan.before + 1e-6 * (1 + fabs(plan.before)) || plan.count == 0);
     plan_fini(&plan);
+}
+
+/* Once from where guests are, once from a last plan that has them anywhere. */
+static void try_plan(const struct model *model, struct policy policy)
+{
+    struct plan_last last;
+    must(plan_last_take(&last, NULL, model) == 0);
+    try_plan_after(model, &policy, NULL);
+    for (int g = 0; g < model->guest_count && model->node_count > 1; g++) {
+        last.at[g] = g * 7 % model->node_count;
+        last.mirror[g] = model->mirror[g] < 0 ? -1 : (last.at[g] + 1 + g % (model->node_count - 1)) % model->node_count;
+        last.count++;
+    }
+    try_plan_after(model, &policy, &last);
+    plan_last_fini(&last);
+}
+
+static void last_plan(const char *text, size_t len)
+{
+    static const char three[] = "{\"nodes\":[{\"name\":\"n0\",\"cpus\":8,\"memory\":\"8G\",\"age\":1},"
+                                "{\"name\":\"n1\",\"cpus\":8,\"memory\":\"8G\",\"age\":1},"
+                                "{\"name\":\"n2\",\"cpus\":8,\"memory\":\"8G\",\"age\":1}],"
+                                "\"guests\":[{\"name\":\"g0\",\"node\":\"n0\",\"memory\":\"6G\",\"age\":1},"
+                                "{\"name\":\"g1\",\"node\":\"n1\",\"memory\":\"4G\",\"age\":1},"
+                                "{\"name\":\"g2\",\"node\":\"n1\",\"memory\":\"4G\",\"age\":1}]}";
+    struct policy policy = policy_default();
+    struct cluster_json cluster;
+    struct plan_last last;
+    struct err err = {0};
+    must(cluster_json_read(&cluster, "f", three, strlen(three), &policy, &err) == 0);
+    if (plan_last_read(&last, "f", text, len, cluster.model, &err) < 0)
+        must(err.text[0] != 0);
+    else
+        try_plan_after(cluster.model, &policy, &last);
+    plan_last_fini(&last);
+    model_free(cluster.model);
 }
 
 static void try_to_sleep(const struct model *model, const struct policy *policy)
@@ -134,7 +171,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err err = {0};
     struct policy policy = policy_default();
     struct trace trace;
-    switch (data[0] % 5) {
+    switch (data[0] % 6) {
     case 0:
         ganeti(text, size - 1);
         break;
@@ -148,6 +185,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 3:
         if (trace_read(&trace, "f", text, size - 1, &err) == 0)
             trace_fini(&trace);
+        break;
+    case 5:
+        last_plan(text, size - 1);
         break;
     default:
         objects(text, size - 1);

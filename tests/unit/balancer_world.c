@@ -84,7 +84,9 @@ int world_setup(void **state)
         put_node(w, n, "");
     for (int g = 1; g <= 4; g++)
         put_guest(w, g, 1, "");
-    put_load(w, 1, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
+    put_load(w, 1,
+             "'G1':{'cpu':[90,90,90],'dirty':0},'G2':{'cpu':[90,90,90],'dirty':0},'G3':{'cpu':[90,90,90],'dirty':0},"
+             "'G4':{'cpu':[90,90,90],'dirty':0}");
     put_load(w, 2, "");
     put_load(w, 3, "");
     put_policy(w, "automatic", eager);

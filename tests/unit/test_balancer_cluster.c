@@ -155,10 +155,10 @@ static void test_what_a_guest_writes(void **state)
         snprintf(key, sizeof key, "/drover/state/migration/M%d", g);
         put(w, key, "{'phase':'done','ended':'2026-11-26T11:59:00Z','dirty_rate':7000000}");
     }
-    assert_true(writes(w, "g1") == 3e6 && writes(w, "g2") == -1); /* the migration was a minute ago */
+    assert_true(writes(w, "g1") == 3e6 && writes(w, "g2") == 0); /* the migration was a minute ago */
     assert_true(writes(w, "g3") == 7e6 && writes(w, "g4") == 7e6);
     w->now.clock_s += 11; /* 50 s when it was written, and the record is 11 s old */
-    assert_true(writes(w, "g1") == 7e6 && writes(w, "g2") == -1);
+    assert_true(writes(w, "g1") == 7e6 && writes(w, "g2") == 0);
     put(w, "/drover/state/migration/M1", "{'phase':'done','ended':'2026-11-26T11:59:00Z'}");
     assert_true(writes(w, "g1") == 3e6); /* that one taught nothing */
 }
@@ -168,7 +168,8 @@ static void test_a_move_says_what_for(void **state)
 {
     struct world *w = *state;
     put_load(w, 1,
-             "'G1':{'cpu':[9,9,9],'network':[99999,99999,99999]},'G2':{'cpu':[9,9,9],'network':[99999,99999,99999]},"
+             "'G1':{'cpu':[9,9,9],'network':[99999,99999,99999],'dirty':0},"
+             "'G2':{'cpu':[9,9,9],'network':[99999,99999,99999],'dirty':0},"
              "'G3':{'cpu':[9,9,9]},'G4':{'cpu':[9,9,9]}");
     json_object_set_new(json_object_get(json_object_get(json_object_get(w->objects, "load"), "N1"), "state"), "unit",
                         json_integer(4096));
@@ -263,8 +264,8 @@ static void test_a_pin_is_a_reason(void **state)
         put_rules(w, g, g, "");
     put_rules(w, 4, 3, ",'pin':['n2']");
     for (int n = 1; n <= 3; n++) {
-        char load[64];
-        snprintf(load, sizeof load, "'G%d':{'cpu':[10,10,10]}%s", n, n == 3 ? ",'G4':{'cpu':[0,0,0]}" : "");
+        char load[96];
+        snprintf(load, sizeof load, "'G%d':{'cpu':[10,10,10]}%s", n, n == 3 ? ",'G4':{'cpu':[0,0,0],'dirty':0}" : "");
         put_load(w, n, load);
     }
     assert_true(look(w) >= 1);
@@ -273,6 +274,41 @@ static void test_a_pin_is_a_reason(void **state)
     assert_string_equal(snapshot_text(move, "guest"), "g4");
     assert_string_equal(snapshot_text(move, "to"), "n2");
     assert_string_equal(snapshot_text(move, "for"), "groups");
+}
+
+/* In automatic mode a plan is only proposed until its first wave's guests were looked at; not for ever. */
+static void test_waits_for_what_they_write(void **state)
+{
+    struct world *w = *state;
+    put_load(w, 1, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
+    for (int round = 0; round < 2; round++) {
+        look(w);
+        assert_null(plan_in(w, "active"));
+        assert_non_null(plan_in(w, "proposed"));
+        assert_non_null(strstr(status_text(w, "summary"), "what 1 of its guests write is looked at first"));
+        w->now.clock_s += CONDUCTOR_PLAN_EVERY_S;
+    }
+    const json_t *move = json_array_get(plan_record_moves(plan_in(w, "proposed"), 0), 0);
+    int first = snapshot_text(move, "guest_id")[1] - '0';
+    char load[400] = "";
+    for (int g = 1; g <= 4; g++)
+        snprintf(load + strlen(load), sizeof load - strlen(load), "%s'G%d':{'cpu':[90,90,90]%s}", g > 1 ? "," : "", g,
+                 g == first ? ",'dirty':0" : "");
+    put_load(w, 1, load);
+    look(w);
+    assert_non_null(plan_in(w, "active"));
+    assert_null(plan_in(w, "proposed"));
+}
+
+static void test_waits_no_longer(void **state)
+{
+    struct world *w = *state;
+    put_load(w, 1, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
+    look(w);
+    assert_null(plan_in(w, "active"));
+    w->now.clock_s += CONDUCTOR_SEEN_S;
+    look(w);
+    assert_non_null(plan_in(w, "active"));
 }
 
 static void test_waves_one_by_one(void **state)
@@ -299,9 +335,15 @@ static void test_waves_one_by_one(void **state)
     assert_null(plan_in(w, "active"));
     assert_non_null(plan_in(w, "done"));
     w->now.clock_s += 11;
-    put_load(w, 1, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
-    put_load(w, 2, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
-    put_load(w, 3, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
+    put_load(w, 1,
+             "'G1':{'cpu':[90,90,90],'dirty':0},'G2':{'cpu':[90,90,90],'dirty':0},'G3':{'cpu':[90,90,90],'dirty':0},"
+             "'G4':{'cpu':[90,90,90],'dirty':0}");
+    put_load(w, 2,
+             "'G1':{'cpu':[90,90,90],'dirty':0},'G2':{'cpu':[90,90,90],'dirty':0},'G3':{'cpu':[90,90,90],'dirty':0},"
+             "'G4':{'cpu':[90,90,90],'dirty':0}");
+    put_load(w, 3,
+             "'G1':{'cpu':[90,90,90],'dirty':0},'G2':{'cpu':[90,90,90],'dirty':0},'G3':{'cpu':[90,90,90],'dirty':0},"
+             "'G4':{'cpu':[90,90,90],'dirty':0}");
     look(w);
     assert_null(plan_in(w, "active")); /* it is at rest now */
 }
@@ -489,7 +531,9 @@ static void test_limits(void **state)
     assert_non_null(strstr(status_text(w, "summary"), "which is the limit"));
     w->now.wall_s += 3601;
     w->now.clock_s += 11;
-    put_load(w, 1, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
+    put_load(w, 1,
+             "'G1':{'cpu':[90,90,90],'dirty':0},'G2':{'cpu':[90,90,90],'dirty':0},'G3':{'cpu':[90,90,90],'dirty':0},"
+             "'G4':{'cpu':[90,90,90],'dirty':0}");
     put_load(w, 2, "");
     put_load(w, 3, "");
     look(w);
@@ -559,6 +603,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rules_of_guests, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_images, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_pin_is_a_reason, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_waits_for_what_they_write, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_waits_no_longer, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_waves_one_by_one, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_void_when_a_move_fails, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_void_when_the_cluster_has_changed, world_setup, world_teardown),

@@ -55,8 +55,9 @@ static void test_modes_of_groups(void **state)
     put_rules(w, 2, 1, ",'affinity':['web:soft']");
     put_guest(w, 5, 1, "");
     put_load(w, 1,
-             "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]},"
-             "'G5':{'cpu':[90,90,90]}");
+             "'G1':{'cpu':[90,90,90],'dirty':0},'G2':{'cpu':[90,90,90],'dirty':0},'G3':{'cpu':[90,90,90],'dirty':0},"
+             "'G4':{'cpu':[90,90,90],'dirty':0},"
+             "'G5':{'cpu':[90,90,90],'dirty':0}");
     put_modes(w, "automatic", "'db':'off','web':'automatic','guest/g2':'advise','guest/g5':'advise'");
     json_t *cluster = snapshot_make(w->objects, &w->now), *guests = json_object_get(cluster, "guests");
     assert_string_equal(snapshot_text(named(guests, "g1"), "balance"), "off"); /* the strictest of its groups */
