@@ -204,11 +204,35 @@ static int read_pins(struct reading *r, json_t *object, struct model_guest *g)
     return g->pins ? 0 : err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
 }
 
-/* What is asked of a node: what was used, what was wanted but not given (steal), more under pressure, more again where
- * all had to wait, and the error. */
-static void demand(const struct reading *r, struct model_guest *g, int at, double steal)
+/* Of a guest, in processors: what it waited for; what it will want by its days before, and what that is wrong by. */
+struct wish {
+    double steal, expected, error;
+};
+
+static int read_expected(struct reading *r, json_t *object, struct wish *wish)
 {
-    g->load[RESOURCE_CPU] += steal;
+    static const char *const keys[] = {"cpu", "error", NULL};
+    json_t *inner = json_object_get(object, "expected");
+    if (!inner)
+        return 0;
+    if (!json_is_object(inner))
+        return json_text_refuse(&r->text, "expected", "an object with cpu and error is needed");
+    if (json_text_known(&r->text, inner, keys) < 0 ||
+        json_text_number(&r->text, inner, "cpu", 0, CORES_LARGEST, &wish->expected) < 0 ||
+        json_text_number(&r->text, inner, "error", 0, CORES_LARGEST, &wish->error) < 0)
+        return -EINVAL;
+    return 0;
+}
+
+/* What is asked of a node: what was used, what was wanted but not given (steal), or what is expected if that is more;
+ * more under pressure, more again where all had to wait, and the error. */
+static void demand(const struct reading *r, struct model_guest *g, int at, const struct wish *wish)
+{
+    g->load[RESOURCE_CPU] += wish->steal;
+    if (wish->expected > g->load[RESOURCE_CPU]) {
+        g->load[RESOURCE_CPU] = wish->expected;
+        g->load_std[RESOURCE_CPU] = fmax(g->load_std[RESOURCE_CPU], wish->error);
+    }
     for (int i = 0; i < RESOURCE_COUNT; i++) {
         const struct model_node *n = at >= 0 ? &r->model->nodes[at] : NULL;
         double pressure = n ? n->pressure[i] + n->stalled[i] : 0; /* of networks the kernel tells none */
@@ -216,7 +240,7 @@ static void demand(const struct reading *r, struct model_guest *g, int at, doubl
     }
 }
 
-static int read_guest_numbers(struct reading *r, json_t *object, struct model_guest *g, double *age, double *steal)
+static int read_guest_numbers(struct reading *r, json_t *object, struct model_guest *g, double *age, struct wish *wish)
 {
     const struct json_text *t = &r->text;
     bool movable = true;
@@ -226,7 +250,8 @@ static int read_guest_numbers(struct reading *r, json_t *object, struct model_gu
         read_mode(r, object, &g->mode) < 0 || json_text_bool(t, object, "movable", &movable) < 0 ||
         read_four(r, object, "load", RATE_LARGEST, g->load) < 0 ||
         read_four(r, object, "error", RATE_LARGEST, g->load_std) < 0 ||
-        json_text_number(t, object, "steal", 0, CORES_LARGEST, steal) < 0 ||
+        json_text_number(t, object, "steal", 0, CORES_LARGEST, &wish->steal) < 0 ||
+        read_expected(r, object, wish) < 0 ||
         json_text_size(t, object, "dirty_rate", false, &g->dirty_bytes_per_s) < 0 ||
         json_text_duration(t, object, "moved_ago", &g->moved_ago_s) < 0 ||
         json_text_duration(t, object, "age", age) < 0 ||
@@ -242,14 +267,15 @@ static int read_guest_numbers(struct reading *r, json_t *object, struct model_gu
 
 static int read_guest(struct reading *r, json_t *object)
 {
-    static const char *const keys[] = {"name",      "node",  "state",       "vcpus",    "memory",     "local_disk",
-                                       "load",      "error", "steal",       "age",      "dirty_rate", "movable",
-                                       "pinned",    "avoid", "networks",    "pools",    "cpu_models", "moved_ago",
-                                       "came_from", "ha",    "ha_priority", "ha_after", "ha_delay",   "volumes",
-                                       "balance",   NULL};
+    static const char *const keys[] = {"name",      "node",      "state",    "vcpus",       "memory",   "local_disk",
+                                       "load",      "error",     "expected", "steal",       "age",      "dirty_rate",
+                                       "movable",   "pinned",    "avoid",    "networks",    "pools",    "cpu_models",
+                                       "moved_ago", "came_from", "ha",       "ha_priority", "ha_after", "ha_delay",
+                                       "volumes",   "balance",   NULL};
     struct model_guest g = {.balanced = true, .moved_ago_s = -1, .came_from = -1};
     const char *name = NULL;
-    double age = -1, steal = 0;
+    double age = -1;
+    struct wish wish = {0};
     int at = -1;
     if (json_text_string(&r->text, object, "name", &name) < 0)
         return -EINVAL;
@@ -258,7 +284,7 @@ static int read_guest(struct reading *r, json_t *object)
     r->text.path[1] = name;
     r->text.depth = 2;
     if (json_text_known(&r->text, object, keys) < 0 || find_node(r, object, "node", &at) < 0 ||
-        find_node(r, object, "came_from", &g.came_from) < 0 || read_guest_numbers(r, object, &g, &age, &steal) < 0 ||
+        find_node(r, object, "came_from", &g.came_from) < 0 || read_guest_numbers(r, object, &g, &age, &wish) < 0 ||
         read_pins(r, object, &g) < 0) {
         free(g.pins);
         return -EINVAL;
@@ -270,7 +296,7 @@ static int read_guest(struct reading *r, json_t *object)
     g.measured = g.state != GUEST_RUNNING || (age >= 0 && age <= r->policy->stale_s);
     if (!g.measured)
         warn(r, "guest %s: its measurements are %s: it is not moved", name, age < 0 ? "missing" : "too old");
-    demand(r, &g, at, steal);
+    demand(r, &g, at, &wish);
     int added = model_add_guest(r->model, name, &g, r->text.err);
     if (added < 0) {
         free(g.pins);

@@ -179,7 +179,7 @@ static void write_step(struct serve *s)
                                                   .value = s->texts[i],
                                                   .value_len = s->texts[i] ? strlen(s->texts[i]) : 0,
                                                   .expected = p->expected};
-        if (!strncmp(p->key, "/drover/state/", 14))
+        if (!p->stays && !strncmp(p->key, "/drover/state/", 14))
             s->changes[i + 1].lease = s->election.lease_id; /* it goes with who wrote it */
         log_debug("writes %s", p->key);
     }

@@ -448,10 +448,25 @@ static void forget_oldest(json_t *objects, struct conductor_step *step)
         put(step, "plan", id_of(oldest), NULL, revision_of(oldest));
 }
 
-void conductor_look(struct conductor *c, json_t *objects, const struct snapshot_time *now, const char *wall,
-                    struct conductor_step *step)
+/* Tables of what guests used in the hour that is over: as many as there is room for, the others at later looks. */
+static void keep_hours(struct conductor *c, json_t *objects, const struct snapshot_time *now,
+                       struct conductor_step *step)
 {
-    *step = (struct conductor_step){0};
+    char table[HOURS_TABLE_BYTES];
+    json_t *made;
+    hours_look(&c->hours, objects, now);
+    for (unsigned i = 0; step->count < CONDUCTOR_PUTS_MAX && (made = hours_due(&c->hours, objects, i, table)); i++) {
+        bool empty = !json_object_size(made);
+        put(step, "state/hours", table, empty ? NULL : made, -1);
+        step->puts[step->count - 1].stays = true;
+        if (empty)
+            json_decref(made);
+    }
+}
+
+static void act(struct conductor *c, json_t *objects, const struct snapshot_time *now, const char *wall,
+                struct conductor_step *step)
+{
     c->mode = conductor_policy(objects, &c->policy, c->trouble, sizeof c->trouble);
     const json_t *running = conductor_find_plan(objects, "active", false);
     const json_t *applied = running ? NULL : conductor_find_plan(objects, "proposed", true);
@@ -478,6 +493,14 @@ void conductor_look(struct conductor *c, json_t *objects, const struct snapshot_
     forget_oldest(objects, step);
 }
 
+void conductor_look(struct conductor *c, json_t *objects, const struct snapshot_time *now, const char *wall,
+                    struct conductor_step *step)
+{
+    *step = (struct conductor_step){0};
+    act(c, objects, now, wall, step);
+    keep_hours(c, objects, now, step);
+}
+
 void conductor_forget(struct conductor *c)
 {
     json_decref(c->status);
@@ -491,6 +514,7 @@ void conductor_fini(struct conductor *c)
     conductor_forget(c);
     conductor_job_free(c->job);
     json_decref(c->shadow);
+    hours_fini(&c->hours);
     c->job = NULL;
     c->shadow = NULL;
 }

@@ -18,6 +18,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "balancer/hours.h"
 #include "balancer/policy.h"
 #include "balancer/snapshot.h"
 #include "node/base/uuid.h"
@@ -45,6 +46,7 @@ struct conductor_put {
     char key[96];     /* "/drover/plan/ID" */
     json_t *value;    /* NULL: it is deleted */
     int64_t expected; /* the revision it must have, 0: it must not be there, -1: whatever it has */
+    bool stays;       /* a state that does not go with who wrote it */
 };
 
 /* All of them or none. */
@@ -69,6 +71,7 @@ struct conductor {
     bool active;             /* balancing has begun, and goes on until the lower threshold */
     bool has_planned, waits; /* waits: plans since waits_s, for what their guests write */
     double planned_s, wave_s, proposed_s, counted_s, checked_s, waits_s;
+    struct hours hours;
     int nodes_to_lose;             /* counted at counted_s */
     char wave_of[UUID_TEXT_BYTES]; /* the plan whose wave began at wave_s */
     int wave;

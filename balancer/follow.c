@@ -12,7 +12,8 @@
 enum { RETRY_MS = 1000, KIND_MAX = 16 };
 
 static const char prefix[] = "/drover/", state_prefix[] = "state/";
-static const char *const kinds[] = {"node", "image", "guest", "migration", "load", "policy", "plan", "balancer", NULL};
+static const char *const kinds[] = {"node",  "image",  "guest", "migration", "load",
+                                    "hours", "policy", "plan",  "balancer",  NULL};
 
 static bool is_kept(const char *kind)
 {

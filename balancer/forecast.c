@@ -30,7 +30,7 @@ void forecast_add(struct forecast *f, double value, double day_ago)
 
 double forecast_next(const struct forecast *f, double day_ago, double *error)
 {
-    if (day_ago < 0 || f->season_error <= 0) {
+    if (day_ago < 0 || f->seasons < FORECAST_SEASONS_NEEDED) {
         *error = sqrt(f->recent_error);
         return f->level;
     }

@@ -14,6 +14,9 @@ struct forecast {
 /* So many values are needed before anybody may act on a forecast. */
 enum { FORECAST_STEPS_NEEDED = 2 };
 
+/* So often the day before must have been compared: one or two that are exactly alike are luck. */
+enum { FORECAST_SEASONS_NEEDED = 3 };
+
 /* How fast old values are forgotten: the weight of a new one. A load that jumps does so seldom: its error is remembered
  * for longer than its level. */
 static const double FORECAST_LEVEL_RATE = 0.15, FORECAST_ERROR_RATE = 0.03;

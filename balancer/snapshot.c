@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "balancer/hours.h"
 #include "balancer/snapshot_failover.h"
 #include "balancer/snapshot_load.h"
 #include "balancer/snapshot_modes.h"
@@ -111,6 +112,15 @@ static void put_load(json_t *to, const json_t *load, const char *id, double vcpu
         json_object_set_new(to, "age", json_real(age_of(load, now)));
 }
 
+/* What it used at this time of other days, where that says more than the last hours do. */
+static void put_expected(const struct making *m, json_t *to, const char *id, double vcpus)
+{
+    double error, cpu = json_object_get(to, "load") ? hours_expect(m->objects, id, m->now->wall_s, &error) : -1;
+    if (cpu >= 0)
+        json_object_set_new(to, "expected",
+                            json_pack("{s:f, s:f}", "cpu", fmin(cpu, vcpus), "error", fmin(error, vcpus)));
+}
+
 /* How long ago it ended, in seconds; infinite: it did not. */
 static double ended_ago(const struct making *m, const json_t *migration)
 {
@@ -181,6 +191,7 @@ static json_t *make_guest(const struct making *m, const char *id, json_t *guest)
         const char *node_id = snapshot_text(json_object_get(node, "value"), "id");
         const json_t *load = json_object_get(json_object_get(m->objects, "load"), node_id);
         put_load(to, load, id, vcpus, m->now);
+        put_expected(m, to, id, vcpus);
         put_writes(m, to, id, load);
         put_past(m, to, id);
     }

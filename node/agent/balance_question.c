@@ -54,6 +54,19 @@ static void add_loads(json_t *objects, const struct mirror *m, double clock_s)
     json_object_set_new(objects, object_kind_name(OBJECT_LOAD), all);
 }
 
+/* Likewise: by how the ids of guests begin (balancer/hours.h). */
+static void add_hours(json_t *objects, const struct mirror *m)
+{
+    json_t *all = json_object();
+    for (const struct object *o = mirror_next(m, OBJECT_GUEST, NULL); o; o = mirror_next(m, OBJECT_GUEST, o->name)) {
+        const char table[] = {o->id[0], o->id[0] ? o->id[1] : 0, 0};
+        const struct object *hours = json_object_get(all, table) ? NULL : mirror_find(m, OBJECT_HOURS, table);
+        if (hours && hours->state)
+            json_object_set_new(all, table, json_pack("{s:O}", "state", hours->state));
+    }
+    json_object_set_new(objects, object_kind_name(OBJECT_HOURS), all);
+}
+
 static void count_at(json_t *members, const char *node)
 {
     if (*node)
@@ -74,12 +87,13 @@ static void add_members(json_t *objects, const struct mirror *m)
 
 json_t *balance_question(const struct mirror *m, const char *verb)
 {
-    static const enum object_kind kinds[] = {OBJECT_NODE, OBJECT_GUEST, OBJECT_MIGRATION, OBJECT_POLICY};
+    static const enum object_kind kinds[] = {OBJECT_NODE, OBJECT_IMAGE, OBJECT_GUEST, OBJECT_MIGRATION, OBJECT_POLICY};
     double clock_s = (double)clock_ms() / 1000;
     json_t *objects = json_object();
     for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++)
         add_objects(objects, m, kinds[i]);
     add_loads(objects, m, clock_s);
+    add_hours(objects, m);
     add_members(objects, m);
     return json_pack("{s:s, s:o, s:f, s:I}", "verb", verb, "objects", objects, "clock", clock_s, "wall",
                      (json_int_t)time(NULL));

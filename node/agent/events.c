@@ -43,7 +43,7 @@ static void object_changed(struct mirror_listener *listener, const struct object
     struct events *e = CONTAINER_OF(listener, struct events, listener);
     (void)part;
     if (LIST_EMPTY(&e->followers) || object->kind == OBJECT_TOKEN || object->kind == OBJECT_LOAD ||
-        object->kind == OBJECT_BALANCER)
+        object->kind == OBJECT_HOURS || object->kind == OBJECT_BALANCER)
         return;
     json_t *event = json_pack("{s:s, s:s, s:s, s:s, s:o?}", "kind", object_kind_name(object->kind), "id", object->id,
                               "name", object->name, "change", object->value ? "put" : "deleted", "object",

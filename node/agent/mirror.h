@@ -36,6 +36,7 @@ enum object_kind {
     OBJECT_POLICY,       /* one: what the balancer is to do, "balance" */
     OBJECT_PLAN,         /* of the balancer: who is to move, wave by wave */
     OBJECT_LOAD,         /* state only, of a node by its id: what its guests used lately */
+    OBJECT_HOURS,        /* state only, of guests by how their ids begin: what they used on other days */
     OBJECT_BALANCER,     /* state only: "leader", who is elected, and "status", what it sees */
     OBJECT_REMOVED_NODE, /* by its former id: whose key is refused */
     OBJECT_KIND_COUNT,

@@ -1,5 +1,6 @@
 /* How long the loop of drover-balancer stands for a look at a cluster of this size, and how long its other thread
- * plans. The worst of five; objects as the store has them, every guest with windows of thirty samples.
+ * plans. The worst of five; objects as the store has them, every guest with windows of thirty samples
+ * and three days of hours.
  *
  * usage: balancer_look [NODES [GUESTS [MIGRATIONS]]], as many past ones as guests; prints milliseconds of processor
  * time as JSON */
@@ -14,10 +15,13 @@
 #include "balancer/conductor.h"
 #include "balancer/conductor_job.h"
 #include "balancer/follow.h"
+#include "balancer/hours.h"
 #include "balancer/model.h"
 #include "node/base/err.h"
 
-enum { SAMPLES = 30, TEXT_MAX = 1 << 20, LOOKS = 5 };
+#define GUEST_ID "%02xg%u-id" /* of its number % TABLES, and its number */
+
+enum { SAMPLES = 30, TABLES = 256, TEXT_MAX = 1 << 20, LOOKS = 5, WALL_S = 1795694400 };
 
 static const char wall[] = "2026-11-26T12:00:00.000Z";
 static uint64_t dice = 88172645463325252u;
@@ -63,7 +67,8 @@ static void make_load(json_t *objects, unsigned node, unsigned nodes, unsigned g
     char key[64];
     size_t n = (size_t)sprintf(text, "{\"node\":\"n%u\",\"unit\":4096,\"pressure\":{\"cpu\":0.01},\"guests\":{", node);
     for (unsigned g = node, first = 1; g < guests; g += nodes, first = 0) {
-        n += (size_t)sprintf(text + n, "%s\"g%u-id\":{\"memory\":%u", first ? "" : ",", g, roll(1u << 30));
+        n += (size_t)sprintf(text + n, "%s\"" GUEST_ID "\":{\"memory\":%u", first ? "" : ",", g % TABLES, g,
+                             roll(1u << 30));
         n += window(text + n, "cpu", 20 + roll(90));
         n += window(text + n, "steal", 3);
         n += window(text + n, "network", 1 + roll(9000));
@@ -88,14 +93,31 @@ static void make_node(json_t *objects, unsigned node)
 static void make_guest(json_t *objects, unsigned guest, unsigned node)
 {
     char key[64], text[512];
-    snprintf(key, sizeof key, "/drover/guest/g%u-id", guest);
+    snprintf(key, sizeof key, "/drover/guest/" GUEST_ID, guest % TABLES, guest);
     snprintf(text, sizeof text,
-             "{\"kind\":\"guest\",\"id\":\"g%u-id\",\"name\":\"g%u\",\"spec\":{\"node\":\"n%u\",\"running\":true,"
+             "{\"kind\":\"guest\",\"id\":\"" GUEST_ID "\",\"name\":\"g%u\",\"spec\":{\"node\":\"n%u\",\"running\":true,"
              "\"memory\":4294967296,\"vcpus\":2,\"cpu\":\"host\",\"anti_affinity\":[\"group%u\"]}}",
-             guest, guest, node, guest % 3000);
+             guest % TABLES, guest, guest, node, guest % 3000);
     take(objects, key, text);
-    snprintf(key, sizeof key, "/drover/state/guest/g%u-id", guest);
+    snprintf(key, sizeof key, "/drover/state/guest/" GUEST_ID, guest % TABLES, guest);
     snprintf(text, sizeof text, "{\"phase\":\"running\",\"node\":\"n%u\"}", node);
+    take(objects, key, text);
+}
+
+/* What guests used hour by hour, of those whose ids begin alike. */
+static void make_hours(json_t *objects, unsigned table, unsigned guests)
+{
+    static char text[TEXT_MAX];
+    char key[64];
+    size_t n = (size_t)sprintf(text, "{");
+    for (unsigned g = table; g < guests; g += TABLES) {
+        n += (size_t)sprintf(text + n, "%s\"" GUEST_ID "\":\"%d:", g == table ? "" : ",", table, g, WALL_S / 3600 - 1);
+        for (int i = 0; i < HOURS_KEPT; i++)
+            n += (size_t)sprintf(text + n, "%04x", (i % 24 < 12 ? 20 : 90) + roll(10));
+        n += (size_t)sprintf(text + n, "\"");
+    }
+    sprintf(text + n, "}");
+    snprintf(key, sizeof key, "/drover/state/hours/%02x", table);
     take(objects, key, text);
 }
 
@@ -106,8 +128,8 @@ static void make_migration(json_t *objects, unsigned number, unsigned guest)
     snprintf(key, sizeof key, "/drover/migration/m%u-id", number);
     snprintf(text, sizeof text,
              "{\"kind\":\"migration\",\"id\":\"m%u-id\",\"name\":\"m%u\",\"spec\":{\"guest\":\"g%u\","
-             "\"guest_id\":\"g%u-id\",\"from\":\"n0\",\"to\":\"n1\",\"began\":\"2026-11-20T12:00:00.000Z\"}}",
-             number, number, guest, guest);
+             "\"guest_id\":\"" GUEST_ID "\",\"from\":\"n0\",\"to\":\"n1\",\"began\":\"2026-11-20T12:00:00.000Z\"}}",
+             number, number, guest, guest % TABLES, guest);
     take(objects, key, text);
     snprintf(key, sizeof key, "/drover/state/migration/m%u-id", number);
     take(objects, key,
@@ -132,9 +154,11 @@ int main(int argc, char **argv)
     unsigned nodes = argc > 1 ? (unsigned)atoi(argv[1]) : 1000, guests = argc > 2 ? (unsigned)atoi(argv[2]) : 10000;
     unsigned migrations = argc > 3 ? (unsigned)atoi(argv[3]) : guests;
     json_t *objects = json_object();
-    struct snapshot_time now = {.clock_s = 100, .wall_s = 1795694400};
+    struct snapshot_time now = {.clock_s = 100, .wall_s = WALL_S};
     struct conductor_job *job = NULL;
     struct conductor conductor = {.node = "n0", .stop_data = &job, .hand_over = keep};
+    for (unsigned t = 0; t < TABLES && t < guests; t++)
+        make_hours(objects, t, guests);
     for (unsigned n = 0; n < nodes; n++) {
         make_node(objects, n);
         make_load(objects, n, nodes, guests);

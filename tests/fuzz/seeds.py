@@ -527,6 +527,7 @@ def stored_cluster(plan=None):
         'load': {'N1': {'seen': 999, 'state': {'pressure': {'cpu': 0.1}, 'guests': {
             'G%d' % i: {'cpu': [80, 90, 70], 'memory': 1 << 29} for i in (1, 2, 3)}}},
                  'N2': {'seen': 999, 'state': {}}, 'N3': {'seen': 999, 'state': {}}},
+        'hours': {'G1': {'state': {'G1': '500000:' + ('0005' * 12 + '0096' * 12) * 3}}, 'G2': {'state': {'G2': '499990:----0001'}}},
         'migration': {'M1': migration}, 'policy': {'balance': {'value': {'spec': policy}}},
         'plan': {'P': {'value': plan, 'revision': 7}} if plan else {}}
 

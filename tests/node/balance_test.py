@@ -301,7 +301,24 @@ class Balance(ThreeNodes):
         self.assertEqual(set(status['spreads']), {'cpu', 'memory', 'disk', 'network'})
         self.n1.console('writer', 'touch /tmp/rest')
 
-    def test_6_modes_of_groups(self):
+    def test_6_other_days(self):
+        """Three days as a balancer would have kept them: who was busy at this hour counts as busy before it is."""
+        guest = self.n1.do('guest', 'create', 'daily', '--memory', '128M', '--node', self.n1.name, '--kernel', 'kernel1', '--initrd', 'ramdisk1',
+                           '--cmdline', 'console=ttyS0 quiet panic=-1', '--start', '--wait')
+        self.addClassCleanup(self.remove, 'daily')
+        ahead = int(time.time() + 1800) // 3600
+        last = int(time.time()) // 3600 - 1
+        row = '%d:' % last + ''.join('%04x' % (80 if (hour - ahead) % 24 in (0, 1, 23) else 2) for hour in range(last - 71, last + 1))
+        key = '/drover/state/hours/' + guest['id'][:2]
+        done = self.etcd.ctl('put', key, json.dumps({guest['id']: row}))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.addClassCleanup(self.etcd.ctl, 'del', key)
+        seen = until('it is measured', lambda: [g for g in self.n1.do('cluster', 'export')['guests'] if g['name'] == 'daily' and 'load' in g], 120)[0]
+        self.assertAlmostEqual(seen['expected']['cpu'], 0.8, delta=0.05)
+        self.assertLess(seen['load'].get('cpu', 0), 0.5)
+        self.assertEqual([g['name'] for g in self.n1.do('cluster', 'export')['guests'] if 'expected' in g], ['daily'])
+
+    def test_7_modes_of_groups(self):
         """Of three busy guests on one node one may be moved, one is advised to, and one stays whatever its load."""
         until('all have settled', self.settled)
         self.policy(dict(EAGER, patience=dict(EAGER['patience'], **{'return': '1s'})))
