@@ -4,6 +4,8 @@
  *     {"verb": "export", "objects": {...}, "clock": S, "wall": S}         the cluster in Drover's JSON
  *     {"verb": "capacity", "objects", "clock", "wall", "lose": K, "shape": "4:16G:100G" or ""}
  *     {"verb": "consolidate", "objects", "clock", "wall"}                 which nodes could sleep, which must be woken
+ *     {"verb": "plan", "objects", "clock", "wall", "policy": TEXT, "budget_ms": N, "explain": BOOL}   as plan_json()
+ * has it
  *
  * droverd runs as root and is to read none of this itself: here all privilege is gone before the first byte is. */
 #include <argp.h>
@@ -19,12 +21,16 @@
 #include "balancer/command.h"
 #include "balancer/conductor.h"
 #include "balancer/consolidate_file.h"
+#include "balancer/plan.h"
+#include "balancer/plan_file.h"
 #include "balancer/rules.h"
 #include "node/base/clock.h"
 #include "node/base/err.h"
 #include "node/base/sandbox.h"
 
 enum key { KEY_QUESTION = 256 };
+#define NS_PER_MS UINT64_C(1000000)
+
 enum { FD_MAX = 1 << 20, LOSE_MAX = 16, CONSOLIDATE_S = 10 };
 
 struct arguments {
@@ -95,7 +101,19 @@ static json_t *capacity_of(json_t *question, const struct model *m, const struct
     return answer;
 }
 
-/* A question about the cluster under its own policy. */
+/* "policy" in place of the cluster's. */
+static int policy_of(json_t *question, struct policy *policy, struct err *err)
+{
+    const char *text = json_string_value(json_object_get(question, "policy"));
+    char trouble[256];
+    conductor_policy(json_object_get(question, "objects"), policy, trouble, sizeof trouble);
+    if (!text)
+        return 0;
+    *policy = policy_default();
+    return policy_read(policy, "policy", text, strlen(text), err);
+}
+
+/* A question about the cluster under its own policy, or another one. */
 static json_t *answer_cluster(json_t *question, json_t *(*say)(json_t *question, const struct model *m,
                                                                const struct policy *policy, struct err *err))
 {
@@ -103,11 +121,12 @@ static json_t *answer_cluster(json_t *question, json_t *(*say)(json_t *question,
     struct cluster_json cluster = {0};
     struct policy policy;
     struct err err = {0};
-    char trouble[256];
     json_t *answer = NULL;
-    conductor_policy(json_object_get(question, "objects"), &policy, trouble, sizeof trouble);
-    if (!conductor_model(json_object_get(question, "objects"), &policy, &now, &cluster, &err))
+    int rc = policy_of(question, &policy, &err);
+    if (!rc && !conductor_model(json_object_get(question, "objects"), &policy, &now, &cluster, &err)) {
+        policy.link_bytes_per_s = cluster.link_learned > 0 ? cluster.link_learned : policy.link_bytes_per_s;
         answer = say(question, cluster.model, &policy, &err);
+    }
     model_free(cluster.model);
     return answer ? answer : json_pack("{s:s}", "error", err.text);
 }
@@ -136,6 +155,28 @@ static json_t *consolidation_of(json_t *question, const struct model *m, const s
     return said;
 }
 
+/* What would be done now if balancing were automatic; parts of the cluster for which it is off stay out of it. */
+static json_t *plan_of(json_t *question, const struct model *m, const struct policy *policy, struct err *err)
+{
+    uint64_t end_ns = clock_ns() + (uint64_t)json_integer_value(json_object_get(question, "budget_ms")) * NS_PER_MS;
+    const struct plan_options how = {.seed = 1, .budget = {.stop = time_is_up, .data = &end_ns}};
+    size_t reasons = json_is_true(json_object_get(question, "explain")) ? SIZE_MAX : 0;
+    struct model *held = model_copy(m);
+    struct plan plan;
+    json_t *said = NULL;
+    if (!held) {
+        err_set(err, ENOMEM, "no memory for a plan");
+        return NULL;
+    }
+    model_hold(held, MODE_AUTOMATIC, MODE_OFF);
+    if (!plan_make(held, policy, &how, &plan, err)) {
+        said = plan_json(&plan, held, policy, reasons);
+        plan_fini(&plan);
+    }
+    model_free(held);
+    return said;
+}
+
 static json_t *answer(json_t *question)
 {
     const char *verb = snapshot_text(question, "verb");
@@ -143,6 +184,7 @@ static json_t *answer(json_t *question)
            : !strcmp(verb, "export")      ? answer_export(question)
            : !strcmp(verb, "capacity")    ? answer_cluster(question, capacity_of)
            : !strcmp(verb, "consolidate") ? answer_cluster(question, consolidation_of)
+           : !strcmp(verb, "plan")        ? answer_cluster(question, plan_of)
                                           : json_pack("{s:s}", "error", "there is no such verb");
 }
 

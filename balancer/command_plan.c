@@ -192,7 +192,9 @@ static int put_out(const struct arguments *a, const struct command_cluster *c, c
                    const struct plan *plan, struct err *err)
 {
     int rc = 0;
-    char *json = a->json || a->write_plan ? plan_json(plan, c->model, policy, a->explain ? SIZE_MAX : 0) : NULL;
+    json_t *said = a->json || a->write_plan ? plan_json(plan, c->model, policy, a->explain ? SIZE_MAX : 0) : NULL;
+    char *json = said ? json_dumps(said, JSON_INDENT(1)) : NULL;
+    json_decref(said);
     if (a->json && json)
         puts(json);
     else if (!a->json)

@@ -219,7 +219,7 @@ static void followed(struct follow *follow)
 static void elected(struct election *election)
 {
     struct serve *s = CONTAINER_OF(election, struct serve, election);
-    conductor_forget(&s->conductor);
+    conductor_begin_term(&s->conductor);
     look_soon(s);
 }
 

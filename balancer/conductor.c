@@ -448,20 +448,21 @@ static void forget_oldest(json_t *objects, struct conductor_step *step)
         put(step, "plan", id_of(oldest), NULL, revision_of(oldest));
 }
 
-/* Tables of what guests used in the hour that is over: as many as there is room for, the others at later looks. */
+/* A table of what guests used in the hour that is over, beside nothing else: what is wrong with it, or too much, keeps
+ * no plan from being written. The others follow at later looks. */
 static void keep_hours(struct conductor *c, json_t *objects, const struct snapshot_time *now,
                        struct conductor_step *step)
 {
     char table[HOURS_TABLE_BYTES];
-    json_t *made;
     hours_look(&c->hours, objects, now);
-    for (unsigned i = 0; step->count < CONDUCTOR_PUTS_MAX && (made = hours_due(&c->hours, objects, i, table)); i++) {
-        bool empty = !json_object_size(made);
-        put(step, "state/hours", table, empty ? NULL : made, -1);
-        step->puts[step->count - 1].stays = true;
-        if (empty)
-            json_decref(made);
-    }
+    json_t *made = step->count ? NULL : hours_due(&c->hours, objects, table);
+    if (!made)
+        return;
+    bool empty = !json_object_size(made);
+    put(step, "state/hours", table, empty ? NULL : made, -1);
+    step->puts[0].stays = true;
+    if (empty)
+        json_decref(made);
 }
 
 static void act(struct conductor *c, json_t *objects, const struct snapshot_time *now, const char *wall,
@@ -471,6 +472,7 @@ static void act(struct conductor *c, json_t *objects, const struct snapshot_time
     const json_t *running = conductor_find_plan(objects, "active", false);
     const json_t *applied = running ? NULL : conductor_find_plan(objects, "proposed", true);
     c->job_is_void |= c->job && c->job->question == CONDUCTOR_PLAN && (running || applied);
+    c->waits &= !running && !applied;
     if (running) {
         carry_on(c, objects, running, now, wall, step);
         return;
@@ -499,6 +501,12 @@ void conductor_look(struct conductor *c, json_t *objects, const struct snapshot_
     *step = (struct conductor_step){0};
     act(c, objects, now, wall, step);
     keep_hours(c, objects, now, step);
+}
+
+void conductor_begin_term(struct conductor *c)
+{
+    conductor_forget(c);
+    c->waits = false;
 }
 
 void conductor_forget(struct conductor *c)

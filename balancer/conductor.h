@@ -86,6 +86,8 @@ void conductor_look(struct conductor *conductor, json_t *objects, const struct s
 void conductor_step_fini(struct conductor_step *step);
 /* What was handed over was run; the next look takes it. */
 void conductor_job_done(struct conductor *conductor);
+/* It has just been elected: what it knew is of before. */
+void conductor_begin_term(struct conductor *conductor);
 /* The step's status was not written: it is written again. */
 void conductor_forget(struct conductor *conductor);
 /* Nothing that was handed over may still be run. */

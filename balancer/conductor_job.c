@@ -223,11 +223,19 @@ static json_t *advice_of(const struct conductor_job *j)
     return advice;
 }
 
-/* The search begins where the last plan wanted everybody that was not carried out, or not to its end. */
+static const char *name_of(const json_t *plan)
+{
+    return snapshot_text(json_object_get(plan, "value"), "name");
+}
+
+/* The search begins where the last plan wanted everybody, if it was not carried out, or not to its end. */
 static void begin_as_before(struct conductor_job *j)
 {
     const json_t *plan = conductor_find_plan(j->objects, "proposed", false);
+    const json_t *done = conductor_find_plan(j->objects, "done", false);
     plan = plan ? plan : conductor_find_plan(j->objects, "void", false);
+    if (done && strcmp(name_of(plan), name_of(done)) < 0)
+        return;
     if (plan && !plan_last_take(&j->last, snapshot_spec(plan, "waves"), j->cluster.model))
         j->options.last = &j->last;
 }

@@ -1,5 +1,6 @@
 #include "balancer/hours.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -61,10 +62,11 @@ static void append(struct row *row, int value)
     row->hour++;
 }
 
-/* One that ends later than this hour is of a clock that went back; one that ended long ago says nothing any more. */
+/* Who has been elected before may be behind by some hours, or his clock is: what is there stays then. A row of a day
+ * that has not come is of a clock that went wrong; one that ended long ago says nothing any more. */
 static void row_add(struct row *row, int64_t hour, int value)
 {
-    if (!row->count || row->hour > hour || hour - row->hour >= HOURS_KEPT)
+    if (!row->count || row->hour > hour + DAY_HOURS || hour - row->hour >= HOURS_KEPT)
         *row = (struct row){.hour = hour - 1};
     while (row->hour < hour - 1)
         append(row, -1);
@@ -89,6 +91,14 @@ static void table_of(const char *guest, char table[HOURS_TABLE_BYTES])
     snprintf(table, HOURS_TABLE_BYTES, "%.2s", guest);
 }
 
+/* One of ours: other keys are left as they are. */
+static bool is_table(const char *name)
+{
+    size_t len = strlen(name);
+    return len && len < HOURS_TABLE_BYTES && isalnum((unsigned char)name[0]) &&
+           (len == 1 || isalnum((unsigned char)name[1]));
+}
+
 static json_t *state_of(const json_t *objects, const char *table)
 {
     return json_object_get(json_object_get(json_object_get(objects, "hours"), table), "state");
@@ -106,6 +116,8 @@ static void add(struct hours *h, const char *guest, double value)
 {
     char table[HOURS_TABLE_BYTES];
     table_of(guest, table);
+    if (!is_table(table))
+        return;
     json_t *sums = inner(h->sums, table), *sum = json_object_get(sums, guest);
     if (!sum) {
         json_object_set_new(sums, guest, json_pack("[f, i]", value, 1));
@@ -144,18 +156,26 @@ static void end_hour(struct hours *h, json_t *objects)
     h->due_hour = h->hour;
     h->sums = json_object();
     json_object_foreach (json_object_get(objects, "hours"), table, entry)
-        inner(h->due, table);
+        if (is_table(table))
+            inner(h->due, table);
+}
+
+/* Somebody else was elected for hours, or the clock was set: what was being gathered is of no hour that is known. */
+static void begin_anew(struct hours *h)
+{
+    json_decref(h->sums);
+    json_decref(h->due);
+    h->sums = json_object();
+    h->due = NULL;
 }
 
 void hours_look(struct hours *h, json_t *objects, const struct snapshot_time *now)
 {
     int64_t hour = now->wall_s / HOUR_S;
-    if (h->sums && hour > h->hour) {
+    if (h->sums && hour == h->hour + 1)
         end_hour(h, objects);
-    } else if (!h->sums || hour < h->hour) {
-        json_decref(h->sums);
-        h->sums = json_object();
-    }
+    else if (!h->sums || hour != h->hour)
+        begin_anew(h);
     h->hour = hour;
     if (h->sampled_s && now->clock_s - h->sampled_s < HOURS_SAMPLE_S)
         return;
@@ -193,7 +213,7 @@ static json_t *make_table(const struct hours *h, json_t *objects, const char *ta
     return made;
 }
 
-json_t *hours_due(struct hours *h, json_t *objects, unsigned skip, char table[HOURS_TABLE_BYTES])
+json_t *hours_due(struct hours *h, json_t *objects, char table[HOURS_TABLE_BYTES])
 {
     const char *key;
     json_t *sums;
@@ -202,14 +222,10 @@ json_t *hours_due(struct hours *h, json_t *objects, unsigned skip, char table[HO
     {
         json_t *made = make_table(h, objects, key, sums), *old = state_of(objects, key);
         snprintf(table, HOURS_TABLE_BYTES, "%s", key);
-        bool written = old ? json_equal(made, old) : !json_object_size(made);
-        if (!written && !skip)
+        if (old ? !json_equal(made, old) : json_object_size(made) > 0)
             return made;
         json_decref(made);
-        if (written)
-            json_object_del(h->due, key);
-        else
-            skip--;
+        json_object_del(h->due, key);
     }
     return NULL;
 }

@@ -34,9 +34,9 @@ struct hours {
 /* Looks at what guests use now, if it is time to. */
 void hours_look(struct hours *hours, json_t *objects, const struct snapshot_time *now);
 
-/* A table that is to be written, as it must be: a new reference. What the objects have already is due no more. skip: so
- * many are passed over, because they are on their way. NULL: none is left. */
-json_t *hours_due(struct hours *hours, json_t *objects, unsigned skip, char table[HOURS_TABLE_BYTES]);
+/* A table that is to be written, as it must be: a new reference; an empty one is to be deleted. What the objects have
+ * already is due no more. NULL: none is left. */
+json_t *hours_due(struct hours *hours, json_t *objects, char table[HOURS_TABLE_BYTES]);
 
 /* What the guest will want in the hour that lies mostly ahead, in processors, and what that is wrong by. Negative: its
  * days are too few or too different to say. */

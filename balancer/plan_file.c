@@ -150,7 +150,7 @@ json_t *plan_reasons_json(const struct plan *plan, const struct model *m, const 
     return reasons;
 }
 
-char *plan_json(const struct plan *plan, const struct model *m, const struct policy *policy, size_t reasons)
+json_t *plan_json(const struct plan *plan, const struct model *m, const struct policy *policy, size_t reasons)
 {
     char text[TEXT_MAX];
     json_t *frontier = json_array();
@@ -167,7 +167,5 @@ char *plan_json(const struct plan *plan, const struct model *m, const struct pol
                              plan_waves_json(plan, m));
     if (root && reasons)
         json_object_set_new(root, "reasons", plan_reasons_json(plan, m, policy, reasons));
-    char *written = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-    json_decref(root);
-    return written;
+    return root;
 }

@@ -21,7 +21,7 @@ json_t *plan_waves_json(const struct plan *plan, const struct model *model);
 json_t *plan_reasons_json(const struct plan *plan, const struct model *model, const struct policy *policy, size_t most);
 
 /* One JSON object: score, waves of moves with their costs, the frontier, and the reasons of so many guests (0: none).
- * A string to free(), NULL: no memory. */
-char *plan_json(const struct plan *plan, const struct model *model, const struct policy *policy, size_t reasons);
+ * A new reference, NULL: no memory. */
+json_t *plan_json(const struct plan *plan, const struct model *model, const struct policy *policy, size_t reasons);
 
 #endif

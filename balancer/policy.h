@@ -45,6 +45,7 @@ struct policy {
     double return_s;          /* and does not go back within this time */
     double stale_s;           /* measurements older than this are none */
     int parallel, per_node;   /* moves at a time */
+    int per_link;             /* that leave or enter a rack, or a site, at a time; 0: any number */
     int moves_max;            /* of one plan */
     int per_hour;             /* moves that the balancer begins of its own accord; 0: any number */
     int quiet_from, quiet_to; /* minutes of the day (UTC) between which it begins none; equal: at no time */

@@ -47,6 +47,7 @@ static const struct field fields[] = {
     {"patience", "stale", DURATION, AT(stale_s), 1, 1e8},
     {"moves", "parallel", WHOLE, AT(parallel), 1, 1000},
     {"moves", "per_node", WHOLE, AT(per_node), 1, 100},
+    {"moves", "per_link", WHOLE, AT(per_link), 0, 1000},
     {"moves", "max", WHOLE, AT(moves_max), 0, 1000000},
     {"moves", "per_hour", WHOLE, AT(per_hour), 0, 1000000},
     {"moves", "quiet", HOURS, AT(quiet_from), 0, 0},

@@ -482,7 +482,7 @@ static void begin_as_before(struct search *s)
     keep(s);
     for (int round = 0; round < LAST_ROUNDS && go_as_before(s); round++)
         ;
-    if (objective(s) > before)
+    if (objective(s) > before - s->least_gain)
         go_back(s);
 }
 

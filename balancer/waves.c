@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "balancer/policy.h"
+#include "balancer/uplinks.h"
 
 enum { GAINS_ANEW_MAX = 400, PARK_TRIES_MAX = 64 };
 
@@ -26,6 +27,7 @@ struct weaver {
     int left_count;
     int *leaving; /* [guests] the node it leaves in this wave, -1 */
     int *busy;    /* [nodes] moves of this wave that end there */
+    struct uplinks uplinks;
     int *touched; /* nodes that hold something for this wave */
     int touched_count, moving;
     int *parked; /* [guests] times it waited somewhere */
@@ -61,7 +63,7 @@ static bool has_slot(const struct weaver *w, int guest, int to, int to_mirror)
     for (int i = 0; i < 3; i++)
         if (ends[i] >= 0 && w->busy[ends[i]] >= (m->mirror[guest] >= 0 ? 1 : w->policy->per_node))
             return false;
-    return true;
+    return uplinks_have_room(&w->uplinks, from, to) && (ends[2] < 0 || uplinks_have_room(&w->uplinks, to, to_mirror));
 }
 
 static bool is_grouped_hard(const struct model *m, int guest)
@@ -129,6 +131,9 @@ static int add_move(struct weaver *w, int guest, int to, int to_mirror, bool par
     for (int i = 0; i < 3; i++)
         if (ends[i] >= 0)
             w->busy[ends[i]]++;
+    uplinks_take(&w->uplinks, from, to);
+    if (ends[2] >= 0)
+        uplinks_take(&w->uplinks, to, to_mirror);
     w->moving++;
     return 0;
 }
@@ -147,6 +152,7 @@ static void end_wave(struct weaver *w)
             if (ends[j] >= 0)
                 w->busy[ends[j]] = 0;
     }
+    uplinks_clear(&w->uplinks);
     if (w->moving)
         w->plan->waves++;
     w->moving = 0;
@@ -318,7 +324,8 @@ int waves_make(struct score *score, const int *at, const int *mirror, struct pla
     w.busy = calloc(nodes, sizeof *w.busy);
     w.touched = malloc(((size_t)score->policy->parallel + 1) * 2 * sizeof *w.touched);
     int rc = -ENOMEM;
-    if (w.left && w.leaving && w.parked && w.busy && w.touched) {
+    if (!uplinks_init(&w.uplinks, m, score->policy->per_link) && w.left && w.leaving && w.parked && w.busy &&
+        w.touched) {
         for (int g = 0; g < m->guest_count; g++) {
             w.leaving[g] = -1;
             if (!is_there(&w, g) && at[g] >= 0)
@@ -334,6 +341,7 @@ int waves_make(struct score *score, const int *at, const int *mirror, struct pla
     free(w.parked);
     free(w.busy);
     free(w.touched);
+    uplinks_fini(&w.uplinks);
     return rc;
 }
 

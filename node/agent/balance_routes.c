@@ -22,7 +22,7 @@
 #include "node/base/timestamp.h"
 #include "node/base/uuid.h"
 
-enum { POLICY_MAX = 16384, LOSE_MAX = 16 };
+enum { POLICY_MAX = 16384, LOSE_MAX = 16, BUDGET_MAX_MS = 20000 };
 
 static const char policy_id[] = "balance";
 
@@ -383,6 +383,55 @@ static void consolidation(void *context, struct api_call *call)
     ask(r, call, balance_question(cluster_mirror(r->cluster), "consolidate"));
 }
 
+static void what_if(void *context, struct api_call *call)
+{
+    struct balance_routes *r = context;
+    json_t *question = balance_question(cluster_mirror(r->cluster), "plan");
+    json_object_set(question, "budget_ms", json_object_get(call->body, "budget"));
+    json_object_set(question, "explain", json_object_get(call->body, "explain"));
+    if (json_object_get(call->body, "policy"))
+        json_object_set(question, "policy", json_object_get(call->body, "policy"));
+    ask(r, call, question);
+}
+
+static const struct schema_field what_if_fields[] = {
+    {.name = "policy",
+     .type = SCHEMA_TEXT,
+     .max = POLICY_MAX,
+     .description = "in place of the cluster's, JSON as a file of drover-balancer has it",
+     .example = "{\"overload\": {\"limit\": 0.7}}"},
+    {.name = "budget",
+     .type = SCHEMA_DURATION,
+     .min = 1,
+     .max = BUDGET_MAX_MS,
+     .default_json = "5000",
+     .description = "of the search"},
+    {.name = "explain", .type = SCHEMA_BOOL, .default_json = "false", .description = "every guest with its reason"},
+    {.name = NULL},
+};
+static const struct schema what_if_question = {"BalanceQuestion", "What would be planned now.", what_if_fields};
+static const struct schema_field what_if_answer_fields[] = {
+    {.name = "summary", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED, .description = "all of it as a sentence"},
+    {.name = "score_before", .type = SCHEMA_ANY, .flags = SCHEMA_REQUIRED, .description = "lower is better"},
+    {.name = "score_after", .type = SCHEMA_ANY, .flags = SCHEMA_REQUIRED, .description = "with all moves"},
+    {.name = "spread_before", .type = SCHEMA_ANY, .description = "of the loads over the nodes"},
+    {.name = "spread_after", .type = SCHEMA_ANY, .description = "with all moves"},
+    {.name = "moves", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "how many"},
+    {.name = "seconds", .type = SCHEMA_ANY, .description = "until the last wave is through"},
+    {.name = "bytes", .type = SCHEMA_ANY, .description = "over the wire"},
+    {.name = "left_out", .type = SCHEMA_INT, .description = "moves to which no order of steps leads"},
+    {.name = "stranded", .type = SCHEMA_INT, .description = "guests that find no node"},
+    {.name = "at_rest", .type = SCHEMA_BOOL, .description = "false: the budget ended the search"},
+    {.name = "frontier",
+     .type = SCHEMA_ARRAY,
+     .item = &any_object,
+     .description = "how many moves bring which part of the gain"},
+    {.name = "waves", .type = SCHEMA_ANY, .flags = SCHEMA_REQUIRED, .description = "of moves"},
+    {.name = "reasons", .type = SCHEMA_OBJECT, .description = "by guest, if they were asked for"},
+    {.name = NULL},
+};
+static const struct schema what_if_answer = {"BalanceAnswer", "What would be planned now.", what_if_answer_fields};
+
 static const struct schema_field consolidation_fields[] = {
     {.name = "summary", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED, .description = "all of it as a sentence"},
     {.name = "on", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "nodes that take guests now"},
@@ -514,6 +563,9 @@ static struct route routes[] = {
     {HTTP_GET, "/v1/balance/capacity", ROLE_VIEWER, 0, "balance_capacity", "balance",
      "How many nodes may be lost now, and how many guests of a shape fit.", NULL, &capacity_answer, NULL,
      capacity_query, capacity},
+    {HTTP_POST, "/v1/balance/plan", ROLE_VIEWER, ROUTE_NO_AUDIT, "balance_plan", "balance",
+     "What would be planned now, under another policy if one is named; nothing of it is kept or carried out.",
+     &what_if_question, &what_if_answer, NULL, NULL, what_if},
     {HTTP_GET, "/v1/balance/consolidation", ROLE_VIEWER, 0, "balance_consolidation", "balance",
      "Which nodes could be emptied and switched off now, and which sleeping ones must be woken; it switches nothing.",
      NULL, &consolidation_answer, NULL, NULL, consolidation},

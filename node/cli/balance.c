@@ -15,6 +15,8 @@ enum { EXIT_NO_ANSWER = 3, WORDS_MAX = 64, PATH_MAX_BYTES = 512 };
 
 const struct command_option balance_plan_options[] = {
     {"explain", NULL, COMMAND_FLAG, "explain", NULL, "say of every guest why it moves or stays"},
+    {"policy", "FILE", COMMAND_FILE, "policy", NULL, "what would be planned now under this policy; nothing is done"},
+    {"budget", "TIME", COMMAND_TEXT, "budget", NULL, "what would be planned now, with so much time to search (5s)"},
     {.name = NULL},
 };
 
@@ -60,26 +62,27 @@ static void print_advice_beside(const json_t *advice, bool header)
     table_print(json_object_get(advice, "moves"), columns, header);
 }
 
+static const struct command_column plan_columns[] = {
+    {"WAVE", "wave", COLUMN_TEXT, NULL},
+    {"GUEST", "guest", COLUMN_TEXT, NULL},
+    {"FROM", "from", COLUMN_TEXT, NULL},
+    {"TO", "to", COLUMN_TEXT, NULL},
+    {"GAIN", "gain", COLUMN_TEXT, NULL},
+    {"FOR", "for", COLUMN_TEXT, NULL},
+    {"SECONDS", "seconds", COLUMN_TEXT, NULL},
+    {"BYTES", "bytes", COLUMN_SIZE, NULL},
+    {.title = NULL},
+};
+
 static void print_plan(const json_t *plan, bool explain, bool header)
 {
-    static const struct command_column columns[] = {
-        {"WAVE", "wave", COLUMN_TEXT, NULL},
-        {"GUEST", "guest", COLUMN_TEXT, NULL},
-        {"FROM", "from", COLUMN_TEXT, NULL},
-        {"TO", "to", COLUMN_TEXT, NULL},
-        {"GAIN", "gain", COLUMN_TEXT, NULL},
-        {"FOR", "for", COLUMN_TEXT, NULL},
-        {"SECONDS", "seconds", COLUMN_TEXT, NULL},
-        {"BYTES", "bytes", COLUMN_SIZE, NULL},
-        {.title = NULL},
-    };
     const json_t *spec = json_object_get(plan, "spec");
     const char *guest, *text = json_string_value(json_object_get(spec, "reason"));
     json_t *lines = lines_of(json_object_get(spec, "waves")), *reason;
     printf("plan %s is %s%s%s\n%s\n\n", json_string_value(json_object_get(plan, "name")),
            json_string_value(json_object_get(spec, "phase")), text && *text ? ": " : "", text ? text : "",
            json_string_value(json_object_get(spec, "summary")));
-    table_print(lines, columns, header);
+    table_print(lines, plan_columns, header);
     json_decref(lines);
     print_advice_beside(json_object_get(spec, "advice"), header);
     if (!explain)
@@ -116,13 +119,68 @@ static int show_plan(struct client *client, const struct command_common *common,
     return rc;
 }
 
+static void print_what_if(const json_t *said, bool header)
+{
+    static const struct command_column frontier_columns[] = {
+        {"PART", "part", COLUMN_TEXT, NULL},
+        {"MOVES", "moves", COLUMN_TEXT, NULL},
+        {"BYTES", "bytes", COLUMN_SIZE, NULL},
+        {.title = NULL},
+    };
+    const char *guest;
+    json_t *lines = lines_of(json_object_get(said, "waves")), *points = json_array(), *point, *reason;
+    size_t i;
+    json_array_foreach (json_object_get(said, "frontier"), i, point)
+        json_array_append_new(
+            points, json_pack("{s:o, s:O, s:I}", "part",
+                              json_sprintf("%.0f %%", 100 * json_number_value(json_object_get(point, "gain"))), "moves",
+                              json_object_get(point, "moves"), "bytes",
+                              (json_int_t)json_number_value(json_object_get(point, "bytes"))));
+    printf("%s\n\n", json_string_value(json_object_get(said, "summary")));
+    table_print(lines, plan_columns, header);
+    if (json_array_size(lines) > 1) {
+        printf("\n");
+        table_print(points, frontier_columns, header);
+    }
+    json_object_foreach (json_object_get(said, "reasons"), guest, reason)
+        printf("%s%s\n",
+               reason == json_object_iter_value(json_object_iter(json_object_get(said, "reasons"))) ? "\n" : "",
+               json_string_value(reason));
+    json_decref(lines);
+    json_decref(points);
+}
+
+/* Asked anew, and nothing comes of it. */
+static int ask_plan(struct client *client, const struct command_common *common, const json_t *asked)
+{
+    struct client_answer answer = {0};
+    struct err err = {0};
+    int rc = 0;
+    if (client_request(client, "POST", "/v1/balance/plan", asked, NULL, NULL, &answer, &err)) {
+        fprintf(stderr, "drover: %s\n", err.text);
+        rc = EXIT_NO_ANSWER;
+    } else if (answer.status >= 400) {
+        rc = command_problem(answer.status, answer.body);
+    } else if (common->json) {
+        json_dumpf(answer.body, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else {
+        print_what_if(answer.body, !common->no_header);
+    }
+    client_answer_free(&answer);
+    return rc;
+}
+
 int balance_plan(const struct command *command, int argc, char **argv)
 {
     struct command_common common;
     json_t *asked;
     command_line(command, argc, argv, &common, &asked);
     struct client *client = command_client(&common);
-    int rc = client ? show_plan(client, &common, json_is_true(json_object_get(asked, "explain"))) : EXIT_NO_ANSWER;
+    bool anew = json_object_get(asked, "policy") || json_object_get(asked, "budget");
+    int rc = !client ? EXIT_NO_ANSWER
+             : anew  ? ask_plan(client, &common, asked)
+                     : show_plan(client, &common, json_is_true(json_object_get(asked, "explain")));
     client_free(client);
     json_decref(asked);
     return rc;

@@ -93,6 +93,17 @@ class Program(unittest.TestCase):
         gain = whole['score_before'] - whole['score_after']
         self.assertGreaterEqual(part['score_before'] - part['score_after'], 0.5 * gain - 1e-9)
 
+    def test_links_are_shared(self):
+        c = cluster(6, 48)
+        rack = {n['name']: n['rack'] for n in c['nodes']}
+
+        def crossings(plan):
+            return max(sum(rack[m['from']] != rack[m['to']] for m in wave) for wave in plan['waves'])
+        self.assertGreater(crossings(self.plan(c)), 1)
+        policy = self.write('p.json', {'moves': {'per_link': 1}})
+        self.assertEqual(crossings(self.plan(c, '--policy', policy)), 1)
+        self.refuses(c, 'p.json:1: moves.per_link', policy='{"moves": {"per_link": -1}}')
+
     def test_says_why(self):
         c = cluster()
         c['guests'][0]['movable'] = False

@@ -146,18 +146,21 @@ static void objects(const char *text, size_t len)
         json_decref(root);
         return;
     }
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 6; i++) { /* the fifth is in the next hour */
         struct conductor_step step;
         conductor_look(&conductor, root, &now, "2026-11-26T12:00:00.000Z", &step);
         for (int k = 0; k < step.count; k++) {
             bool plan = !strncmp(step.puts[k].key, "/drover/plan/", 13);
-            must(plan || !strcmp(step.puts[k].key, "/drover/state/balancer/status"));
+            bool hours = !strncmp(step.puts[k].key, "/drover/state/hours/", 20) && strlen(step.puts[k].key) <= 22;
+            must(plan || hours || !strcmp(step.puts[k].key, "/drover/state/balancer/status"));
+            must(step.puts[k].stays == hours);
             must(!step.puts[k].value || json_is_object(step.puts[k].value));
             must(!step.puts[k].value || !plan || plan_record_waves(step.puts[k].value) <= PLAN_RECORD_MOVES_MAX ||
                  step.puts[k].expected);
         }
         conductor_step_fini(&step);
-        now.clock_s += 100;
+        now.clock_s += 300;
+        now.wall_s += i < 3 ? 300 : 3600;
     }
     conductor_fini(&conductor);
     json_decref(root);

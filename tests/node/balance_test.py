@@ -166,6 +166,29 @@ class Balance(ThreeNodes):
         self.assertEqual(([len(advice[k]) for k in ('sleep', 'wake', 'nodes')], advice['on']), ([1, 0, 3], 3))
         self.assertNotIn(self.n1.name, advice['sleep'])
 
+    def what_if(self, plans):
+        """Three busy guests are on one node. What another policy would do is said, and nothing comes of it."""
+        def asked(policy, *words):
+            with tempfile.NamedTemporaryFile('w', suffix='.json') as f:
+                f.write(json.dumps(policy) if policy else 'nonsense')
+                f.flush()
+                return self.n1.cli('balance', 'plan', '--policy', f.name, *words)
+        dear = json.loads(asked({'cost': {'move': 1e6}}, '--json').stdout)
+        self.assertEqual((dear['moves'], dear['score_before']), (0, dear['score_after']))
+        self.assertNotIn('reasons', dear)
+        eager = json.loads(asked(EAGER, '--json', '--explain', '--budget', '3s').stdout)
+        self.assertGreater(eager['moves'], 1)
+        self.assertLess(eager['score_after'], eager['score_before'])
+        self.assertEqual(set(eager['reasons']), set(GUESTS))
+        shown = asked(EAGER, '--explain')
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        for words in (r'WAVE +GUEST', r'busy[123] +%s' % self.n1.name, r'PART +MOVES', r'100 %', r'busy[123] moves to '):
+            self.assertRegex(shown.stdout, words)
+        self.assertGreater(json.loads(self.n1.cli('balance', 'plan', '--budget', '2s', '--json').stdout)['moves'], 1)
+        self.assertIn('policy:1: not JSON', asked(None).stderr)
+        self.assertIn('budget', self.refuses('balance', 'plan', '--budget', 'soon'))
+        self.assertEqual((len(self.plans('proposed', 'active', 'done', 'void')), self.moves()), (plans, []))
+
     def test_2_advise_and_apply(self):
         for name in GUESTS:
             self.guest(name, self.n1)
@@ -183,6 +206,7 @@ class Balance(ThreeNodes):
         exported = self.n1.do('cluster', 'export')
         self.assertEqual({g['node'] for g in exported['guests']}, {self.n1.name})
         self.assertGreater([g for g in exported['guests'] if g['name'] == 'busy1'][0]['load']['cpu'], 0.1)
+        self.what_if(len(self.plans('proposed', 'active', 'done', 'void')))
         # who is to leave is looked at by its node: what it writes, which no migration has shown yet, prices the move
         leaving = {m['guest'] for wave in plan['spec']['waves'] for m in wave}
         writes = until('what they write is known', lambda: self.writes(leaving), 60)

@@ -6,8 +6,11 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "node/agent/balance_moves.h"
+#include "node/agent/balance_question.h"
+#include "node/agent/cluster.h"
 #include "node/agent/volume_key.h"
 #include "node/base/err.h"
 #include "tests/unit/cluster_world.h"
@@ -83,11 +86,31 @@ static void it_waits_for_a_volume_that_moves(void **state)
     await_the_move();
 }
 
+/* What is asked of a balancer has all that it plans by, also what is a state only. */
+static void questions_have_it_all(void **state)
+{
+    (void)state;
+    put("/drover/image/i", "{\"name\":\"kernel\",\"spec\":{}}");
+    put("/drover/state/load/1", "{\"guests\":{}}");
+    put("/drover/state/hours/g", "{\"g\":\"17:0001\"}");
+    put("/drover/state/hours/xy", "{\"xyz\":\"17:0001\"}");
+    begin();
+    json_t *question = balance_question(cluster_mirror(cluster), "export"),
+           *objects = json_object_get(question, "objects");
+    static const char *const there[][2] = {{"node", "1"},  {"node", "2"}, {"guest", "g"},
+                                           {"image", "i"}, {"load", "1"}, {"hours", "g"}};
+    for (unsigned i = 0; i < sizeof there / sizeof *there; i++)
+        assert_non_null(json_object_get(json_object_get(objects, there[i][0]), there[i][1]));
+    assert_null(json_object_get(json_object_get(objects, "hours"), "xy")); /* of nobody who is there */
+    json_decref(question);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(it_waits_for_the_node, setup, teardown),
         cmocka_unit_test_setup_teardown(it_waits_for_a_volume_that_moves, setup, teardown),
+        cmocka_unit_test_setup_teardown(questions_have_it_all, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

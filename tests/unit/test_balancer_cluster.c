@@ -55,6 +55,11 @@ static void end_moves(struct world *w, const json_t *plan, const char *phase)
     }
 }
 
+static void drop_plans(struct world *w)
+{
+    json_object_clear(json_object_get(w->objects, "plan"));
+}
+
 static void test_snapshot(void **state)
 {
     struct world *w = *state;
@@ -297,6 +302,52 @@ static void test_waits_for_what_they_write(void **state)
     put_load(w, 1, load);
     look(w);
     assert_non_null(plan_in(w, "active"));
+    assert_null(plan_in(w, "proposed"));
+}
+
+/* What waited, and was carried out because a person wanted it, is no reason to begin the next one unseen. */
+static void test_waits_anew(void **state)
+{
+    struct world *w = *state;
+    put_load(w, 1, "'G1':{'cpu':[90,90,90]},'G2':{'cpu':[90,90,90]},'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
+    look(w);
+    apply(w);
+    look(w);
+    json_t *plan = plan_in(w, "active");
+    assert_non_null(plan);
+    drop(w, "/drover/guest/G1");
+    drop(w, "/drover/guest/G2");
+    look(w);
+    assert_null(plan_in(w, "active"));
+    w->now.clock_s += 10 * CONDUCTOR_SEEN_S;
+    put_load(w, 1, "'G3':{'cpu':[90,90,90]},'G4':{'cpu':[90,90,90]}");
+    put_load(w, 2, "");
+    put_load(w, 3, "");
+    look(w);
+    assert_null(plan_in(w, "active"));
+    assert_non_null(plan_in(w, "proposed"));
+}
+
+static bool at_once(void *data)
+{
+    (void)data;
+    return true;
+}
+
+/* Without any time to search, what was proposed is found again. */
+static void test_begins_at_the_proposal(void **state)
+{
+    struct world *w = *state;
+    put_policy(w, "advise", eager);
+    look(w);
+    assert_non_null(plan_in(w, "proposed"));
+    w->conductor.stop = at_once;
+    w->now.clock_s += CONDUCTOR_KEEP_S + CONDUCTOR_PLAN_EVERY_S;
+    look(w);
+    assert_non_null(plan_in(w, "proposed"));
+    drop_plans(w);
+    w->now.clock_s += CONDUCTOR_PLAN_EVERY_S;
+    look(w);
     assert_null(plan_in(w, "proposed"));
 }
 
@@ -605,6 +656,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_pin_is_a_reason, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_waits_for_what_they_write, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_waits_no_longer, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_waits_anew, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_begins_at_the_proposal, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_waves_one_by_one, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_void_when_a_move_fails, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_void_when_the_cluster_has_changed, world_setup, world_teardown),

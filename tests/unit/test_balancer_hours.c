@@ -44,7 +44,7 @@ static int write_due(struct world *w, struct hours *h)
     char table[HOURS_TABLE_BYTES], key[64];
     json_t *made;
     int count = 0;
-    while ((made = hours_due(h, w->objects, 0, table))) {
+    while ((made = hours_due(h, w->objects, table))) {
         char *text = json_object_size(made) ? json_dumps(made, 0) : NULL; /* as the conductor has it */
         snprintf(key, sizeof key, "/drover/state/hours/%s", table);
         assert_true(follow_take(w->objects, key, text, text ? strlen(text) : 0, ++w->revision, w->now.clock_s));
@@ -53,6 +53,13 @@ static int write_due(struct world *w, struct hours *h)
         count++;
     }
     return count;
+}
+
+/* A guest whose table has its name. */
+static const char *row_of(struct world *w, const char *guest)
+{
+    const json_t *table = json_object_get(json_object_get(json_object_get(w->objects, "hours"), guest), "state");
+    return snapshot_text(table, guest);
 }
 
 static void advance(struct world *w, int seconds)
@@ -104,9 +111,7 @@ static void test_a_day_like_the_others(void **state)
     drop(w, "/drover/guest/G2");
     drop(w, "/drover/state/guest/G2");
     live(w, &another, 48);
-    const json_t *table = json_object_get(json_object_get(json_object_get(w->objects, "hours"), "G1"), "state");
-    const char *text = json_string_value(json_object_get(table, "G1"));
-    assert_int_equal(strlen(strchr(text, ':') + 1), 4 * HOURS_KEPT);
+    assert_int_equal(strlen(strchr(row_of(w, "G1"), ':') + 1), 4 * HOURS_KEPT);
     assert_null(json_object_get(json_object_get(w->objects, "hours"), "G2"));
     hours_fini(&h);
     hours_fini(&another);
@@ -123,23 +128,82 @@ static void test_holes(void **state)
     advance(w, 3 * HOUR_S);
     live(w, &h, 2);
     hours_look(&h, w->objects, &w->now);
-    json_t *first = hours_due(&h, w->objects, 0, table), *second = hours_due(&h, w->objects, 1, table);
-    assert_true(first && second && !json_equal(first, second));
-    assert_null(hours_due(&h, w->objects, 3, table)); /* three guests have one each */
+    json_t *first = hours_due(&h, w->objects, table), *again = hours_due(&h, w->objects, table);
+    assert_true(first && json_equal(first, again)); /* until it is there */
     json_decref(first);
-    json_decref(second);
-    assert_int_equal(write_due(w, &h), 3);
+    json_decref(again);
+    put(w, "/drover/state/hours/G1x", "{'G1':'17:0001'}"); /* none of ours: it is let be */
+    assert_int_equal(write_due(w, &h), 3);                 /* three guests have one each */
     assert_int_equal(write_due(w, &h), 0);
     char wanted[80];
-    snprintf(wanted, sizeof wanted, "%lld:00050005------------00050005", (long long)(midnight / HOUR_S + 6));
-    json_t *g1 = json_object_get(json_object_get(json_object_get(w->objects, "hours"), "G1"), "state");
-    assert_string_equal(json_string_value(json_object_get(g1, "G1")), wanted);
+    snprintf(wanted, sizeof wanted, "%lld:0005----------------00050005", (long long)(midnight / HOUR_S + 6));
+    assert_string_equal(row_of(w, "G1"), wanted);
     w->now.wall_s -= 5 * HOUR_S;
+    live(w, &h, 3);
+    assert_string_equal(row_of(w, "G1"), wanted); /* what is newer is kept until time has come up with it */
+    w->now.wall_s -= 3 * DAY_S;
     live(w, &h, 2);
+    live(w, &h, 1);
+    snprintf(wanted, sizeof wanted, "%lld:00050005", (long long)(w->now.wall_s / HOUR_S - 2));
+    assert_string_equal(row_of(w, "G1"), wanted); /* days that have not come are of a clock that went wrong */
+    hours_fini(&h);
+}
+
+/* One that was deposed for hours, and is elected again, has nothing to say of what it was gathering. */
+static void test_back_and_forth(void **state)
+{
+    struct world *w = *state;
+    struct hours a = {0}, b = {0};
+    w->now.wall_s = midnight;
+    live(w, &a, 47);
+    for (int i = 0; i < HOURS_SAMPLES_LEAST; i++) { /* in the middle of an hour it is deposed */
+        put_hour(w, 0);
+        hours_look(&a, w->objects, &w->now);
+        write_due(w, &a);
+        advance(w, HOURS_SAMPLE_S);
+    }
+    advance(w, HOUR_S - HOURS_SAMPLES_LEAST * HOURS_SAMPLE_S);
+    live(w, &b, 4);
+    hours_look(&b, w->objects, &w->now);
+    write_due(w, &b);
+    char before[400];
+    snprintf(before, sizeof before, "%s", row_of(w, "G2"));
+    assert_int_equal(strlen(strchr(before, ':') + 1), 4 * 52);
+    assert_string_equal(before + strlen(before) - 20, "----0032003200320032");
+    hours_look(&a, w->objects, &w->now);
+    assert_int_equal(write_due(w, &a), 0);
+    assert_string_equal(row_of(w, "G2"), before);
+    live(w, &a, 1);
+    hours_look(&a, w->objects, &w->now);
+    write_due(w, &a);
+    assert_int_equal(strlen(row_of(w, "G2")), strlen(before) + 4);
+    hours_fini(&a);
+    hours_fini(&b);
+}
+
+/* A row of three days, of which one character is changed. */
+static void test_one_wrong_character(void **state)
+{
+    struct world *w = *state;
+    struct hours h = {0};
+    w->now.wall_s = midnight;
+    live(w, &h, 72);
     hours_look(&h, w->objects, &w->now);
-    write_due(w, &h); /* what is newer is kept until time has come up with it, or begins anew */
-    g1 = json_object_get(json_object_get(json_object_get(w->objects, "hours"), "G1"), "state");
-    assert_non_null(strchr(json_string_value(json_object_get(g1, "G1")), ':'));
+    write_due(w, &h);
+    assert_true(expected(w, "G1", w->now.wall_s) > 0);
+    char row[400];
+    size_t length = (size_t)snprintf(row, sizeof row, "%s", row_of(w, "G1"));
+    for (size_t i = 0; i < length; i++) {
+        char was = row[i];
+        row[i] = 'G';
+        put(w, "/drover/state/hours/G1", "{'G1':'%s'}", row);
+        assert_true(expected(w, "G1", w->now.wall_s) < 0);
+        row[i] = was;
+    }
+    put(w, "/drover/state/hours/G1", "{'G1':'%s0'}", row);
+    assert_true(expected(w, "G1", w->now.wall_s) < 0);
+    put(w, "/drover/state/hours/G1", "{'G1':'%s'}", row);
+    assert_true(expected(w, "G1", w->now.wall_s) > 0);
     hours_fini(&h);
 }
 
@@ -156,20 +220,37 @@ static void test_what_is_no_row(void **state)
     assert_true(expected(w, "G1", w->now.wall_s) < 0);
 }
 
-/* The elected balancer writes them beside what else it does, so that they stay; and its plans count what is expected.
- */
+/* They are written one at a time, beside nothing else, and do not go with who wrote them. */
+static int look_for_hours(struct world *w)
+{
+    struct conductor_step step;
+    int count = 0;
+    conductor_look(&w->conductor, w->objects, &w->now, wall, &step);
+    for (int i = 0; i < step.count; i++) {
+        bool hours = !strncmp(step.puts[i].key, "/drover/state/hours/", 20);
+        char *text = step.puts[i].value ? json_dumps(step.puts[i].value, 0) : NULL;
+        assert_true(step.puts[i].stays == hours && (!hours || step.count == 1));
+        assert_true(follow_take(w->objects, step.puts[i].key, text, text ? strlen(text) : 0, ++w->revision, 0));
+        free(text);
+        count += hours;
+    }
+    conductor_step_fini(&step);
+    return count;
+}
+
+/* And the elected balancer's plans count what is expected. */
 static void test_the_balancer_expects_it(void **state)
 {
     struct world *w = *state;
     w->now.wall_s = midnight;
     put_policy(w, "off", eager);
+    int written = 0;
     for (int i = 0; i < 60 * HOUR_S / HOURS_SAMPLE_S; i++) {
         put_hour(w, 7);
-        look(w);
+        written += look_for_hours(w);
         advance(w, HOURS_SAMPLE_S);
     }
-    for (int i = 0; i < 3; i++)
-        look(w);
+    assert_int_equal(written, 3 * 59);
     w->now.wall_s = w->now.wall_s / DAY_S * DAY_S + 8 * HOUR_S + 2400;
     put_load(w, 1, "'G1':{'cpu':[5,5,5]},'G2':{'cpu':[90,90,90]}");
     put_load(w, 2, "");
@@ -189,6 +270,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_day_like_the_others, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_holes, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_back_and_forth, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_one_wrong_character, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_what_is_no_row, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_the_balancer_expects_it, world_setup, world_teardown),
     };

@@ -77,6 +77,38 @@ static void every_state_is_safe(void **state)
     print_message("%d plans, %d moves, %d of them to wait\n", plans_wanted, moves, parked);
 }
 
+/* No more moves of a wave out of or into a rack than its link is to carry; and everybody still gets there. */
+static void links_are_shared(void **state)
+{
+    (void)state;
+    int crossings = 0, more_waves = 0;
+    for (uint64_t seed = 1; seed <= (uint64_t)plans_wanted; seed++) {
+        struct policy policy = policy_default();
+        policy.enter = policy.leave = 0;
+        struct model *m = random_cluster_of(seed, 12, 60, false);
+        struct plan plain = plan_of(m, &policy, seed);
+        policy.per_link = 1;
+        struct plan plan = plan_of(m, &policy, seed);
+        assert_int_equal(waves_check(m, &policy, &plan), 0);
+        assert_true(plain.dropped || plan.dropped || fabs(plan.after - plain.after) < 1e-9);
+        int used[4] = {0}; /* three nodes are a rack */
+        for (int i = 0; i < plan.count; i++) {
+            int from = m->nodes[plan.moves[i].from].rack, to = m->nodes[plan.moves[i].to].rack;
+            if (!i || plan.moves[i].wave != plan.moves[i - 1].wave)
+                memset(used, 0, sizeof used);
+            if (from == to)
+                continue;
+            crossings++;
+            assert_true(++used[from] == 1 && ++used[to] == 1);
+        }
+        more_waves += plan.waves > plain.waves;
+        plan_fini(&plain);
+        plan_fini(&plan);
+        model_free(m);
+    }
+    assert_true(crossings > plans_wanted && more_waves > plans_wanted / 2);
+}
+
 static void its_own_result_is_at_rest(void **state)
 {
     (void)state;
@@ -304,6 +336,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_seed_reproduces),   cmocka_unit_test(near_the_optimum),
         cmocka_unit_test(patience_holds),      cmocka_unit_test(balanced_is_left_alone),
         cmocka_unit_test(drains_and_loses),    cmocka_unit_test(the_last_plan_is_a_start),
+        cmocka_unit_test(links_are_shared),
     };
     return cmocka_run_group_tests_name("balancer_plan", tests, NULL, NULL);
 }

@@ -51,7 +51,7 @@ static void test_a_jump_is_remembered(void **state)
     assert_true(error > 0.08); /* a tenth of the jump */
 }
 
-/* Days that are alike are believed, as soon as one has shown it. */
+/* Days that are alike are believed, as soon as some have shown it. */
 static void test_the_day_before(void **state)
 {
     struct forecast f = {0};
