@@ -11,9 +11,12 @@
 #include <argp.h>
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "balancer/capacity.h"
@@ -23,6 +26,7 @@
 #include "balancer/consolidate_file.h"
 #include "balancer/plan.h"
 #include "balancer/plan_file.h"
+#include "balancer/plan_record.h"
 #include "balancer/rules.h"
 #include "node/base/clock.h"
 #include "node/base/err.h"
@@ -30,8 +34,9 @@
 
 enum key { KEY_QUESTION = 256 };
 #define NS_PER_MS UINT64_C(1000000)
+#define MIB 1048576.0
 
-enum { FD_MAX = 1 << 20, LOSE_MAX = 16, CONSOLIDATE_S = 10 };
+enum { FD_MAX = 1 << 20, LOSE_MAX = 16, CONSOLIDATE_S = 10, NICE = 10 };
 
 struct arguments {
     int question;
@@ -76,6 +81,27 @@ static json_t *answer_export(json_t *question)
     return snapshot_make(json_object_get(question, "objects"), &now);
 }
 
+/* Disks are volumes, which any node reaches: so many of this size fit into the pools. */
+static int pools_hold(const json_t *question, double bytes)
+{
+    const char *id;
+    json_t *pool;
+    double count = 0;
+    json_object_foreach (json_object_get(json_object_get(question, "objects"), "pool"), id, pool)
+        count += floor(json_number_value(json_object_get(json_object_get(pool, "state"), "free_bytes")) / bytes);
+    return count > 0 ? (int)fmin(count, INT_MAX) : 0;
+}
+
+static void limit_to_pools(const json_t *question, double mib, struct capacity_fit *fit)
+{
+    int most = mib > 0 ? pools_hold(question, mib * MIB) : INT_MAX;
+    if (most < fit->count) {
+        fit->count = most;
+        fit->limited_by = RULE_DISK;
+    }
+    fit->with_loss = fit->with_loss < most ? fit->with_loss : most;
+}
+
 static json_t *capacity_of(json_t *question, const struct model *m, const struct policy *policy, struct err *err)
 {
     int lose = (int)json_integer_value(json_object_get(question, "lose"));
@@ -90,10 +116,14 @@ static json_t *capacity_of(json_t *question, const struct model *m, const struct
         json_pack("{s:i, s:i}", "nodes_to_lose", capacity_tolerates(m, policy, lose > 0 ? lose + 1 : 1), "asked", lose);
     if (!*text)
         return answer;
-    if (command_parse_shape(text, &shape, err) || capacity_fits(m, policy, &shape, lose, &fit, err)) {
+    int rc = command_parse_shape(text, &shape, err);
+    double disk = rc ? 0 : shape.disk;
+    shape.disk = 0;
+    if (rc || capacity_fits(m, policy, &shape, lose, &fit, err)) {
         json_decref(answer);
         return NULL;
     }
+    limit_to_pools(question, disk, &fit);
     json_object_set_new(answer, "shape", json_string(text));
     json_object_set_new(answer, "fit", json_integer(fit.count));
     json_object_set_new(answer, "fit_and_lose", json_integer(fit.with_loss));
@@ -123,7 +153,9 @@ static json_t *answer_cluster(json_t *question, json_t *(*say)(json_t *question,
     struct err err = {0};
     json_t *answer = NULL;
     int rc = policy_of(question, &policy, &err);
-    if (!rc && !conductor_model(json_object_get(question, "objects"), &policy, &now, &cluster, &err)) {
+    if (rc)
+        return json_pack("{s:s, s:s}", "error", err.text, "field", "policy");
+    if (!conductor_model(json_object_get(question, "objects"), &policy, &now, &cluster, &err)) {
         policy.link_bytes_per_s = cluster.link_learned > 0 ? cluster.link_learned : policy.link_bytes_per_s;
         answer = say(question, cluster.model, &policy, &err);
     }
@@ -155,12 +187,28 @@ static json_t *consolidation_of(json_t *question, const struct model *m, const s
     return said;
 }
 
-/* What would be done now if balancing were automatic; parts of the cluster for which it is off stay out of it. */
+/* Who stands for a guest on its way has no reasons of his own. */
+static void keep_guests(json_t *reasons, const json_t *objects)
+{
+    json_t *names = json_object(), *guest, *reason;
+    const char *id, *name;
+    void *next;
+    json_object_foreach (json_object_get(objects, "guest"), id, guest)
+        json_object_set_new(names, snapshot_text(json_object_get(guest, "value"), "name"), json_true());
+    json_object_foreach_safe(reasons, next, name, reason) if (!json_object_get(names, name))
+        json_object_del(reasons, name);
+    json_decref(names);
+}
+
+/* What people could have done now: parts of the cluster for which balancing is off stay out of it, advised ones do not;
+ * as many moves as a plan may have, whatever the last hour's leave. */
 static json_t *plan_of(json_t *question, const struct model *m, const struct policy *policy, struct err *err)
 {
     uint64_t end_ns = clock_ns() + (uint64_t)json_integer_value(json_object_get(question, "budget_ms")) * NS_PER_MS;
     const struct plan_options how = {.seed = 1, .budget = {.stop = time_is_up, .data = &end_ns}};
-    size_t reasons = json_is_true(json_object_get(question, "explain")) ? SIZE_MAX : 0;
+    size_t reasons = json_is_true(json_object_get(question, "explain")) ? PLAN_RECORD_REASONS_MAX : 0;
+    struct policy p = *policy;
+    p.moves_max = p.moves_max < PLAN_RECORD_MOVES_MAX ? p.moves_max : PLAN_RECORD_MOVES_MAX;
     struct model *held = model_copy(m);
     struct plan plan;
     json_t *said = NULL;
@@ -169,9 +217,12 @@ static json_t *plan_of(json_t *question, const struct model *m, const struct pol
         return NULL;
     }
     model_hold(held, MODE_AUTOMATIC, MODE_OFF);
-    if (!plan_make(held, policy, &how, &plan, err)) {
-        said = plan_json(&plan, held, policy, reasons);
+    if (!plan_make(held, &p, &how, &plan, err)) {
+        said = plan_json(&plan, held, &p, reasons);
         plan_fini(&plan);
+        if (!said)
+            err_set(err, ENOMEM, "no memory for a plan");
+        keep_guests(json_object_get(said, "reasons"), json_object_get(question, "objects"));
     }
     model_free(held);
     return said;
@@ -200,6 +251,7 @@ int command_answer(int argc, char **argv)
         fprintf(stderr, "drover-balancer: there is no open file %d\n", a.question);
         return EXIT_WRONG;
     }
+    setpriority(PRIO_PROCESS, 0, NICE); /* guests go first, whatever it is asked */
     if (sandbox_enter(&sandbox, &err)) {
         fprintf(stderr, "drover-balancer: %s\n", err.text);
         return EXIT_WRONG;

@@ -155,6 +155,7 @@ static void free_step(struct serve *s)
 static void committed(struct store_commit *commit, int result)
 {
     struct serve *s = CONTAINER_OF(commit, struct serve, commit);
+    bool hours = s->step.count && s->step.puts[0].stays;
     s->busy = false;
     free_step(s);
     if (result == -ESTALE && !commit->conflict) {
@@ -163,6 +164,8 @@ static void committed(struct store_commit *commit, int result)
     } else if (result && result != -ESTALE) {
         log_warn("the store did not take what was decided: %s", commit->err.text);
     }
+    if (result && hours)
+        return; /* again when the timer fires; what is planned meanwhile is as good as before */
     if (result)
         conductor_forget(&s->conductor);
     look_soon(s);

@@ -252,6 +252,8 @@ static void carry_on(struct conductor *c, json_t *objects, const json_t *entry, 
             make_void(step, entry, err.text, wall);
     } else if (!p.running && wave + 1 >= plan_record_waves(record)) {
         put_plan(step, entry, "done", "", "ended", wall);
+    } else if (!p.running && !json_object_get(record, "apply") && policy_is_quiet(&c->policy, now->wall_s)) {
+        make_void(step, entry, "quiet hours have begun", wall);
     } else if (!p.running) {
         enum fit fit = still_fits(c, objects, entry, wave + 1, false, now, &err);
         if (fit == FITS)
@@ -334,6 +336,11 @@ static json_t *lines_of(const char *text)
         json_array_append_new(lines, json_stringn(text, n));
         text += n + (text[n] == '\n');
     }
+    unsigned more = 0;
+    for (; *text; text++)
+        more += *text == '\n';
+    if (more)
+        json_array_append_new(lines, json_sprintf("and %u more", more));
     return lines;
 }
 

@@ -124,7 +124,10 @@ static json_t *shadow_of(const struct policy *policy, json_t *snapshot)
         return json_pack("{s:s, s:[]}", "summary", err.text, "moves");
     struct plan_options options = {
         .seed = 1, .budget.evaluations = (uint64_t)cluster.model->guest_count * SHADOW_EVALUATIONS_PER_GUEST + 1};
-    if (plan_make(cluster.model, policy, &options, &plan, &err))
+    struct policy priced = *policy;
+    if (cluster.link_learned > 0)
+        priced.link_bytes_per_s = cluster.link_learned;
+    if (plan_make(cluster.model, &priced, &options, &plan, &err))
         shadow = json_pack("{s:s, s:[]}", "summary", err.text, "moves");
     else
         shadow = json_pack("{s:s, s:o}", "summary", explain_plan(&plan, policy, text, sizeof text), "moves",

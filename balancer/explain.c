@@ -136,7 +136,9 @@ char *explain_plan(const struct plan *plan, const struct policy *policy, char *b
                  plan->before, plan->after);
         break;
     case PLAN_AT_REST:
-        snprintf(buffer, len, "no move that is allowed gains more than it costs");
+        snprintf(buffer, len, "%s",
+                 plan->rests ? "no move that is allowed gains more than it costs"
+                             : "the time was over before a move was found that is allowed and pays");
         break;
     case PLAN_BALANCED:
         snprintf(buffer, len, "the loads are spread well: %.4f, and balancing begins at %.4f", plan->spread,

@@ -89,23 +89,47 @@ static int order(const struct model *model, const struct policy *policy, const s
     return rc;
 }
 
+/* Of a wave after which the room is gone: the move with which it went. Nobody who must move is to blame. */
+static int culprit_of(const struct model *before, const struct policy *policy, const struct plan *plan, int first,
+                      int last, int tolerated)
+{
+    struct model *m = model_copy(before);
+    int found = -1;
+    for (int i = first; m && i <= last && found < 0; i++) {
+        const struct plan_move *move = &plan->moves[i];
+        bool must = move->from < 0 || m->nodes[move->from].offline;
+        model_place(m, move->guest, move->to, move->to_mirror);
+        if (!must && capacity_tolerates(m, policy, tolerated) < tolerated)
+            found = i;
+    }
+    model_free(m);
+    return found;
+}
+
 /* The room for lost nodes that was there before the plan must be there after each of its waves. The first move that
  * takes it is forbidden and everything planned anew. True if the plan may stay. */
 static bool keeps_reserve(const struct model *model, const struct policy *policy, const struct plan *plan,
                           struct search *s, int tolerated)
 {
-    struct model *m = model_copy(model);
-    bool good = m != NULL;
-    for (int i = 0; good && i < plan->count; i++) {
+    struct model *m = model_copy(model), *wave = model_copy(model);
+    bool good = m && wave;
+    for (int i = 0, first = 0; good && i < plan->count; i++) {
         const struct plan_move *move = &plan->moves[i];
         model_place(m, move->guest, move->to, move->to_mirror);
-        bool last = i + 1 == plan->count || plan->moves[i + 1].wave != move->wave;
-        if (last && capacity_tolerates(m, policy, tolerated) < tolerated) {
-            s->stays[move->guest] = true;
+        if (i + 1 < plan->count && plan->moves[i + 1].wave == move->wave)
+            continue;
+        int culprit = capacity_tolerates(m, policy, tolerated) < tolerated
+                          ? culprit_of(wave, policy, plan, first, i, tolerated)
+                          : -1;
+        if (culprit >= 0) {
+            s->stays[plan->moves[culprit].guest] = true;
             good = false;
         }
+        for (; first <= i; first++)
+            model_place(wave, plan->moves[first].guest, plan->moves[first].to, plan->moves[first].to_mirror);
     }
     model_free(m);
+    model_free(wave);
     return good;
 }
 
@@ -118,7 +142,7 @@ static int search_and_order(const struct model *model, const struct policy *poli
         int rc = order(model, policy, s, plan, err);
         if (rc < 0 || tolerated <= 0 || keeps_reserve(model, policy, plan, s, tolerated))
             return rc;
-        if (round == RESERVE_ROUNDS) { /* better no move than one that takes the room */
+        if (round == RESERVE_ROUNDS || s->stopped) { /* better no move than one that takes the room */
             memcpy(plan->at, model->at, (size_t)model->guest_count * sizeof *plan->at);
             memcpy(plan->mirror, model->mirror, (size_t)model->guest_count * sizeof *plan->mirror);
             plan->dropped += plan->count;
@@ -138,8 +162,8 @@ static int search_and_order(const struct model *model, const struct policy *poli
     }
 }
 
-int plan_make(const struct model *model, const struct policy *policy, const struct plan_options *options,
-              struct plan *plan, struct err *err)
+static int make(const struct model *model, const struct policy *policy, const struct plan_options *options,
+                struct plan *plan, struct err *err)
 {
     *plan = (struct plan){0};
     struct model *m = model_copy(model);
@@ -149,6 +173,7 @@ int plan_make(const struct model *model, const struct policy *policy, const stru
     if (rc == 0) {
         struct plan_options changed = *options;
         s.last = options->last;
+        s.others_stay = options->others_stay;
         plan->before = score_exact(&s.score);
         plan->spread = score_spread(&s.score);
         score_spreads(&s.score, plan->spreads);
@@ -173,6 +198,20 @@ int plan_make(const struct model *model, const struct policy *policy, const stru
     model_free(m);
     if (rc < 0)
         plan_fini(plan);
+    return rc;
+}
+
+/* Who must move goes where there is room; everybody else only to nodes that are known. */
+int plan_make(const struct model *model, const struct policy *policy, const struct plan_options *options,
+              struct plan *plan, struct err *err)
+{
+    struct model *known = options->must ? NULL : model_copy(model);
+    if (!known && !options->must)
+        return err_set(err, ENOMEM, "no memory for a plan");
+    if (known)
+        model_shun_unseen(known);
+    int rc = make(known ? known : model, policy, options, plan, err);
+    model_free(known);
     return rc;
 }
 
@@ -202,7 +241,7 @@ int plan_lose(const struct model *model, const struct policy *policy, const stru
             model_place(m, g, m->mirror[g], -1); /* to its mirror, or nowhere */
     }
     struct plan_options must = *options;
-    must.must = true;
+    must.must = must.others_stay = true; /* what is lost is started again, and nothing else is moved */
     int rc = plan_make(m, policy, &must, plan, err);
     model_free(m);
     return rc;

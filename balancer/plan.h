@@ -54,6 +54,7 @@ struct plan_options {
     uint64_t seed;
     struct search_budget budget;
     bool active;                  /* balancing has begun and goes on until the policy's lower threshold */
+    bool others_stay;             /* nobody makes room for who must move */
     bool must;                    /* only guests that are nowhere or on a closed node */
     const struct plan_last *last; /* where the search begins (plan_last.h); NULL: where guests are */
 };

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "balancer/model.h"
+#include "balancer/capacity.h"
 #include "balancer/plan_file.h"
+#include "balancer/policy.h"
 #include "balancer/snapshot.h"
 #include "balancer/waves.h"
 #include "node/base/err.h"
@@ -172,6 +174,22 @@ static int judge(const struct plan *plan, const struct model *m, const struct po
                                        : rules_text(rule));
 }
 
+/* The wave that is to begin must leave as much room for lost nodes as there is, up to what the policy wants. */
+static int judge_room(const struct plan *plan, const struct model *model, const struct policy *policy, struct err *err)
+{
+    struct model *m = model_copy(model);
+    if (!m)
+        return err_set(err, ENOMEM, "no memory to check a plan");
+    int wanted = capacity_tolerates(m, policy, policy->lose);
+    for (int i = 0; i < plan->count && plan->moves[i].wave == plan->moves[0].wave; i++)
+        model_place(m, plan->moves[i].guest, plan->moves[i].to, -1);
+    int left = wanted > 0 ? capacity_tolerates(m, policy, wanted) : wanted;
+    model_free(m);
+    return left < wanted ? err_set(err, ESTALE, "after its wave %d the room for %d lost nodes would be gone",
+                                   plan->moves[0].wave + 1, wanted)
+                         : 0;
+}
+
 int plan_record_check(const json_t *record, int wave, json_t *begun, const struct model *model,
                       const struct policy *policy, struct err *err)
 {
@@ -191,6 +209,8 @@ int plan_record_check(const json_t *record, int wave, json_t *begun, const struc
     }
     if (!rc && plan.count)
         rc = judge(&plan, model, policy, err);
+    if (!rc && plan.count && policy->lose > 0 && !json_object_size(begun))
+        rc = judge_room(&plan, model, policy, err);
     free(plan.moves);
     return rc;
 }

@@ -491,6 +491,8 @@ void search_run(struct search *s, bool must)
     if (!s->model->node_count || !s->model->guest_count || !s->score.up)
         return;
     descend(s, true); /* who must move goes first, while there is room */
+    while (!s->others_stay && !s->stopped && search_make_room(s))
+        descend(s, true);
     if (must)
         return;
     double before = objective(s);

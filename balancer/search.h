@@ -41,6 +41,7 @@ struct search {
     struct search_budget budget;
     uint64_t evaluations, seed;
     bool stopped;      /* by the budget: it may not be at rest */
+    bool others_stay;  /* nobody makes room for who must move */
     double *threshold; /* [guests] what a move must earn */
     int *home, *home_mirror;
     bool *stays;       /* [guests] may not be touched */
@@ -75,5 +76,7 @@ bool search_forbidden(const struct search *search, int guest, int at);
 /* search_swap.c: true if something was improved */
 bool search_swaps(struct search *search);
 bool search_chains(struct search *search);
+/* For one that must move and finds no room. */
+bool search_make_room(struct search *search);
 
 #endif

@@ -151,6 +151,33 @@ static bool chain_from(struct search *s, int hot)
     return false;
 }
 
+static bool make_room_for(struct search *s, int guest)
+{
+    const struct model *m = s->model;
+    for (int j = 0; j < s->target_count && !search_over(s); j++) {
+        int q = s->targets[j];
+        enum rule rule = rules_check(m, s->policy, guest, q, -1);
+        if (rule != RULE_MEMORY && rule != RULE_DISK && rule != RULE_VCPUS && rule != RULE_APART)
+            continue;
+        for (int b = m->first[q], next; b >= 0; b = next) {
+            next = m->next[b];
+            if (may_pair(s, b) && try_chain(s, guest, b))
+                return true;
+        }
+    }
+    return false;
+}
+
+bool search_make_room(struct search *s)
+{
+    bool any = false;
+    search_pick_targets(s);
+    for (int g = 0; g < s->model->guest_count && !search_over(s); g++)
+        if (search_must_move(s, g) && may_pair(s, g))
+            any |= make_room_for(s, g);
+    return any;
+}
+
 /* A chain that failed put its guest back at the head of its node's list; what was planned next is still valid. */
 bool search_chains(struct search *s)
 {

@@ -148,8 +148,8 @@ static int run_plan(struct world *w, struct err *err)
             begin += longest;
             longest = 0;
         }
-        if (begin + v->cost.seconds > w->config->step_s)
-            break;
+        if (begin > 0 && begin + v->cost.seconds > w->config->step_s)
+            break; /* one that takes longer than a step alone arrives at its end */
         longest = fmax(longest, v->cost.seconds);
         move(w, v->guest, v->to, begin);
     }

@@ -6,10 +6,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "node/agent/member.h"
 #include "node/agent/mirror.h"
 #include "node/agent/process.h"
 #include "node/agent/process_file.h"
@@ -24,6 +26,7 @@ struct asking {
     struct process process;
     struct loop_timer timer;
     int output;
+    bool late;
     void (*done)(void *context, const json_t *answer, const struct err *err);
     void *context;
 };
@@ -87,7 +90,8 @@ static void add_members(json_t *objects, const struct mirror *m)
 
 json_t *balance_question(const struct mirror *m, const char *verb)
 {
-    static const enum object_kind kinds[] = {OBJECT_NODE, OBJECT_IMAGE, OBJECT_GUEST, OBJECT_MIGRATION, OBJECT_POLICY};
+    static const enum object_kind kinds[] = {OBJECT_NODE,  OBJECT_POOL,      OBJECT_IMAGE,
+                                             OBJECT_GUEST, OBJECT_MIGRATION, OBJECT_POLICY};
     double clock_s = (double)clock_ms() / 1000;
     json_t *objects = json_object();
     for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++)
@@ -121,7 +125,10 @@ static void ended(struct process *process, int status)
     struct err err = {0};
     json_t *answer = status ? NULL : read_answer(a->output);
     loop_timer_clear(process->loop, &a->timer);
-    if (!answer)
+    if (!answer && a->late)
+        err_set(&err, ETIMEDOUT, "there was no answer within %d s: ask for less, with a smaller budget or no reasons",
+                BALANCE_ANSWER_S);
+    else if (!answer)
         err_set(&err, EIO, "drover-balancer %s without an answer: %s", process_describe(status, how, sizeof how),
                 process_file_last_words(a->output, words, sizeof words));
     a->done(a->context, answer, &err);
@@ -133,7 +140,9 @@ static void ended(struct process *process, int status)
 
 static void too_late(struct loop_timer *timer)
 {
-    process_signal(&CONTAINER_OF(timer, struct asking, timer)->process, SIGKILL);
+    struct asking *a = CONTAINER_OF(timer, struct asking, timer);
+    a->late = true;
+    process_signal(&a->process, SIGKILL);
 }
 
 int balance_ask(struct balance_place *place, json_t *question,
@@ -141,7 +150,9 @@ int balance_ask(struct balance_place *place, json_t *question,
                 struct err *err)
 {
     static const char *const argv[] = {"drover-balancer", "answer", "--question", "3", NULL};
-    bool many = place->under_way == BALANCE_QUESTIONS_MAX;
+    /* a policy can be set whoever asks what else */
+    bool policy = !strcmp(member_text(question, "verb"), "policy");
+    bool many = place->under_way >= BALANCE_QUESTIONS_MAX + (policy ? 1u : 0u);
     struct asking *a = many ? NULL : calloc(1, sizeof *a);
     int fd = a      ? process_file_json(question, err)
              : many ? err_set(err, EAGAIN, "%u such questions are being answered already", place->under_way)

@@ -308,11 +308,11 @@ static const struct schema policy_answer = {"BalancePolicy", "What the balancer 
 static void answered(void *context, const json_t *answer, const struct err *err)
 {
     struct waiting *w = context;
-    const char *wrong = member_text(answer, "error");
+    const char *wrong = member_text(answer, "error"), *field = member_text(answer, "field");
     if (!answer)
         api_error_err(w->call, "no-answer", err);
     else if (*wrong)
-        api_error(w->call, 422, "no-answer", NULL, "%s", wrong);
+        api_error(w->call, 422, *field ? "no-policy" : "no-answer", *field ? field : NULL, "%s", wrong);
     else
         api_reply(w->call, 200, json_deep_copy(answer));
     forget(w);

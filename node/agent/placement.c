@@ -311,6 +311,17 @@ static json_int_t promised(const struct mirror *m, const struct object *node)
     return sum;
 }
 
+enum { OWN_PART = 16 /* of a node's memory one is its own */ };
+
+/* What part of its memory would be promised with this guest, its own sixteenth left out. A node that does not say how
+ * much it has comes after all that do. */
+static double fullness(const struct mirror *m, const struct object *node, const struct placement_guest *g)
+{
+    double memory = json_number_value(json_object_get(node->state, "memory_bytes"));
+    double usable = memory > 0 ? memory - memory / OWN_PART : 1;
+    return ((double)promised(m, node) + (double)json_integer_value(json_object_get(g->spec, "memory"))) / usable;
+}
+
 const struct object *placement_choose(const struct mirror *m, const struct placement_guest *g, const char *except,
                                       char *why)
 {
@@ -322,7 +333,7 @@ const struct object *placement_choose_if(const struct mirror *m, const struct pl
                                          const void *context, char *why)
 {
     const struct object *best = NULL, *refused = NULL;
-    json_int_t least = 0;
+    double least = 0;
     unsigned fewest = 0;
     char reason[PLACEMENT_WHY_MAX] = "";
     struct rules rules;
@@ -335,11 +346,11 @@ const struct object *placement_choose_if(const struct mirror *m, const struct pl
             refused = n;
             continue;
         }
-        json_int_t memory = promised(m, n);
-        bool better = !best || soft < fewest || (soft == fewest && memory < least);
+        double full = fullness(m, n, g);
+        bool better = !best || soft < fewest || (soft == fewest && full < least);
         if (better && (!takes || takes(context, n))) {
             best = n;
-            least = memory;
+            least = full;
             fewest = soft;
         }
     }

@@ -92,6 +92,8 @@ static void print_plan(const json_t *plan, bool explain, bool header)
         printf("%s\n", json_string_value(reason));
 }
 
+static int ask_plan(struct client *client, const struct command_common *common, const json_t *asked);
+
 static int show_plan(struct client *client, const struct command_common *common, bool explain)
 {
     char path[PATH_MAX_BYTES] = "/v1/plans/", name[PATH_MAX_BYTES - 32];
@@ -110,6 +112,10 @@ static int show_plan(struct client *client, const struct command_common *common,
         putchar('\n');
     } else if (plan) {
         print_plan(plan, explain, !common->no_header);
+    } else if (status && !wanted && explain) {
+        json_t *asked = json_pack("{s:b}", "explain", 1);
+        rc = ask_plan(client, common, asked); /* at rest everybody has his reasons, too */
+        json_decref(asked);
     } else if (status && !wanted) {
         printf(common->json ? "null\n" : "no plan (balancing is '%s')%s%s\n",
                json_string_value(json_object_get(status, "mode")), summary ? ": " : "", summary ? summary : "");
@@ -117,6 +123,19 @@ static int show_plan(struct client *client, const struct command_common *common,
     json_decref(plan);
     json_decref(status);
     return rc;
+}
+
+static void print_shortcomings(const json_t *said)
+{
+    json_int_t left_out = json_integer_value(json_object_get(said, "left_out"));
+    json_int_t stranded = json_integer_value(json_object_get(said, "stranded"));
+    if (left_out)
+        printf("%lld wanted moves were left out: no order of steps leads there within the rules and limits\n",
+               (long long)left_out);
+    if (stranded)
+        printf("%lld guests find no node that may take them\n", (long long)stranded);
+    if (json_is_false(json_object_get(said, "at_rest")))
+        printf("the budget ended the search; with more there may be a better plan\n");
 }
 
 static void print_what_if(const json_t *said, bool header)
@@ -142,6 +161,7 @@ static void print_what_if(const json_t *said, bool header)
         printf("\n");
         table_print(points, frontier_columns, header);
     }
+    print_shortcomings(said);
     json_object_foreach (json_object_get(said, "reasons"), guest, reason)
         printf("%s%s\n",
                reason == json_object_iter_value(json_object_iter(json_object_get(said, "reasons"))) ? "\n" : "",

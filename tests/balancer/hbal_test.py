@@ -1,10 +1,11 @@
 #!/usr/bin/python3
-"""Plans beside hbal's, judged by hbal: on Ganeti's own files, and on clusters that are made.
+"""Plans beside hbal's, judged by hbal, and capacity beside hspace's: on Ganeti's own files, and on clusters that are made.
 
 usage: hbal_test.py DROVER_BALANCER
 On every file that hbal can improve, the score is not above hbal's, and with the same score there are no more moves. What
 hbal says of the cluster after our plan is what we said. Skips with status 77 where hbal is not installed.
 """
+import json
 import os
 import shutil
 import subprocess
@@ -33,6 +34,18 @@ def check_file(program, path, directory, wrong):
     return theirs.moves > 0
 
 
+def check_capacity(program, path, wrong):
+    """As many guests of a shape fit as hspace finds place for."""
+    for vcpus, gib in ((1, 1), (4, 8), (4, 32)):
+        theirs = subprocess.run(['hspace', '-t', path, '--no-capacity-checks', '--disk-template=ext', '--machine-readable',
+                                 '--standard-alloc=10240,%d,%d' % (gib * 1024, vcpus)], stdout=subprocess.PIPE, text=True)
+        found = [int(line.split('=')[1]) for line in theirs.stdout.split('\n') if line.startswith('HTS_ALLOC_INSTANCES=')]
+        mine = subprocess.run([program, 'capacity', '--cluster', path, '--shape', '%d:%dG' % (vcpus, gib), '--lose', '0', '--json'],
+                              stdout=subprocess.PIPE, text=True)
+        if not found or json.loads(mine.stdout)['fit'] != found[0]:
+            wrong.append('capacity %d:%dG: %s, and hspace says %s' % (vcpus, gib, mine.stdout.strip(), found))
+
+
 def check_errors(program, wrong):
     for arguments, piece in (
             (['plan', '--cluster', os.path.join(judge.DATA, 'invalid-node.data')], 'no node above has this name'),
@@ -59,6 +72,8 @@ def main():
                 path = os.path.join(directory, 'made.data')
                 judge.maker(['6', '8', str(seed)] + kind, path)
                 check_file(program, path, directory, wrong)
+            judge.maker(['6', '8', str(seed)], path)
+            check_capacity(program, path, wrong)
     check_errors(program, wrong)
     for line in wrong:
         print(line)

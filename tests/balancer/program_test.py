@@ -104,6 +104,17 @@ class Program(unittest.TestCase):
         self.assertEqual(crossings(self.plan(c, '--policy', policy)), 1)
         self.refuses(c, 'p.json:1: moves.per_link', policy='{"moves": {"per_link": -1}}')
 
+    def test_room_is_made(self):
+        """A guest that is too big for what is left anywhere, and would fit if another one moved; of a loss nobody else moves."""
+        nodes = [{'name': 'n%d' % i, 'cpus': 8, 'memory': '32G', 'age': 5} for i in range(3)]
+        guests = [{'name': 'a', 'node': 'n0', 'memory': '12G', 'age': 5}, {'name': 'b', 'node': 'n1', 'memory': '18G', 'age': 5},
+                  {'name': 'big', 'node': 'n2', 'memory': '24G', 'age': 5}]
+        c = {'nodes': nodes, 'guests': guests}
+        for how, moves in (('--drain', {'a': 'n1', 'big': 'n0'}), ('--lose', {})):
+            plan = self.plan(c, how, 'n2')
+            self.assertEqual({m['guest']: m['to'] for w in plan['waves'] for m in w}, moves)
+            self.assertEqual(plan['stranded'], 0 if moves else 1)
+
     def test_says_why(self):
         c = cluster()
         c['guests'][0]['movable'] = False
@@ -202,6 +213,18 @@ class Program(unittest.TestCase):
         self.assertGreater(max(hours['free']), 3)
         self.assertEqual(max(hours['bound']), 3)
         self.assertEqual(sum(series['bound'][12 * quiet:12 * quiet + 12]), 0)
+
+    def test_a_long_move_is_a_move(self):
+        """One that takes longer than a step, over a slow link, arrives all the same."""
+        path = self.write('c.json', {'nodes': [{'name': 'n%d' % i, 'cpus': 4, 'memory': '256G', 'age': 0} for i in range(2)],
+                                     'guests': [{'name': 'g%d' % i, 'node': 'n0', 'vcpus': 4, 'memory': '64G', 'age': 0} for i in range(2)]})
+        trace = self.write('t.tsv', '\n'.join(2 * ['\t'.join(24 * ['60'])]) + '\n')
+        policy = self.write('p.json', {'cost': {'move': 1, 'link': '100M', 'stable': '12h'}})
+        self.run_it('simulate', '--cluster', path, '--trace', trace, '--policy', policy, '--only', 'drover', '--report', self.path('r'))
+        with open(self.path('r') + '/report.json') as f:
+            report = json.load(f)[0]
+        self.assertEqual(report['moves'], 1)
+        self.assertLess(report['overload_node_minutes'], 30)
 
     def test_mistakes(self):
         self.refuses('{"nodes": [', 'c.json:', 'not JSON')

@@ -156,6 +156,13 @@ class Balance(ThreeNodes):
         self.assertEqual((fits['nodes_to_lose'], fits['fit']), (2, 3 * 8 * cpus))
         self.assertTrue(8 * cpus < fits['fit_and_lose'] <= 2 * 8 * cpus, fits)  # a safe number: not always the largest one
         self.assertEqual(self.n1.cli('capacity', '--shape', 'large').returncode, 1)
+        # with a disk, what the pools have room for; at rest everybody has his reasons, and here nobody is
+        room = sum(p['state']['free_bytes'] // (64 << 20) for p in self.n1.do('pool', 'list'))
+        disks = self.n1.do('capacity', '--lose', '1', '--shape', '1:64M:64M')
+        self.assertEqual((disks['fit'], disks['fit_and_lose']), (min(room, fits['fit']), min(room, fits['fit_and_lose'])))
+        self.assertEqual(self.n1.do('capacity', '--lose', '0', '--shape', '1:64M:100T')['fit'], 0)
+        reasons = self.n1.cli('balance', 'plan', '--explain')
+        self.assertEqual((reasons.returncode, 'no plan' in reasons.stdout), (0, False), reasons.stderr)
         # three empty nodes, of which two are kept; then the one that is labelled is one of the two
         done = self.n1.cli('balance', 'consolidate')
         self.assertEqual(done.returncode, 0, done.stderr)

@@ -351,6 +351,100 @@ static void test_begins_at_the_proposal(void **state)
     assert_null(plan_in(w, "proposed"));
 }
 
+/* A node looks empty while who runs there has not been measured: nothing goes there. */
+static void test_nothing_goes_where_nobody_has_looked(void **state)
+{
+    struct world *w = *state;
+    put_guest(w, 5, 2, ""); /* it has just come: its window is empty */
+    put_load(w, 2, "'G5':{'cpu':[]}");
+    put_load(w, 3, "'G6':{'cpu':[20,20,20]}");
+    put_guest(w, 6, 3, "");
+    look(w);
+    json_t *plan = plan_in(w, "active"), *wave, *move;
+    size_t i, k;
+    assert_non_null(plan);
+    json_array_foreach (json_object_get(json_object_get(plan, "spec"), "waves"), i, wave)
+        json_array_foreach (wave, k, move)
+            assert_string_equal(snapshot_text(move, "to"), "n3");
+    put_load(w, 2, "'G5':{'cpu':[10,10,10],'dirty':0}");
+    json_object_clear(json_object_get(w->objects, "plan"));
+    w->now.clock_s += CONDUCTOR_PLAN_EVERY_S;
+    look(w);
+    assert_string_equal(snapshot_text(json_array_get(plan_record_moves(plan_in(w, "active"), 0), 0), "to"), "n2");
+}
+
+/* Quiet hours begin in the middle of a plan: what a person applied goes on, what was begun by itself does not. */
+static void test_quiet_hours_begin(void **state)
+{
+    struct world *w = *state;
+    char policy[200];
+    snprintf(policy, sizeof policy,
+             "{\"cost\": {\"move\": 1}, \"moves\": {\"parallel\": 1, \"quiet\": \"13:00-14:00\"}}");
+    for (int wanted = 0; wanted < 2; wanted++) {
+        w->now.wall_s = WALL_S;
+        put_policy(w, wanted ? "advise" : "automatic", policy);
+        look(w);
+        if (wanted) {
+            apply(w);
+            look(w);
+        }
+        json_t *plan = plan_in(w, "active");
+        assert_non_null(plan);
+        assert_true(plan_record_waves(plan) > 1);
+        begin_moves(w, plan);
+        end_moves(w, plan, "done");
+        w->now.wall_s += 3600;
+        look(w);
+        plan = plan_in(w, wanted ? "active" : "void");
+        assert_non_null(plan);
+        if (wanted)
+            assert_int_equal(plan_record_wave(plan), 1);
+        else
+            assert_non_null(strstr(snapshot_text(json_object_get(plan, "spec"), "reason"), "quiet hours"));
+        json_object_clear(json_object_get(w->objects, "plan"));
+        json_object_clear(json_object_get(w->objects, "migration"));
+        for (int g = 1; g <= 4; g++)
+            put_guest(w, g, 1, "");
+        w->now.clock_s += 100 + CONDUCTOR_PLAN_EVERY_S;
+        put_load(
+            w, 1,
+            "'G1':{'cpu':[90,90,90],'dirty':0},'G2':{'cpu':[90,90,90],'dirty':0},'G3':{'cpu':[90,90,90],'dirty':0},"
+            "'G4':{'cpu':[90,90,90],'dirty':0}");
+        put_load(w, 2, "");
+        put_load(w, 3, "");
+    }
+}
+
+/* Before a wave begins, the room for a lost node that is there now must be there after it, too. */
+static void test_room_is_looked_at_again(void **state)
+{
+    (void)state;
+    static const char three[] = "{\"nodes\": [{\"name\": \"a\", \"cpus\": 64, \"memory\": \"10G\", \"age\": 1},"
+                                " {\"name\": \"b\", \"cpus\": 64, \"memory\": \"10G\", \"age\": 1},"
+                                " {\"name\": \"c\", \"cpus\": 64, \"memory\": \"10G\", \"age\": 1}],"
+                                " \"guests\": [{\"name\": \"a1\", \"node\": \"a\", \"memory\": \"7.6G\", \"age\": 1},"
+                                " {\"name\": \"a2\", \"node\": \"a\", \"memory\": \"1G\", \"age\": 1},"
+                                " {\"name\": \"a3\", \"node\": \"a\", \"memory\": \"0.5G\", \"age\": 1},"
+                                " {\"name\": \"b1\", \"node\": \"b\", \"memory\": \"7.5G\", \"age\": 1},"
+                                " {\"name\": \"c1\", \"node\": \"c\", \"memory\": \"2.4G\", \"age\": 1}]}";
+    struct policy policy = policy_default();
+    struct cluster_json cluster;
+    struct err err = {0};
+    assert_int_equal(cluster_json_read(&cluster, "c", three, strlen(three), &policy, &err), 0);
+    json_t *record = json_pack("{s:{s:[[{s:i, s:s, s:s, s:s}]]}}", "spec", "waves", "move", 0, "guest", "a2", "from",
+                               "a", "to", "b");
+    json_t *begun = json_object();
+    assert_int_equal(plan_record_check(record, 0, begun, cluster.model, &policy, &err), 0);
+    policy.lose = 1;
+    assert_int_equal(plan_record_check(record, 0, begun, cluster.model, &policy, &err), -ESTALE);
+    assert_string_equal(err.text, "after its wave 1 the room for 1 lost nodes would be gone");
+    json_object_set_new(begun, "0", json_object()); /* its node has begun it: that is not undone */
+    assert_int_equal(plan_record_check(record, 0, begun, cluster.model, &policy, &err), 0);
+    json_decref(begun);
+    json_decref(record);
+    model_free(cluster.model);
+}
+
 static void test_waits_no_longer(void **state)
 {
     struct world *w = *state;
@@ -657,6 +751,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_waits_for_what_they_write, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_waits_no_longer, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_waits_anew, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_nothing_goes_where_nobody_has_looked, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_quiet_hours_begin, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_room_is_looked_at_again, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_begins_at_the_proposal, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_waves_one_by_one, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_void_when_a_move_fails, world_setup, world_teardown),

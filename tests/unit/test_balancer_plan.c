@@ -77,7 +77,8 @@ static void every_state_is_safe(void **state)
     print_message("%d plans, %d moves, %d of them to wait\n", plans_wanted, moves, parked);
 }
 
-/* No more moves of a wave out of or into a rack than its link is to carry; and everybody still gets there. */
+/* No more moves of a wave out of or into a rack, or a site, than its link is to carry; and everybody still gets there.
+ */
 static void links_are_shared(void **state)
 {
     (void)state;
@@ -86,20 +87,30 @@ static void links_are_shared(void **state)
         struct policy policy = policy_default();
         policy.enter = policy.leave = 0;
         struct model *m = random_cluster_of(seed, 12, 60, false);
+        bool sites = seed % 2;
+        for (int n = 0; n < m->node_count; n++) {
+            m->nodes[n].rack = n < 9 ? n / 3 : -1;
+            if (sites) {
+                m->nodes[n].site = m->nodes[n].rack;
+                m->nodes[n].rack = -1;
+            }
+        }
         struct plan plain = plan_of(m, &policy, seed);
         policy.per_link = 1;
         struct plan plan = plan_of(m, &policy, seed);
         assert_int_equal(waves_check(m, &policy, &plan), 0);
         assert_true(plain.dropped || plan.dropped || fabs(plan.after - plain.after) < 1e-9);
-        int used[4] = {0}; /* three nodes are a rack */
+        int used[5] = {0}; /* three nodes are a rack, or a site; the last are in none */
         for (int i = 0; i < plan.count; i++) {
-            int from = m->nodes[plan.moves[i].from].rack, to = m->nodes[plan.moves[i].to].rack;
+            const struct model_node *from_node = &m->nodes[plan.moves[i].from], *to_node = &m->nodes[plan.moves[i].to];
+            int from = 1 + (sites ? from_node->site : from_node->rack),
+                to = 1 + (sites ? to_node->site : to_node->rack);
             if (!i || plan.moves[i].wave != plan.moves[i - 1].wave)
                 memset(used, 0, sizeof used);
             if (from == to)
                 continue;
             crossings++;
-            assert_true(++used[from] == 1 && ++used[to] == 1);
+            assert_true((!from || ++used[from] == 1) && (!to || ++used[to] == 1));
         }
         more_waves += plan.waves > plain.waves;
         plan_fini(&plain);

@@ -111,6 +111,26 @@ static void test_pins(void **state)
     mirror_free(m);
 }
 
+/* Nodes differ: what counts is the part of each that would be promised, not the bytes. */
+static void test_the_roomiest(void **state)
+{
+    struct mirror *m = cluster();
+    const char *best;
+    (void)state;
+    put(m, "/drover/state/node/n1-id", "{'alive':true,'memory_bytes':2147483648}");
+    put(m, "/drover/state/node/n3-id", "{'alive':true}");
+    put_guest(m, "a", "n1", "");
+    put_guest(m, "b", "n2", "");
+    put_guest(m, "c", "n2", "");
+    allowed(m, ",'pin':['n1','n2']", &best);
+    assert_string_equal(best, "n2"); /* two of eight are less than one of two */
+    allowed(m, ",'pin':['n1','n3']", &best);
+    assert_string_equal(best, "n1"); /* rather than one that does not say how much it has */
+    allowed(m, "", &best);
+    assert_string_equal(best, "n4");
+    mirror_free(m);
+}
+
 static void test_apart(void **state)
 {
     struct mirror *m = cluster();
@@ -266,10 +286,15 @@ static void test_failover_keeps_apart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_texts),      cmocka_unit_test(test_pins),
-        cmocka_unit_test(test_apart),      cmocka_unit_test(test_together),
-        cmocka_unit_test(test_processors), cmocka_unit_test(test_what_the_processor_is),
-        cmocka_unit_test(test_specs),      cmocka_unit_test(test_failover_keeps_apart),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_pins),
+        cmocka_unit_test(test_the_roomiest),
+        cmocka_unit_test(test_apart),
+        cmocka_unit_test(test_together),
+        cmocka_unit_test(test_processors),
+        cmocka_unit_test(test_what_the_processor_is),
+        cmocka_unit_test(test_specs),
+        cmocka_unit_test(test_failover_keeps_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
