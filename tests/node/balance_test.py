@@ -336,14 +336,14 @@ class Balance(ThreeNodes):
         """Three days as a balancer would have kept them: who was busy at this hour counts as busy before it is."""
         guest = self.n1.do('guest', 'create', 'daily', '--memory', '128M', '--node', self.n1.name, '--kernel', 'kernel1', '--initrd', 'ramdisk1',
                            '--cmdline', 'console=ttyS0 quiet panic=-1', '--start', '--wait')
-        self.addClassCleanup(self.remove, 'daily')
+        self.addCleanup(self.remove, 'daily')  # what is expected of it would keep others away from its node
         ahead = int(time.time() + 1800) // 3600
         last = int(time.time()) // 3600 - 1
         row = '%d:' % last + ''.join('%04x' % (80 if (hour - ahead) % 24 in (0, 1, 23) else 2) for hour in range(last - 71, last + 1))
         key = '/drover/state/hours/' + guest['id'][:2]
         done = self.etcd.ctl('put', key, json.dumps({guest['id']: row}))
         self.assertEqual(done.returncode, 0, done.stdout)
-        self.addClassCleanup(self.etcd.ctl, 'del', key)
+        self.addCleanup(self.etcd.ctl, 'del', key)
         seen = until('it is measured', lambda: [g for g in self.n1.do('cluster', 'export')['guests'] if g['name'] == 'daily' and 'load' in g], 120)[0]
         self.assertAlmostEqual(seen['expected']['cpu'], 0.8, delta=0.05)
         self.assertLess(seen['load'].get('cpu', 0), 0.5)
