@@ -81,14 +81,19 @@ static json_t *answer_export(json_t *question)
     return snapshot_make(json_object_get(question, "objects"), &now);
 }
 
-/* Disks are volumes, which any node reaches: so many of this size fit into the pools. */
+/* Disks are volumes, which any node reaches: so many of this size fit into the pools. A pool that does not say what it
+ * has left is no limit. */
 static int pools_hold(const json_t *question, double bytes)
 {
     const char *id;
     json_t *pool;
     double count = 0;
-    json_object_foreach (json_object_get(json_object_get(question, "objects"), "pool"), id, pool)
-        count += floor(json_number_value(json_object_get(json_object_get(pool, "state"), "free_bytes")) / bytes);
+    json_object_foreach (json_object_get(json_object_get(question, "objects"), "pool"), id, pool) {
+        const json_t *left = json_object_get(json_object_get(pool, "state"), "free_bytes");
+        if (!json_is_number(left))
+            return INT_MAX;
+        count += floor(json_number_value(left) / bytes);
+    }
     return count > 0 ? (int)fmin(count, INT_MAX) : 0;
 }
 

@@ -274,8 +274,10 @@ static struct model *close_them(const struct emptying *e, const struct candidate
 static int make_plan(const struct emptying *e, bool (*stop)(void *data), const struct model *closed, struct plan *plan,
                      struct err *err)
 {
-    const struct plan_options options = {
-        .seed = e->options->seed, .budget = {.stop = stop, .data = e->options->stop_data}, .must = true};
+    const struct plan_options options = {.seed = e->options->seed,
+                                         .budget = {.stop = stop, .data = e->options->stop_data},
+                                         .must = true,
+                                         .others_stay = true};
     return plan_make(closed, &e->planning, &options, plan, err);
 }
 

@@ -391,7 +391,7 @@ int model_hold(struct model *m, enum model_mode cluster, enum model_mode from)
 void model_shun_unseen(struct model *m)
 {
     for (int g = 0; m->family == MODEL_DROVER && g < m->guest_count; g++)
-        if (m->at[g] >= 0 && !m->guests[g].measured && m->guests[g].state == GUEST_RUNNING)
+        if (m->at[g] >= 0 && !m->guests[g].measured && m->guests[g].movable && m->guests[g].state == GUEST_RUNNING)
             m->nodes[m->at[g]].unseen = true;
 }
 

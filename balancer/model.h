@@ -176,7 +176,7 @@ void model_recount(struct model *model);
 int model_hold(struct model *model, enum model_mode cluster, enum model_mode from);
 
 /* A node with a guest that runs and is not measured (it has just come, or the node's agent has) looks emptier than it
- * is: nothing comes to it. */
+ * is: nothing comes to it but who must move. A guest that is wanted running and does not run is none such. */
 void model_shun_unseen(struct model *model);
 /* A guest's load is another one; model_recount() when all are said. */
 void model_guest_changed(struct model *model, int guest);

@@ -99,8 +99,10 @@ static int culprit_of(const struct model *before, const struct policy *policy, c
         const struct plan_move *move = &plan->moves[i];
         bool must = move->from < 0 || m->nodes[move->from].offline;
         model_place(m, move->guest, move->to, move->to_mirror);
-        if (!must && capacity_tolerates(m, policy, tolerated) < tolerated)
+        int left = capacity_tolerates(m, policy, tolerated);
+        if (!must && left < tolerated)
             found = i;
+        tolerated = left; /* what went with one that must move is no later one's doing */
     }
     model_free(m);
     return found;
@@ -118,9 +120,9 @@ static bool keeps_reserve(const struct model *model, const struct policy *policy
         model_place(m, move->guest, move->to, move->to_mirror);
         if (i + 1 < plan->count && plan->moves[i + 1].wave == move->wave)
             continue;
-        int culprit = capacity_tolerates(m, policy, tolerated) < tolerated
-                          ? culprit_of(wave, policy, plan, first, i, tolerated)
-                          : -1;
+        int left = capacity_tolerates(m, policy, tolerated);
+        int culprit = left < tolerated ? culprit_of(wave, policy, plan, first, i, tolerated) : -1;
+        tolerated = left;
         if (culprit >= 0) {
             s->stays[plan->moves[culprit].guest] = true;
             good = false;

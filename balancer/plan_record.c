@@ -195,12 +195,15 @@ int plan_record_check(const json_t *record, int wave, json_t *begun, const struc
 {
     struct plan plan = {.moves = calloc(PLAN_RECORD_MOVES_MAX, sizeof *plan.moves)};
     int rc = plan.moves ? 0 : err_set(err, ENOMEM, "no memory to check a plan");
+    bool started = false;
     for (int w = wave; !rc && w < plan_record_waves(record); w++) {
         size_t i;
         json_t *move;
         json_array_foreach (plan_record_moves(record, w), i, move) {
-            if (has_begun(begun, move))
+            if (has_begun(begun, move)) {
+                started |= w == wave;
                 continue;
+            }
             rc = plan.count < PLAN_RECORD_MOVES_MAX ? add_move(&plan, move, w, model, err)
                                                     : err_set(err, E2BIG, "the plan has too many moves");
             if (rc)
@@ -209,7 +212,7 @@ int plan_record_check(const json_t *record, int wave, json_t *begun, const struc
     }
     if (!rc && plan.count)
         rc = judge(&plan, model, policy, err);
-    if (!rc && plan.count && policy->lose > 0 && !json_object_size(begun))
+    if (!rc && plan.count && policy->lose > 0 && !started)
         rc = judge_room(&plan, model, policy, err);
     free(plan.moves);
     return rc;

@@ -109,7 +109,8 @@ static enum rule check(const struct model *m, const struct policy *p, int guest,
         return RULE_NODE_STALE;
     if (n->held && at != m->at[guest])
         return RULE_HELD;
-    if (n->unseen && at != m->at[guest])
+    bool must = m->at[guest] < 0 || m->nodes[m->at[guest]].offline;
+    if (n->unseen && at != m->at[guest] && !must)
         return RULE_UNSEEN;
     if (m->family == MODEL_GANETI)
         return ganeti_rules_check(m, guest, at, mirror, other, other_at);

@@ -156,7 +156,7 @@ static bool make_room_for(struct search *s, int guest)
     const struct model *m = s->model;
     for (int j = 0; j < s->target_count && !search_over(s); j++) {
         int q = s->targets[j];
-        enum rule rule = rules_check(m, s->policy, guest, q, -1);
+        enum rule rule = search_forbidden(s, guest, q) ? RULE_SAME : rules_check(m, s->policy, guest, q, -1);
         if (rule != RULE_MEMORY && rule != RULE_DISK && rule != RULE_VCPUS && rule != RULE_APART)
             continue;
         for (int b = m->first[q], next; b >= 0; b = next) {

@@ -359,13 +359,16 @@ static void test_nothing_goes_where_nobody_has_looked(void **state)
     put_load(w, 2, "'G5':{'cpu':[]}");
     put_load(w, 3, "'G6':{'cpu':[20,20,20]}");
     put_guest(w, 6, 3, "");
+    put_guest(w, 7, 3, ""); /* it is wanted running, and does not run: it uses nothing */
+    put(w, "/drover/state/guest/G7", "{'phase':'failed','node':'n3'}");
     look(w);
     json_t *plan = plan_in(w, "active"), *wave, *move;
     size_t i, k;
     assert_non_null(plan);
+    assert_string_equal(snapshot_text(json_array_get(plan_record_moves(plan, 0), 0), "to"), "n3");
     json_array_foreach (json_object_get(json_object_get(plan, "spec"), "waves"), i, wave)
         json_array_foreach (wave, k, move)
-            assert_string_equal(snapshot_text(move, "to"), "n3");
+            assert_string_not_equal(snapshot_text(move, "to"), "n2");
     put_load(w, 2, "'G5':{'cpu':[10,10,10],'dirty':0}");
     json_object_clear(json_object_get(w->objects, "plan"));
     w->now.clock_s += CONDUCTOR_PLAN_EVERY_S;
@@ -440,6 +443,12 @@ static void test_room_is_looked_at_again(void **state)
     assert_string_equal(err.text, "after its wave 1 the room for 1 lost nodes would be gone");
     json_object_set_new(begun, "0", json_object()); /* its node has begun it: that is not undone */
     assert_int_equal(plan_record_check(record, 0, begun, cluster.model, &policy, &err), 0);
+    json_array_insert_new(json_object_get(json_object_get(record, "spec"), "waves"), 0,
+                          json_pack("[{s:i}]", "move", 7));
+    json_object_set_new(begun, "7", json_object()); /* a wave before it is through */
+    json_object_del(begun, "0");
+    assert_int_equal(plan_record_check(record, 1, begun, cluster.model, &policy, &err), -ESTALE);
+    assert_string_equal(err.text, "after its wave 2 the room for 1 lost nodes would be gone");
     json_decref(begun);
     json_decref(record);
     model_free(cluster.model);
