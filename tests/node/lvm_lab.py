@@ -31,6 +31,8 @@ printf 'root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n' >/etc/passw
 printf 'root:x:0:\nnogroup:x:65534:\n' >/etc/group
 mkdir -p /etc/lvm /run/lock/lvm /run/lvm /var/lib/drover /run/drover /srv/images
 printf 'activation { udev_sync=0 udev_rules=0 }\ndevices { obtain_device_list_from_udev=0 }\n' >/etc/lvm/lvm.conf
+# a machine that locked up was started again, with the disks as they were
+dd if=/dev/zero of=/dev/vda bs=1M count=4 conv=notrunc,fsync 2>/dev/null
 lvm pvcreate -q /dev/vda >/dev/null && lvm vgcreate -q group /dev/vda >/dev/null || fail "no volume group"
 drover cluster init lab --node n1 --address 127.0.0.1 --listen none || fail init
 droverd >/tmp/droverd.log 2>&1 &
