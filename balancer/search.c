@@ -486,12 +486,17 @@ static void begin_as_before(struct search *s)
         go_back(s);
 }
 
+static bool makes_room(struct search *s)
+{
+    return !s->others_stay && !s->stopped && search_make_room(s);
+}
+
 void search_run(struct search *s, bool must)
 {
     if (!s->model->node_count || !s->model->guest_count || !s->score.up)
         return;
     descend(s, true); /* who must move goes first, while there is room */
-    while (!s->others_stay && !s->stopped && search_make_room(s))
+    while (makes_room(s))
         descend(s, true);
     if (must)
         return;
@@ -502,4 +507,8 @@ void search_run(struct search *s, bool must)
     /* at rest from the beginning stays so: a kick would find something on the tenth run that nine did not need */
     if (before - objective(s) > s->least_gain && s->model->guest_count <= KICK_GUESTS_MAX && !s->stopped)
         kick(s);
+    while (makes_room(s)) { /* that there was none of before the others went */
+        descend(s, true);
+        rest(s);
+    }
 }
