@@ -49,6 +49,18 @@ static json_t *member(json_t *holder, const char *key)
     return object;
 }
 
+/* In which record each guest was measured last: who has just come somewhere, or whose agent has just begun, is known
+ * from before. */
+static void remember(json_t *objects, json_t *entry)
+{
+    json_t *all = member(objects, "measured"), *use;
+    const json_t *there = json_object_get(objects, "guest");
+    const char *id;
+    json_object_foreach (json_object_get(json_object_get(entry, "state"), "guests"), id, use)
+        if (snapshot_load_is_enough(use) && json_object_get(json_object_get(there, id), "value"))
+            json_object_set(all, id, entry);
+}
+
 bool follow_take(json_t *objects, const char *key, const char *text, size_t len, int64_t revision, double clock_s)
 {
     char kind[KIND_MAX];
@@ -79,6 +91,10 @@ bool follow_take(json_t *objects, const char *key, const char *text, size_t len,
         json_object_del(entry, part);
         json_object_del(entry, stamp);
     }
+    if (value && !strcmp(kind, "load"))
+        remember(objects, entry);
+    if (!value && !state && !strcmp(kind, "guest"))
+        json_object_del(json_object_get(objects, "measured"), id);
     bool gone = !json_object_get(entry, "value") && !json_object_get(entry, "state");
     if (gone)
         json_decref(entry);
@@ -130,16 +146,19 @@ static void watch_ended(struct store_watch *watch, int result, const struct err 
     later(f, err);
 }
 
-/* What was seen before and has not changed since keeps its age. */
+/* What was seen before and has not changed since keeps its age, and what is not measured now what was measured. */
 static void keep_seen(struct follow *f)
 {
-    json_t *entry;
+    json_t *entry, *measured = member(f->fresh, "measured");
     const char *id;
     json_object_foreach (json_object_get(f->fresh, "load"), id, entry) {
         const json_t *old = json_object_get(json_object_get(f->objects, "load"), id);
         if (old && json_equal(json_object_get(old, "state_revision"), json_object_get(entry, "state_revision")))
             json_object_set(entry, "seen", json_object_get(old, "seen"));
     }
+    json_object_foreach (json_object_get(f->objects, "measured"), id, entry)
+        if (!json_object_get(measured, id) && json_object_get(json_object_get(f->fresh, "guest"), id))
+            json_object_set(measured, id, entry);
 }
 
 static void begin_watch(struct follow *f)

@@ -388,6 +388,13 @@ int model_hold(struct model *m, enum model_mode cluster, enum model_mode from)
     return held;
 }
 
+void model_shun_unseen(struct model *m)
+{
+    for (int g = 0; m->family == MODEL_DROVER && g < m->guest_count; g++)
+        if (m->at[g] >= 0 && !m->guests[g].measured && m->guests[g].movable && m->guests[g].state == GUEST_RUNNING)
+            m->nodes[m->at[g]].unseen = true;
+}
+
 const char *model_node_name(const struct model *m, int node)
 {
     return node >= 0 ? m->node_names.text[m->nodes[node].name] : "nowhere";

@@ -67,6 +67,7 @@ struct model_node {
     bool outside; /* not of the part that is balanced: never counted, never touched */
     bool stale;   /* its measurements are missing or too old: nothing comes, nothing goes */
     bool held;    /* by its mode: model_hold() */
+    bool unseen;  /* somebody runs there whom nobody has measured yet: model_shun_unseen() */
     enum model_mode mode;
     bool drained;  /* somebody emptied it on purpose; offline and empty, it sleeps (consolidate.h) */
     bool stays_on; /* it may not sleep, whatever it holds */
@@ -174,6 +175,9 @@ void model_recount(struct model *model);
  * else `cluster`. A node that is held itself takes none. How many guests are held. */
 int model_hold(struct model *model, enum model_mode cluster, enum model_mode from);
 
+/* A node with a guest that runs and is not measured (it has just come, or the node's agent has) looks emptier than it
+ * is: nothing comes to it but who must move. A guest that is wanted running and does not run is none such. */
+void model_shun_unseen(struct model *model);
 /* A guest's load is another one; model_recount() when all are said. */
 void model_guest_changed(struct model *model, int guest);
 

@@ -164,8 +164,8 @@ static int search_and_order(const struct model *model, const struct policy *poli
     }
 }
 
-int plan_make(const struct model *model, const struct policy *policy, const struct plan_options *options,
-              struct plan *plan, struct err *err)
+static int make(const struct model *model, const struct policy *policy, const struct plan_options *options,
+                struct plan *plan, struct err *err)
 {
     *plan = (struct plan){0};
     struct model *m = model_copy(model);
@@ -200,6 +200,20 @@ int plan_make(const struct model *model, const struct policy *policy, const stru
     model_free(m);
     if (rc < 0)
         plan_fini(plan);
+    return rc;
+}
+
+/* Who must move goes where there is room; everybody else only to nodes that are known. */
+int plan_make(const struct model *model, const struct policy *policy, const struct plan_options *options,
+              struct plan *plan, struct err *err)
+{
+    struct model *known = options->must ? NULL : model_copy(model);
+    if (!known && !options->must)
+        return err_set(err, ENOMEM, "no memory for a plan");
+    if (known)
+        model_shun_unseen(known);
+    int rc = make(known ? known : model, policy, options, plan, err);
+    model_free(known);
     return rc;
 }
 

@@ -17,6 +17,8 @@ static struct model *state_after(const struct plan *plan, const struct model *mo
                                  struct score *score)
 {
     struct model *m = model_copy(model);
+    if (m)
+        model_shun_unseen(m);
     if (!m || score_init(score, m, policy, NULL) < 0) {
         model_free(m);
         return NULL;

@@ -24,6 +24,7 @@ const char *rules_text(enum rule rule)
         [RULE_NODE_STALE] = "no fresh measurements of the node",
         [RULE_MIGRATION] = "no migration between these nodes",
         [RULE_FIXED] = "the guest may not move",
+        [RULE_UNSEEN] = "a guest of the node is not measured yet",
         [RULE_HELD] = "balancing is off, or only advised, for it or for the node",
         [RULE_SAME] = "it is there",
     };
@@ -108,6 +109,9 @@ static enum rule check(const struct model *m, const struct policy *p, int guest,
         return RULE_NODE_STALE;
     if (n->held && at != m->at[guest])
         return RULE_HELD;
+    bool must = m->at[guest] < 0 || m->nodes[m->at[guest]].offline;
+    if (n->unseen && at != m->at[guest] && !must)
+        return RULE_UNSEEN;
     if (m->family == MODEL_GANETI)
         return ganeti_rules_check(m, guest, at, mirror, other, other_at);
     return check_drover(m, p, guest, at, other, other_at);

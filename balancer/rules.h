@@ -29,6 +29,7 @@ enum rule {
     RULE_NODE_STALE,  /* nothing is known of it */
     RULE_MIGRATION,   /* nodes between which nothing may move */
     RULE_FIXED,       /* the guest may not move at all */
+    RULE_UNSEEN,      /* somebody runs there who is not measured yet: it is fuller than it looks */
     RULE_HELD,        /* the mode of a group it is in, or of the node, keeps the balancer from it */
     RULE_SAME,        /* it is there */
     RULE_COUNT

@@ -106,10 +106,15 @@ static json_t *make_node(const struct making *m, const json_t *node, const json_
 
 /* ---- guests ---- */
 
-static void put_load(json_t *to, const json_t *load, const char *id, double vcpus, const struct snapshot_time *now)
+/* As its node measures it; or, until that has done so for long enough, as it was measured last, wherever that was. */
+static void put_load(const struct making *m, json_t *to, const json_t *load, const char *id, double vcpus)
 {
-    if (snapshot_load_guest(to, json_object_get(load, "state"), id, vcpus))
-        json_object_set_new(to, "age", json_real(age_of(load, now)));
+    const json_t *const records[] = {load, json_object_get(json_object_get(m->objects, "measured"), id)};
+    for (unsigned i = 0; i < 2; i++)
+        if (snapshot_load_guest(to, json_object_get(records[i], "state"), id, vcpus)) {
+            json_object_set_new(to, "age", json_real(age_of(records[i], m->now)));
+            return;
+        }
 }
 
 /* What it used at this time of other days, where that says more than the last hours do. */
@@ -190,7 +195,7 @@ static json_t *make_guest(const struct making *m, const char *id, json_t *guest)
     if (to && runs) {
         const char *node_id = snapshot_text(json_object_get(node, "value"), "id");
         const json_t *load = json_object_get(json_object_get(m->objects, "load"), node_id);
-        put_load(to, load, id, vcpus, m->now);
+        put_load(m, to, load, id, vcpus);
         put_expected(m, to, id, vcpus);
         put_writes(m, to, id, load);
         put_past(m, to, id);

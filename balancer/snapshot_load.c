@@ -97,12 +97,17 @@ static void put(json_t *to, const char *key, double value)
         json_object_set_new_nocheck(to, key, json_real(value));
 }
 
+bool snapshot_load_is_enough(const json_t *use)
+{
+    return json_integer_value(json_object_get(use, "samples")) >= SNAPSHOT_SAMPLES_NEEDED;
+}
+
 bool snapshot_load_guest(json_t *to, const json_t *record, const char *id, double vcpus)
 {
     const json_t *use = json_object_get(json_object_get(record, "guests"), id);
     double unit = least(snapshot_number(record, "unit"), UNIT_BYTES_MAX);
     double cpu, cpu_error, steal, disk, disk_error, network, network_error, unused;
-    if (json_integer_value(json_object_get(use, "samples")) < SNAPSHOT_SAMPLES_NEEDED)
+    if (!snapshot_load_is_enough(use))
         return false;
     measure(use, "cpu", HUNDREDTHS, &cpu, &cpu_error);
     measure(use, "steal", HUNDREDTHS, &steal, &unused);

@@ -19,6 +19,9 @@ enum {
  * and not at each look at all guests; a record that is digested already stays. */
 void snapshot_load_digest(json_t *record);
 
+/* Of a digested record's guest: was it measured for long enough? */
+bool snapshot_load_is_enough(const json_t *use);
+
 /* Of a digested record. Puts "load", "error" and "steal" of the guest into *to, if it was measured for long enough:
  * false otherwise. */
 bool snapshot_load_guest(json_t *to, const json_t *record, const char *guest_id, double vcpus);

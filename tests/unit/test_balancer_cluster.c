@@ -351,6 +351,54 @@ static void test_begins_at_the_proposal(void **state)
     assert_null(plan_in(w, "proposed"));
 }
 
+/* A node looks empty while who runs there has not been measured: nothing goes there. */
+static void test_nothing_goes_where_nobody_has_looked(void **state)
+{
+    struct world *w = *state;
+    put_guest(w, 5, 2, ""); /* it has just come: its window is empty */
+    put_load(w, 2, "'G5':{'cpu':[]}");
+    put_load(w, 3, "'G6':{'cpu':[20,20,20]}");
+    put_guest(w, 6, 3, "");
+    put_guest(w, 7, 3, ""); /* it is wanted running, and does not run: it uses nothing */
+    put(w, "/drover/state/guest/G7", "{'phase':'failed','node':'n3'}");
+    look(w);
+    json_t *plan = plan_in(w, "active"), *wave, *move;
+    size_t i, k;
+    assert_non_null(plan);
+    assert_string_equal(snapshot_text(json_array_get(plan_record_moves(plan, 0), 0), "to"), "n3");
+    json_array_foreach (json_object_get(json_object_get(plan, "spec"), "waves"), i, wave)
+        json_array_foreach (wave, k, move)
+            assert_string_not_equal(snapshot_text(move, "to"), "n2");
+    put_load(w, 2, "'G5':{'cpu':[10,10,10],'dirty':0}");
+    json_object_clear(json_object_get(w->objects, "plan"));
+    w->now.clock_s += CONDUCTOR_PLAN_EVERY_S;
+    look(w);
+    assert_string_equal(snapshot_text(json_array_get(plan_record_moves(plan_in(w, "active"), 0), 0), "to"), "n2");
+}
+
+/* Who has just come somewhere is known from where it was, until it is measured there, it is too long ago, or it is gone.
+ */
+static void test_measured_before(void **state)
+{
+    struct world *w = *state;
+    put_guest(w, 1, 2, ""); /* it has moved: its new node has looked once */
+    put_load(w, 1, "");
+    put_load(w, 2, "'G1':{'cpu':[10]}");
+    w->now.clock_s += 20;
+    json_t *cluster = snapshot_make(w->objects, &w->now), *guest = named(json_object_get(cluster, "guests"), "g1");
+    assert_true(json_number_value(json_object_get(json_object_get(guest, "load"), "cpu")) == 0.9);
+    assert_true(json_number_value(json_object_get(guest, "age")) == 20); /* that is what is old */
+    json_decref(cluster);
+    put_load(w, 2, "'G1':{'cpu':[10,20,30]}");
+    cluster = snapshot_make(w->objects, &w->now);
+    guest = named(json_object_get(cluster, "guests"), "g1");
+    assert_true(json_number_value(json_object_get(json_object_get(guest, "load"), "cpu")) == 0.3);
+    json_decref(cluster);
+    drop(w, "/drover/guest/G1");
+    assert_null(json_object_get(json_object_get(w->objects, "measured"), "G1"));
+    assert_non_null(json_object_get(json_object_get(w->objects, "measured"), "G2"));
+}
+
 /* Quiet hours begin in the middle of a plan: what a person applied goes on, what was begun by itself does not. */
 static void test_quiet_hours_begin(void **state)
 {
@@ -735,6 +783,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_waits_for_what_they_write, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_waits_no_longer, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_waits_anew, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_measured_before, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_nothing_goes_where_nobody_has_looked, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_quiet_hours_begin, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_room_is_looked_at_again, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_begins_at_the_proposal, world_setup, world_teardown),
