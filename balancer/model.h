@@ -28,6 +28,7 @@ enum {
     MODEL_GUESTS_MAX = 400000,
     MODEL_MIRROR_NODES_MAX = 2048,
     MODEL_MEMBERS_MAX = 4096, /* of one group */
+    MODEL_STORAGE_MAX = 256,  /* nodes with data of one guest */
     MODEL_RECOUNT_EVERY = 10000,
 };
 
@@ -92,6 +93,13 @@ struct model_node {
     double unaccounted;     /* memory used by nobody known */
 };
 
+/* What a guest's disks do on a node where its volumes have members: work of that node's disks, and bytes on the links
+ * of both while the guest is elsewhere. */
+struct model_storage {
+    int node;
+    double bytes_per_s;
+};
+
 enum guest_state { GUEST_RUNNING, GUEST_DOWN, GUEST_OFFLINE };
 
 struct model_guest {
@@ -115,7 +123,9 @@ struct model_guest {
     struct bits networks, pools, cpu_models, desired; /* needs: all networks and pools, any of cpu_models */
     int *pins;                                        /* nodes it may run on, NULL: any; owned by the model */
     int pin_count;
-    bool avoids; /* pins are the nodes it may not run on */
+    bool avoids;                   /* pins are the nodes it may not run on */
+    struct model_storage *storage; /* its members' nodes, each once, NULL: none; owned by the model */
+    int storage_count;
 };
 
 /* Members that must not, or had better not, be in the same place; or that must be in the same. */
@@ -159,7 +169,8 @@ void model_free(struct model *model); /* NULL is accepted */
 /* An independent copy with its own positions; names and groups too. NULL: no memory. */
 struct model *model_copy(const struct model *model);
 
-/* Their numbers, or -errno: -EEXIST the name is taken, -ENOSPC a limit, -ENOMEM. The model owns guest->pins then. */
+/* Their numbers, or -errno: -EEXIST the name is taken, -ENOSPC a limit, -ENOMEM. The model owns guest->pins and
+ * guest->storage then. */
 int model_add_node(struct model *model, const char *name, const struct model_node *node, struct err *err);
 int model_add_guest(struct model *model, const char *name, const struct model_guest *guest, struct err *err);
 int model_add_group(struct model *model, const char *name, const struct model_group *group, struct err *err);
@@ -187,6 +198,10 @@ double model_disk_free(const struct model *model, int node);
 
 const char *model_node_name(const struct model *model, int node);
 const char *model_guest_name(const struct model *model, int guest);
+
+/* How much of its load of networks there is less if the guest runs on this node: what it exchanges with members there
+ * goes over no link, at either end. */
+double model_near(const struct model_guest *guest, int node);
 
 /* Is this node none of those it may run on? */
 bool model_is_pinned_away(const struct model_guest *guest, int node);

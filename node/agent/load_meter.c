@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void push(struct load_meter *m, int rate)
@@ -38,4 +39,17 @@ json_t *load_meter_window(const struct load_meter *m)
     for (unsigned i = 0; window && i < m->count; i++)
         json_array_append_new(window, json_integer(m->window[i]));
     return window;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b; /* both are below a million */
+}
+
+int load_meter_p95(const struct load_meter *m)
+{
+    int sorted[LOAD_SAMPLES] = {0};
+    memcpy(sorted, m->window, sizeof sorted);
+    qsort(sorted, m->count, sizeof *sorted, by_value);
+    return m->count ? sorted[(m->count * 95 + 99) / 100 - 1] : 0;
 }

@@ -104,7 +104,8 @@ static void test_all_loads(void **state)
     put(w, "/drover/state/load/N1",
         "{'node':'n1','unit':4096,'pressure':{'cpu':0.5,'memory':0,'io':7},'stalled':{'cpu':0,'memory':0.25,'io':0},"
         "'guests':{'G1':{'cpu':[10,10,10,10],'steal':[50,50,50,50],'memory':100,'disk':[100,100,100,200],"
-        "'network':[3,3,3,3]},'G2':{'cpu':[10,10,10],'network':[9,'x',9]},'G3':{'cpu':[190,190,190],"
+        "'network':[3,3,3,3],'storage':{'n2':100,'n3':50,'gone':7,'n1':'x'}},'G2':{'cpu':[10,10,10],'network':[9,'x',9]"
+        "},'G3':{'cpu':[190,190,190],"
         "'steal':[90,90,90]}}}");
     put(w, "/drover/migration/M8", "{'id':'M8','name':'m8','spec':{'guest_id':'G1','from':'n3','to':'n1'}}");
     put(w, "/drover/state/migration/M8",
@@ -112,6 +113,7 @@ static void test_all_loads(void **state)
     json_t *cluster = snapshot_make(w->objects, &w->now), *nodes = json_object_get(cluster, "nodes");
     json_t *guests = json_object_get(cluster, "guests"), *g1 = named(guests, "g1"), *g3 = named(guests, "g3");
     assert_true(of(g1, "load", "disk") == 200 * 4096 && of(g1, "load", "network") == 3 * 4096);
+    assert_true(of(g1, "storage", "n2") == 100 * 4096 && json_object_size(json_object_get(g1, "storage")) == 2);
     assert_true(of(g1, "error", "disk") > 0 && of(g1, "error", "network") == 0);
     assert_true(json_number_value(json_object_get(g1, "steal")) == 0.5);
     assert_true(json_number_value(json_object_get(g1, "dirty_rate")) == 5e6);
@@ -130,6 +132,8 @@ static void test_all_loads(void **state)
     assert_true(fabs(g->load[RESOURCE_CPU] - 0.6 * 1.5) < 1e-9); /* what it used and waited for, under pressure */
     assert_true(g->load[RESOURCE_MEMORY] == 125 && g->load[RESOURCE_DISK] == 2 * 200 * 4096);
     assert_true(g->dirty_bytes_per_s == 5e6);
+    assert_int_equal(g->storage_count, 2);
+    assert_true(model_near(g, 1) == 2 * 100 * 4096 && model_near(g, 2) == 2 * 50 * 4096 && !model_near(g, 0));
     model_free(read.model);
 }
 
@@ -376,7 +380,8 @@ static void test_nothing_goes_where_nobody_has_looked(void **state)
     assert_string_equal(snapshot_text(json_array_get(plan_record_moves(plan_in(w, "active"), 0), 0), "to"), "n2");
 }
 
-/* Who has just come somewhere is known from where it was, until it is measured there, it is too long ago, or it is gone.
+/* Who has just come somewhere is known from where it was, until it is measured there, it is too long ago, or it is
+ * gone.
  */
 static void test_measured_before(void **state)
 {
