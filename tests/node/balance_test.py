@@ -178,6 +178,24 @@ class Balance(ThreeNodes):
                                                       if 'sleep=never' in json.dumps(a)], 30)[0]
         self.assertEqual(([len(advice[k]) for k in ('sleep', 'wake', 'nodes')], advice['on']), ([1, 0, 3], 3))
         self.assertNotIn(self.n1.name, advice['sleep'])
+        self.sleep()
+
+    def sleep(self):
+        """What is advised is carried out: a node is drained, and no plan refills it."""
+        self.assertIn('balancing is off', self.refuses('balance', 'consolidate', '--apply'))
+        self.n1.do('balance', 'mode', 'advise')
+        would = self.n1.do('balance', 'consolidate', '--apply', '--dry-run')
+        self.assertEqual((len(would['spec']['sleep']), self.plans('proposed', 'active', 'done', 'void')), (1, []))
+        begun = self.n1.cli('balance', 'consolidate', '--apply')
+        self.assertEqual(begun.returncode, 0, begun.stderr)
+        self.assertIn('0 moves empty 1 nodes', begun.stdout)
+        plan = until('it sleeps', lambda: self.plans('done'), 60)[0]
+        drained = [n['name'] for n in self.n1.do('node', 'list') if n['spec'].get('drained')]
+        self.assertEqual((plan['spec']['sleep'], plan['spec']['reason']), (drained, ''))
+        self.assertIn('can sleep', self.refuses('balance', 'consolidate', '--apply'))  # two are kept
+        self.n1.do('node', 'undrain', drained[0])
+        self.n1.do('balance', 'mode', 'off')
+        return plan['name']
 
     def what_if(self, plans):
         """Three busy guests are on one node. What another policy would do is said, and nothing comes of it."""

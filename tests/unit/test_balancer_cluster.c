@@ -268,6 +268,61 @@ static void test_nothing_goes_where_nobody_has_looked(void **state)
     assert_string_equal(snapshot_text(json_array_get(plan_record_moves(plan_in(w, "active"), 0), 0), "to"), "n2");
 }
 
+static bool is_drained(struct world *w, const char *id)
+{
+    return json_is_true(snapshot_spec(json_object_get(json_object_get(w->objects, "node"), id), "drained"));
+}
+
+/* A plan that empties n1, and has n3 sleep, which is empty; applied. */
+static void apply_sleep(struct world *w)
+{
+    for (int g = 2; g <= 4; g++) {
+        char key[64];
+        snprintf(key, sizeof key, "/drover/guest/G%d", g);
+        drop(w, key);
+    }
+    put_policy(w, "advise", eager);
+    put(w, "/drover/plan/S",
+        "{'kind':'plan','id':'S','name':'1','apply':{'by':'op','at':'%s'},'spec':{'phase':'proposed','wave':0,"
+        "'sleep':['n1','n3',7],'waves':[[{'move':0,'guest':'g1','guest_id':'G1','from':'n1','to':'n2'}]]}}",
+        wall);
+    look(w);
+    assert_non_null(plan_in(w, "active"));
+}
+
+/* Nodes are drained as they become empty, and the plan is done when all are. */
+static void test_nodes_go_to_sleep(void **state)
+{
+    struct world *w = *state;
+    apply_sleep(w);
+    look(w);
+    assert_true(is_drained(w, "N3") && !is_drained(w, "N1") && !is_drained(w, "N2"));
+    begin_moves(w, plan_in(w, "active"));
+    look(w);
+    assert_false(is_drained(w, "N1"));
+    end_moves(w, plan_in(w, "active"), "done");
+    look(w);
+    assert_true(is_drained(w, "N1") && !is_drained(w, "N2"));
+    assert_non_null(plan_in(w, "active"));
+    look(w);
+    assert_string_equal(snapshot_text(json_object_get(plan_in(w, "done"), "spec"), "reason"), "");
+}
+
+/* One that has got a guest meanwhile stays on. */
+static void test_who_comes_keeps_a_node_on(void **state)
+{
+    struct world *w = *state;
+    put_guest(w, 5, 3, "");
+    apply_sleep(w);
+    begin_moves(w, plan_in(w, "active"));
+    end_moves(w, plan_in(w, "active"), "done");
+    look(w);
+    look(w);
+    assert_true(is_drained(w, "N1") && !is_drained(w, "N3"));
+    assert_string_equal(snapshot_text(json_object_get(plan_in(w, "done"), "spec"), "reason"),
+                        "node n3 has got a guest meanwhile and stays on");
+}
+
 /* Quiet hours begin in the middle of a plan: what a person applied goes on, what was begun by itself does not. */
 static void test_quiet_hours_begin(void **state)
 {
@@ -650,6 +705,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_waits_no_longer, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_waits_anew, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_nothing_goes_where_nobody_has_looked, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_nodes_go_to_sleep, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_who_comes_keeps_a_node_on, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_quiet_hours_begin, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_room_is_looked_at_again, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_begins_at_the_proposal, world_setup, world_teardown),
