@@ -354,6 +354,7 @@ class Balance(ThreeNodes):
         self.assertLess(seen['load']['network'], 1e8)
         self.assertEqual(set(seen['storage']), {self.n2.name, self.n3.name})
         self.assertTrue(all(1e5 < rate < 1e10 for rate in seen['storage'].values()), seen)
+        self.policy({})  # under which disks and networks have a weight
         spreads = until('it is seen', lambda: [s for s in [self.status()['spreads']] if s['disk'] > 0 and s['network'] > 0], 60)[0]
         self.assertEqual(set(spreads), {'cpu', 'memory', 'disk', 'network'})
         # where links are what is short, it goes to its data
