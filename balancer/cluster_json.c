@@ -11,6 +11,7 @@
 #include "balancer/json_text.h"
 #include "balancer/model.h"
 #include "balancer/policy.h"
+#include "balancer/sentences.h"
 #include "node/base/err.h"
 
 static const double RATE_LARGEST = 1e15, CORES_LARGEST = 1e6, MEMBERS_LARGEST = 1e6;
@@ -22,20 +23,27 @@ struct reading {
     struct model *model;
     const struct policy *policy;
     int *at;
+    bool strict;                           /* what is unusable is an error */
+    struct sentences unusable, unmeasured; /* the former are said first */
+    struct names lost_nodes, lost_guests;  /* that are left out */
+    double *speeds;                        /* of past migrations */
+    int speed_count;
+    char number[24]; /* of the entry, until its name is known */
 };
 
 __attribute__((format(printf, 2, 3))) static void warn(struct reading *r, const char *format, ...)
 {
-    char *to = r->cluster->warnings;
-    size_t used = strlen(to), size = sizeof r->cluster->warnings;
     va_list list;
     va_start(list, format);
-    if (used + 200 < size) {
-        int n = vsnprintf(to + used, size - used - 1, format, list);
-        if (n > 0 && used + (size_t)n + 1 < size)
-            memcpy(to + used + n, "\n", 2);
-    }
+    sentences_add_list(&r->unmeasured, format, list);
     va_end(list);
+}
+
+/* Of two with one name, of which the first was left out, the second is no better. */
+static int find_lost(const struct reading *r, const struct names *lost, const char *kind, const char *name)
+{
+    bool known = names_find(lost, name, strlen(name)) >= 0;
+    return known ? err_set(r->text.err, EEXIST, "%s '%s' is there twice: give each its own name", kind, name) : 0;
 }
 
 /* ["a", "b"] as a set of numbers. */
@@ -149,15 +157,18 @@ static int read_node(struct reading *r, json_t *object)
     if (ready && (n.vcpus <= 0 || n.memory <= 0))
         return json_text_refuse(t, n.vcpus <= 0 ? "cpus" : "memory", "a node that is ready has some");
     n.stale = ready && (age < 0 || age > r->policy->stale_s);
-    if (n.stale)
-        warn(r, "node %s: its measurements are %s: nothing is moved to or from it", name,
-             age < 0 ? "missing" : "too old");
     n.load_capacity[RESOURCE_CPU] = n.vcpus;
     n.load_capacity[RESOURCE_MEMORY] = n.memory * 1048576;
     n.load_capacity[RESOURCE_DISK] = disk_rate;
     n.load_capacity[RESOURCE_NETWORK] = network_rate;
-    int added = model_add_node(r->model, name, &n, r->text.err);
-    return added < 0 ? err_prefix(r->text.err, "%s", r->text.name) : 0;
+    int added = find_lost(r, &r->lost_nodes, "node", name);
+    added = added < 0 ? added : model_add_node(r->model, name, &n, r->text.err);
+    if (added < 0)
+        return err_prefix(r->text.err, "%s", r->text.name);
+    if (n.stale)
+        warn(r, "node %s: its measurements are %s: nothing is moved to or from it", name,
+             age < 0 ? "missing" : "too old");
+    return 0;
 }
 
 static int read_state(struct reading *r, json_t *object, struct model_guest *g)
@@ -171,13 +182,22 @@ static int read_state(struct reading *r, json_t *object, struct model_guest *g)
     return 0;
 }
 
-static int find_node(struct reading *r, json_t *object, const char *key, int *node)
+static bool is_lost_node(const struct reading *r, const char *name)
+{
+    return name && names_find(&r->lost_nodes, name, strlen(name)) >= 0;
+}
+
+/* The node that it left is nobody's target if it was left out. */
+static int find_node(struct reading *r, json_t *object, const char *key, bool may_be_lost, int *node)
 {
     const char *name = NULL;
     if (json_text_string(&r->text, object, key, &name) < 0)
         return -EINVAL;
     *node = name ? names_find(&r->model->node_names, name, strlen(name)) : -1;
-    return name && *node < 0 ? json_text_refuse(&r->text, key, "there is no node '%s'", name) : 0;
+    if (!name || *node >= 0 || (may_be_lost && is_lost_node(r, name)))
+        return 0;
+    return json_text_refuse(&r->text, key, is_lost_node(r, name) ? "node '%s' is left out" : "there is no node '%s'",
+                            name);
 }
 
 /* "pinned": only these nodes, or "avoid": all but these. */
@@ -197,6 +217,8 @@ static int read_pins(struct reading *r, json_t *object, struct model_guest *g)
     for (size_t i = 0; g->pins && i < json_array_size(list); i++) {
         const char *name = json_string_value(json_array_get(list, i));
         int node = name ? names_find(&r->model->node_names, name, strlen(name)) : -1;
+        if (node < 0 && is_lost_node(r, name))
+            continue; /* nothing goes there, pinned or not */
         if (node < 0)
             return json_text_refuse(&r->text, key, "there is no node '%s'", name ? name : "?");
         g->pins[g->pin_count++] = node;
@@ -283,26 +305,45 @@ static int read_guest(struct reading *r, json_t *object)
         return json_text_refuse(&r->text, "name", "every guest needs one");
     r->text.path[1] = name;
     r->text.depth = 2;
-    if (json_text_known(&r->text, object, keys) < 0 || find_node(r, object, "node", &at) < 0 ||
-        find_node(r, object, "came_from", &g.came_from) < 0 || read_guest_numbers(r, object, &g, &age, &wish) < 0 ||
-        read_pins(r, object, &g) < 0) {
-        free(g.pins);
+    if (json_text_known(&r->text, object, keys) < 0 || find_node(r, object, "node", false, &at) < 0 ||
+        find_node(r, object, "came_from", true, &g.came_from) < 0 || read_guest_numbers(r, object, &g, &age, &wish) < 0)
         return -EINVAL;
-    }
-    if (g.state == GUEST_RUNNING && g.memory <= 0) {
-        free(g.pins);
+    if (g.state == GUEST_RUNNING && g.memory <= 0)
         return json_text_refuse(&r->text, "memory", "a guest that runs has some");
+    int rc = read_pins(r, object, &g);
+    if (rc < 0) {
+        free(g.pins);
+        return rc;
     }
     g.measured = g.state != GUEST_RUNNING || (age >= 0 && age <= r->policy->stale_s);
-    if (!g.measured)
-        warn(r, "guest %s: its measurements are %s: it is not moved", name, age < 0 ? "missing" : "too old");
     demand(r, &g, at, &wish);
-    int added = model_add_guest(r->model, name, &g, r->text.err);
+    int added = find_lost(r, &r->lost_guests, "guest", name);
+    added = added < 0 ? added : model_add_guest(r->model, name, &g, r->text.err);
     if (added < 0) {
         free(g.pins);
         return err_prefix(r->text.err, "%s", r->text.name);
     }
+    if (!g.measured)
+        warn(r, "guest %s: its measurements are %s: it is not moved", name, age < 0 ? "missing" : "too old");
     r->at[added] = at;
+    return 0;
+}
+
+/* A rule holds for those that are known, whoever else it names. */
+static int read_members(struct reading *r, json_t *members, int group)
+{
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const char *guest = json_string_value(json_array_get(members, i));
+        int number = guest ? names_find(&r->model->guest_names, guest, strlen(guest)) : -1;
+        int rc = number < 0 ? json_text_refuse(&r->text, "guests", "there is no guest '%s'", guest ? guest : "?")
+                            : model_add_member(r->model, group, number, r->text.err);
+        if (rc < 0 && (r->strict || rc == -ENOMEM))
+            return rc;
+        if (rc < 0)
+            sentences_add(&r->unusable, "%s; the group holds for the others", r->text.err->text);
+        if (rc == -ENOSPC)
+            break;
+    }
     return 0;
 }
 
@@ -332,51 +373,122 @@ static int read_group(struct reading *r, json_t *object)
     g.scope = !strcmp(scope, "node") ? SCOPE_NODE : !strcmp(scope, "rack") ? SCOPE_RACK : SCOPE_SITE;
     if (!json_is_array(members))
         return json_text_refuse(&r->text, "guests", "a list of guests is needed");
-    int group = model_add_group(r->model, name, &g, r->text.err), rc = group < 0 ? group : 0;
-    for (size_t i = 0; rc == 0 && i < json_array_size(members); i++) {
-        const char *guest = json_string_value(json_array_get(members, i));
-        int number = guest ? names_find(&r->model->guest_names, guest, strlen(guest)) : -1;
-        if (number < 0)
-            return json_text_refuse(&r->text, "guests", "there is no guest '%s'", guest ? guest : "?");
-        rc = model_add_member(r->model, group, number, r->text.err);
-    }
-    return rc;
+    int group = model_add_group(r->model, name, &g, r->text.err);
+    return group < 0 ? group : read_members(r, members, group);
 }
 
 /* {"bytes": B, "seconds": S}: what a migration really took. */
-static int learn(struct reading *r, json_t *list)
+static int read_migration(struct reading *r, json_t *object)
 {
-    size_t count = json_is_array(list) ? json_array_size(list) : 0;
-    double *speeds = malloc((count + 1) * sizeof *speeds);
-    int good = 0, rc = speeds ? 0 : -ENOMEM;
-    for (size_t i = 0; rc == 0 && i < count; i++) {
-        double bytes = 0, seconds = 0;
-        json_t *item = json_array_get(list, i);
-        if (json_text_size(&r->text, item, "bytes", false, &bytes) < 0 ||
-            json_text_duration(&r->text, item, "seconds", &seconds) < 0)
-            rc = -EINVAL;
-        else if (bytes > 0 && seconds > 0)
-            speeds[good++] = bytes / seconds;
-    }
-    if (rc == 0)
-        r->cluster->link_learned = cost_learn_speed(speeds, good);
-    free(speeds);
-    return rc;
+    static const char *const keys[] = {"bytes", "seconds", NULL};
+    double bytes = 0, seconds = 0;
+    if (json_text_known(&r->text, object, keys) < 0 || json_text_size(&r->text, object, "bytes", false, &bytes) < 0 ||
+        json_text_duration(&r->text, object, "seconds", &seconds) < 0)
+        return -EINVAL;
+    if (bytes > 0 && seconds > 0)
+        r->speeds[r->speed_count++] = bytes / seconds;
+    return 0;
 }
 
-static int read_list(struct reading *r, json_t *root, const char *key, int (*read)(struct reading *, json_t *))
+/* Whom somebody else has left out already: {"who": "guest web1", "why": SENTENCE, "node": where it is}. */
+static int read_left_out(struct reading *r, json_t *object)
+{
+    static const char *const keys[] = {"who", "why", "node", NULL};
+    const char *who = "?", *why = "it is not said why";
+    if (json_text_known(&r->text, object, keys) < 0 || json_text_string(&r->text, object, "who", &who) < 0 ||
+        json_text_string(&r->text, object, "why", &why) < 0)
+        return -EINVAL;
+    r->text.path[0] = who;
+    r->text.depth = 1;
+    return json_text_refuse(&r->text, NULL, "%s", why);
+}
+
+/* ---- what is left out ---- */
+
+static void say_lost(struct reading *r, const char *more, const char *name)
+{
+    sentences_add(&r->unusable, "%s; it is left out%s%s", r->text.err->text, more, name);
+    if (r->unusable.unsaid)
+        r->text.len = 0; /* nobody will read in which line it was, and looking takes long */
+}
+
+static int find_in(const struct names *names, const json_t *item, const char *key)
+{
+    const char *name = json_string_value(json_object_get(item, key));
+    return name ? names_find(names, name, strlen(name)) : -1;
+}
+
+static void remember_lost(struct names *lost, const json_t *item)
+{
+    const char *name = json_string_value(json_object_get(item, "name"));
+    if (name && *name)
+        names_intern(lost, name, strlen(name));
+}
+
+/* Nobody knows which of two nodes with one name is the node. */
+static void lose_node(struct reading *r, json_t *item)
+{
+    int first = find_in(&r->model->node_names, item, "name");
+    if (first >= 0)
+        r->model->nodes[first].stale = true;
+    else
+        remember_lost(&r->lost_nodes, item);
+    say_lost(r, first >= 0 ? ", and nothing is moved to or from the first" : "", "");
+}
+
+/* What it takes of its node nobody knows. */
+static void lose_guest(struct reading *r, json_t *item)
+{
+    int first = find_in(&r->model->guest_names, item, "name"), node = find_in(&r->model->node_names, item, "node");
+    if (first >= 0)
+        r->model->guests[first].movable = false;
+    else
+        remember_lost(&r->lost_guests, item);
+    if (node >= 0)
+        r->model->nodes[node].stale = true;
+    bool is_open = node >= 0 && !r->model->nodes[node].offline; /* a closed one takes nobody, and all may leave it */
+    say_lost(r, is_open ? ", and nothing is moved to or from node " : "",
+             is_open ? model_node_name(r->model, node) : "");
+}
+
+/* Where a rule that cannot be read has them, they stay. */
+static void lose_group(struct reading *r, json_t *item)
+{
+    json_t *member;
+    size_t i;
+    json_array_foreach (json_object_get(item, "guests"), i, member) {
+        const char *name = json_string_value(member);
+        int guest = name ? names_find(&r->model->guest_names, name, strlen(name)) : -1;
+        if (guest >= 0)
+            r->model->guests[guest].movable = false;
+    }
+    say_lost(r, ", and its guests are not moved", "");
+}
+
+static void lose_migration(struct reading *r, json_t *item)
+{
+    (void)item;
+    say_lost(r, "", "");
+}
+
+static int read_list(struct reading *r, json_t *root, const char *key, int (*read)(struct reading *, json_t *),
+                     void (*lose)(struct reading *, json_t *))
 {
     json_t *list = json_object_get(root, key);
     if (list && !json_is_array(list))
         return json_text_refuse(&r->text, key, "a list is needed: [ ... ]");
     for (size_t i = 0; i < json_array_size(list); i++) {
-        r->text.path[0] = key;
-        r->text.depth = 1;
         json_t *item = json_array_get(list, i);
+        snprintf(r->number, sizeof r->number, "%zu", i);
+        r->text.path[0] = key;
+        r->text.path[1] = r->number;
+        r->text.depth = json_is_object(item) ? 2 : 1;
         int rc =
             json_is_object(item) ? read(r, item) : json_text_refuse(&r->text, NULL, "entry %zu is not an object", i);
-        if (rc < 0)
+        if (rc < 0 && (r->strict || rc == -ENOMEM || rc == -ENOSPC))
             return rc;
+        if (rc < 0)
+            lose(r, item);
     }
     r->text.depth = 0;
     return 0;
@@ -405,18 +517,20 @@ static int complete_nodes(struct model *m, const int *at)
 
 static int read_all(struct reading *r, json_t *root)
 {
-    static const char *const keys[] = {"nodes", "guests", "groups", "migrations", NULL};
-    json_t *guests = json_object_get(root, "guests");
-    r->at = malloc((json_array_size(guests) + 1) * sizeof *r->at);
-    if (!r->at)
+    static const char *const keys[] = {"nodes", "guests", "groups", "migrations", "left_out", NULL};
+    r->at = malloc((json_array_size(json_object_get(root, "guests")) + 1) * sizeof *r->at);
+    r->speeds = malloc((json_array_size(json_object_get(root, "migrations")) + 1) * sizeof *r->speeds);
+    if (!r->at || !r->speeds)
         return err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
     int rc = json_text_known(&r->text, root, keys);
-    rc = rc == 0 ? read_list(r, root, "nodes", read_node) : rc;
-    rc = rc == 0 ? read_list(r, root, "guests", read_guest) : rc;
-    rc = rc == 0 ? read_list(r, root, "groups", read_group) : rc;
-    rc = rc == 0 ? learn(r, json_object_get(root, "migrations")) : rc;
+    rc = rc == 0 ? read_list(r, root, "nodes", read_node, lose_node) : rc;
+    rc = rc == 0 ? read_list(r, root, "left_out", read_left_out, lose_guest) : rc;
+    rc = rc == 0 ? read_list(r, root, "guests", read_guest, lose_guest) : rc;
+    rc = rc == 0 ? read_list(r, root, "groups", read_group, lose_group) : rc;
+    rc = rc == 0 ? read_list(r, root, "migrations", read_migration, lose_migration) : rc;
     if (rc < 0)
         return rc;
+    r->cluster->link_learned = cost_learn_speed(r->speeds, r->speed_count);
     if (complete_nodes(r->model, r->at) < 0)
         return err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
     rc = model_ready(r->model, r->at, NULL, r->text.err);
@@ -434,8 +548,15 @@ static int read_into(struct reading *r, struct cluster_json *cluster, json_t *ro
         return err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
     r->cluster = cluster;
     r->model = cluster->model;
+    names_init(&r->lost_nodes, MODEL_NODES_MAX);
+    names_init(&r->lost_guests, MODEL_GUESTS_MAX);
     int rc = read_all(r, root);
+    snprintf(cluster->warnings, sizeof cluster->warnings, "%s%s", r->unusable.text, r->unmeasured.text);
+    cluster->unsaid = r->unusable.unsaid + r->unmeasured.unsaid;
+    names_fini(&r->lost_nodes);
+    names_fini(&r->lost_guests);
     free(r->at);
+    free(r->speeds);
     if (rc < 0) {
         model_free(cluster->model);
         cluster->model = NULL;
@@ -443,14 +564,27 @@ static int read_into(struct reading *r, struct cluster_json *cluster, json_t *ro
     return rc;
 }
 
-int cluster_json_read(struct cluster_json *cluster, const char *name, const char *text, size_t len,
-                      const struct policy *policy, struct err *err)
+static int read_text(struct cluster_json *cluster, const char *name, const char *text, size_t len,
+                     const struct policy *policy, bool strict, struct err *err)
 {
-    struct reading r = {.text = {.name = name, .text = text, .len = len, .err = err}, .policy = policy};
+    struct reading r = {
+        .text = {.name = name, .text = text, .len = len, .err = err}, .policy = policy, .strict = strict};
     json_t *root = json_text_parse(&r.text);
     int rc = read_into(&r, cluster, root);
     json_decref(root);
     return rc;
+}
+
+int cluster_json_read(struct cluster_json *cluster, const char *name, const char *text, size_t len,
+                      const struct policy *policy, struct err *err)
+{
+    return read_text(cluster, name, text, len, policy, false, err);
+}
+
+int cluster_json_read_strict(struct cluster_json *cluster, const char *name, const char *text, size_t len,
+                             const struct policy *policy, struct err *err)
+{
+    return read_text(cluster, name, text, len, policy, true, err);
 }
 
 int cluster_json_take(struct cluster_json *cluster, const char *name, json_t *root, const struct policy *policy,
@@ -458,17 +592,4 @@ int cluster_json_take(struct cluster_json *cluster, const char *name, json_t *ro
 {
     struct reading r = {.text = {.name = name, .text = "", .err = err}, .policy = policy};
     return read_into(&r, cluster, root);
-}
-
-char *cluster_json_write(const char *text, size_t len, const struct model *m)
-{
-    json_t *root = json_loadb(text, len, 0, NULL), *guests = json_object_get(root, "guests");
-    for (int g = 0; g < m->guest_count; g++) {
-        json_t *guest = json_array_get(guests, (size_t)g);
-        if (m->at[g] >= 0)
-            json_object_set_new(guest, "node", json_string(model_node_name(m, m->at[g])));
-    }
-    char *written = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-    json_decref(root);
-    return written;
 }

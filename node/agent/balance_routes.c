@@ -490,6 +490,11 @@ static const struct schema_field export_fields[] = {
      .max = 400000,
      .item = &any_object,
      .description = "what they took: the link's speed is learned from it"},
+    {.name = "left_out",
+     .type = SCHEMA_ARRAY,
+     .max = 400000,
+     .item = &any_object,
+     .description = "who is not among them: who, why, and on which node, as far as that is known"},
     {.name = NULL},
 };
 static const struct schema export_answer = {"ClusterExport", "The cluster, for drover-balancer.", export_fields};
