@@ -412,12 +412,6 @@ static void say_lost(struct reading *r, const char *more, const char *name)
         r->text.len = 0; /* nobody will read in which line it was, and looking takes long */
 }
 
-static int find_in(const struct names *names, const json_t *item, const char *key)
-{
-    const char *name = json_string_value(json_object_get(item, key));
-    return name ? names_find(names, name, strlen(name)) : -1;
-}
-
 static void remember_lost(struct names *lost, const json_t *item)
 {
     const char *name = json_string_value(json_object_get(item, "name"));
@@ -428,7 +422,7 @@ static void remember_lost(struct names *lost, const json_t *item)
 /* Nobody knows which of two nodes with one name is the node. */
 static void lose_node(struct reading *r, json_t *item)
 {
-    int first = find_in(&r->model->node_names, item, "name");
+    int first = names_find_member(&r->model->node_names, item, "name");
     if (first >= 0)
         r->model->nodes[first].stale = true;
     else
@@ -439,7 +433,8 @@ static void lose_node(struct reading *r, json_t *item)
 /* What it takes of its node nobody knows. */
 static void lose_guest(struct reading *r, json_t *item)
 {
-    int first = find_in(&r->model->guest_names, item, "name"), node = find_in(&r->model->node_names, item, "node");
+    int first = names_find_member(&r->model->guest_names, item, "name");
+    int node = names_find_member(&r->model->node_names, item, "node");
     if (first >= 0)
         r->model->guests[first].movable = false;
     else
