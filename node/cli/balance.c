@@ -108,8 +108,7 @@ static int show_plan(struct client *client, const struct command_common *common,
         plan = command_get(client, path, &rc);
     }
     if (plan && common->json) {
-        json_dumpf(plan, stdout, JSON_INDENT(2));
-        putchar('\n');
+        command_print_json(plan);
     } else if (plan) {
         print_plan(plan, explain, !common->no_header);
     } else if (status && !wanted && explain) {
@@ -182,8 +181,7 @@ static int ask_plan(struct client *client, const struct command_common *common, 
     } else if (answer.status >= 400) {
         rc = command_problem(answer.status, answer.body);
     } else if (common->json) {
-        json_dumpf(answer.body, stdout, JSON_INDENT(2));
-        putchar('\n');
+        command_print_json(answer.body);
     } else {
         print_what_if(answer.body, !common->no_header);
     }
@@ -243,12 +241,10 @@ int balance_consolidate(const struct command *command, int argc, char **argv)
     struct client *client = command_client(&common);
     int rc = client ? 0 : EXIT_NO_ANSWER;
     json_t *said = client ? command_get(client, "/v1/balance/consolidation", &rc) : NULL;
-    if (said && common.json) {
-        json_dumpf(said, stdout, JSON_INDENT(2));
-        putchar('\n');
-    } else if (said) {
+    if (said && common.json)
+        command_print_json(said);
+    else if (said)
         print_advice(said, !common.no_header);
-    }
     json_decref(said);
     json_decref(asked);
     client_free(client);
@@ -300,11 +296,9 @@ static int print_policy(int argc, char **argv)
     json_t *policy = client ? command_get(client, "/v1/balance/policy", &rc) : NULL;
     const char *text = json_string_value(json_object_get(json_object_get(policy, "spec"), "text"));
     if (policy && common.json)
-        json_dumpf(policy, stdout, JSON_INDENT(2));
+        command_print_json(policy);
     else if (policy)
-        printf("%s", text ? text : "{}");
-    if (policy)
-        putchar('\n');
+        printf("%s\n", text ? text : "{}");
     json_decref(policy);
     client_free(client);
     return client ? rc : EXIT_NO_ANSWER;
