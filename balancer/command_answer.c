@@ -1,11 +1,11 @@
 /* drover-balancer answer: one question of droverd, read from a file that is open already, answered on standard output.
  *
- *     {"verb": "policy", "text": TEXT, "shadow": TEXT}                                   {} or {"error": SENTENCE}
- *     {"verb": "export", "objects": {...}, "clock": S, "wall": S}         the cluster in Drover's JSON
+ *     {"verb": "policy", "text": TEXT, "shadow": TEXT}                is it one? {} or {"error": SENTENCE}
+ *     {"verb": "export", "objects": {...}, "clock": S, "wall": S}     the cluster in Drover's JSON
  *     {"verb": "capacity", "objects", "clock", "wall", "lose": K, "shape": "4:16G:100G" or ""}
- *     {"verb": "consolidate", "objects", "clock", "wall"}                 which nodes could sleep, which must be woken
- *     {"verb": "plan", "objects", "clock", "wall", "policy": TEXT, "budget_ms": N, "explain": BOOL}   as plan_json()
- * has it
+ *     {"verb": "consolidate", "objects", "clock", "wall"}             which nodes could sleep, which must be woken
+ *     {"verb": "plan", "objects", "clock", "wall", "policy": TEXT, "budget_ms": N, "explain": BOOL}
+ *                                                                     what plan_json() has
  *
  * droverd runs as root and is to read none of this itself: here all privilege is gone before the first byte is. */
 #include <argp.h>

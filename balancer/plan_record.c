@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "balancer/model.h"
 #include "balancer/capacity.h"
+#include "balancer/model.h"
 #include "balancer/plan_file.h"
 #include "balancer/policy.h"
 #include "balancer/snapshot.h"
