@@ -19,7 +19,7 @@ struct json_t;
 struct model;
 struct policy;
 
-enum { CLUSTER_JSON_WARNINGS_BYTES = 8192 };
+enum { CLUSTER_JSON_WARNINGS_BYTES = 8192, CLUSTER_JSON_WARNINGS_SHOWN = 20 };
 
 struct cluster_json {
     struct model *model;                        /* the caller's to free */
@@ -38,6 +38,9 @@ int cluster_json_read_strict(struct cluster_json *cluster, const char *name, con
 /* The same as cluster_json_read() of JSON that is there already; errors have no line. root: lent. */
 int cluster_json_take(struct cluster_json *cluster, const char *name, struct json_t *root, const struct policy *policy,
                       struct err *err);
+
+/* The first of its warnings as a list, with how many more there are as the last; a new reference. */
+struct json_t *cluster_json_warnings(const struct cluster_json *cluster);
 
 /* The same cluster with guests where `model` has them; a string to free(), NULL: not readable, no memory. */
 char *cluster_json_write(const char *text, size_t len, const struct model *model);

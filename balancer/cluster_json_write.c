@@ -5,6 +5,23 @@
 
 #include "balancer/model.h"
 
+json_t *cluster_json_warnings(const struct cluster_json *cluster)
+{
+    json_t *lines = json_array();
+    const char *text = cluster->warnings;
+    while (*text && json_array_size(lines) < CLUSTER_JSON_WARNINGS_SHOWN) {
+        size_t n = strcspn(text, "\n");
+        json_array_append_new(lines, json_stringn(text, n));
+        text += n + (text[n] == '\n');
+    }
+    int more = cluster->unsaid;
+    for (; *text; text++)
+        more += *text == '\n';
+    if (more)
+        json_array_append_new(lines, json_sprintf("and %d more", more));
+    return lines;
+}
+
 /* Is it this guest's entry? */
 static bool is_of(const json_t *entry, const struct model *m, int guest)
 {

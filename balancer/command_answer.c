@@ -7,6 +7,8 @@
  *     {"verb": "plan", "objects", "clock", "wall", "policy": TEXT, "budget_ms": N, "explain": BOOL}
  *                                                                     what plan_json() has
  *
+ * Answers about a cluster have "warnings", a list of sentences, if somebody is left out of it.
+ *
  * droverd runs as root and is to read none of this itself: here all privilege is gone before the first byte is. */
 #include <argp.h>
 #include <errno.h>
@@ -163,6 +165,8 @@ static json_t *answer_cluster(json_t *question, json_t *(*say)(json_t *question,
     if (!conductor_model(json_object_get(question, "objects"), &policy, &now, &cluster, &err)) {
         policy.link_bytes_per_s = cluster.link_learned > 0 ? cluster.link_learned : policy.link_bytes_per_s;
         answer = say(question, cluster.model, &policy, &err);
+        if (answer && cluster.warnings[0])
+            json_object_set_new(answer, "warnings", cluster_json_warnings(&cluster));
     }
     model_free(cluster.model);
     return answer ? answer : json_pack("{s:s}", "error", err.text);

@@ -124,6 +124,14 @@ static int show_plan(struct client *client, const struct command_common *common,
     return rc;
 }
 
+static void print_warnings(const json_t *said)
+{
+    json_t *line;
+    size_t i;
+    json_array_foreach (json_object_get(said, "warnings"), i, line)
+        fprintf(stderr, "drover: %s\n", json_string_value(line));
+}
+
 static void print_shortcomings(const json_t *said)
 {
     json_int_t left_out = json_integer_value(json_object_get(said, "left_out"));
@@ -183,6 +191,7 @@ static int ask_plan(struct client *client, const struct command_common *common, 
     } else if (common->json) {
         command_print_json(answer.body);
     } else {
+        print_warnings(answer.body);
         print_what_if(answer.body, !common->no_header);
     }
     client_answer_free(&answer);
@@ -241,10 +250,12 @@ int balance_consolidate(const struct command *command, int argc, char **argv)
     struct client *client = command_client(&common);
     int rc = client ? 0 : EXIT_NO_ANSWER;
     json_t *said = client ? command_get(client, "/v1/balance/consolidation", &rc) : NULL;
-    if (said && common.json)
+    if (said && common.json) {
         command_print_json(said);
-    else if (said)
+    } else if (said) {
+        print_warnings(said);
         print_advice(said, !common.no_header);
+    }
     json_decref(said);
     json_decref(asked);
     client_free(client);

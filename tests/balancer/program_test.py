@@ -431,6 +431,7 @@ class Program(unittest.TestCase):
         self.plan(dict(exported, guests=[protected]))
         self.assertNotIn('ha', exported['guests'][0])
         question.update(verb='capacity', lose=0, shape='1:1G')
+        self.assertNotIn('warnings', self.ask(dict(question, objects=dict(objects, guest={'G': guest}))))
         self.assertEqual(self.ask(question)['fit'], 14)  # 15 GiB are left for guests, one has one
         self.assertIn('--shape', self.ask(dict(question, shape='much'))['error'])
         asleep = {'value': {'id': 'S', 'name': 'n2', 'spec': {'drained': True}}}
@@ -448,7 +449,11 @@ class Program(unittest.TestCase):
             {'who': 'guest H', 'why': 'what the store has of it cannot be read'}, {'who': 'guest g2', 'why': "there is no node 'n9'"},
             {'who': 'guest J', 'why': 'it has no name', 'node': 'n1'}])
         self.refuses(exported, 'guest H: what the store has of it cannot be read')
-        self.assertEqual(self.ask(question)['fit'], 0)  # what J takes there is not known
+        fits = self.ask(question)
+        self.assertEqual(fits['fit'], 0)  # what J takes there is not known
+        self.assertIn('the cluster: guest J: it has no name; it is left out, and nothing is moved to or from node n1', fits['warnings'])
+        for verb in ('plan', 'consolidate'):
+            self.assertEqual(self.ask(dict(question, verb=verb))['warnings'], fits['warnings'])
 
     def test_run_needs_a_store(self):
         self.run_it('run', '--node', 'n1', status=2)
