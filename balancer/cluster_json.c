@@ -226,6 +226,34 @@ static int read_pins(struct reading *r, json_t *object, struct model_guest *g)
     return g->pins ? 0 : err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
 }
 
+/* {"n1": 4e6}: what its disks do where its volumes have members. */
+static int read_storage(struct reading *r, json_t *object, struct model_guest *g)
+{
+    json_t *list = json_object_get(object, "storage"), *rate;
+    const char *name;
+    if (!list)
+        return 0;
+    if (!json_is_object(list) || json_object_size(list) > MODEL_STORAGE_MAX)
+        return json_text_refuse(&r->text, "storage", "an object of at most %d nodes and bytes a second is needed",
+                                MODEL_STORAGE_MAX);
+    g->storage = malloc((json_object_size(list) + 1) * sizeof *g->storage);
+    if (!g->storage)
+        return err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
+    json_object_foreach (list, name, rate) {
+        int node = names_find(&r->model->node_names, name, strlen(name));
+        double bytes = 0;
+        if (node < 0 && is_lost_node(r, name))
+            continue;
+        if (node < 0)
+            return json_text_refuse(&r->text, "storage", "there is no node '%s'", name);
+        if (json_text_number(&r->text, list, name, 0, RATE_LARGEST, &bytes) < 0)
+            return -EINVAL;
+        if (bytes > 0)
+            g->storage[g->storage_count++] = (struct model_storage){node, bytes};
+    }
+    return 0;
+}
+
 /* Of a guest, in processors: what it waited for; what it will want by its days before, and what that is wrong by. */
 struct wish {
     double steal, expected, error;
@@ -287,13 +315,19 @@ static int read_guest_numbers(struct reading *r, json_t *object, struct model_gu
     return 0;
 }
 
+static void free_lists(struct model_guest *g)
+{
+    free(g->pins);
+    free(g->storage);
+}
+
 static int read_guest(struct reading *r, json_t *object)
 {
     static const char *const keys[] = {"name",      "node",      "state",    "vcpus",       "memory",   "local_disk",
                                        "load",      "error",     "expected", "steal",       "age",      "dirty_rate",
                                        "movable",   "pinned",    "avoid",    "networks",    "pools",    "cpu_models",
                                        "moved_ago", "came_from", "ha",       "ha_priority", "ha_after", "ha_delay",
-                                       "volumes",   "balance",   NULL};
+                                       "volumes",   "balance",   "storage",  NULL};
     struct model_guest g = {.balanced = true, .moved_ago_s = -1, .came_from = -1};
     const char *name = NULL;
     double age = -1;
@@ -311,8 +345,9 @@ static int read_guest(struct reading *r, json_t *object)
     if (g.state == GUEST_RUNNING && g.memory <= 0)
         return json_text_refuse(&r->text, "memory", "a guest that runs has some");
     int rc = read_pins(r, object, &g);
+    rc = rc < 0 ? rc : read_storage(r, object, &g);
     if (rc < 0) {
-        free(g.pins);
+        free_lists(&g);
         return rc;
     }
     g.measured = g.state != GUEST_RUNNING || (age >= 0 && age <= r->policy->stale_s);
@@ -320,7 +355,7 @@ static int read_guest(struct reading *r, json_t *object)
     int added = find_lost(r, &r->lost_guests, "guest", name);
     added = added < 0 ? added : model_add_guest(r->model, name, &g, r->text.err);
     if (added < 0) {
-        free(g.pins);
+        free_lists(&g);
         return err_prefix(r->text.err, "%s", r->text.name);
     }
     if (!g.measured)

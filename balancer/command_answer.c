@@ -3,7 +3,8 @@
  *     {"verb": "policy", "text": TEXT, "shadow": TEXT}                is it one? {} or {"error": SENTENCE}
  *     {"verb": "export", "objects": {...}, "clock": S, "wall": S}     the cluster in Drover's JSON
  *     {"verb": "capacity", "objects", "clock", "wall", "lose": K, "shape": "4:16G:100G" or ""}
- *     {"verb": "consolidate", "objects", "clock", "wall"}             which nodes could sleep, which must be woken
+ *     {"verb": "consolidate", "objects", "clock", "wall",             which nodes could sleep, which must be woken;
+ *      "record": {"id", "by", "made"}}                                with "record" also the plan that empties them
  *     {"verb": "plan", "objects", "clock", "wall", "policy": TEXT, "budget_ms": N, "explain": BOOL}
  *                                                                     what plan_json() has
  *
@@ -26,6 +27,7 @@
 #include "balancer/command.h"
 #include "balancer/conductor.h"
 #include "balancer/consolidate_file.h"
+#include "balancer/consolidate_record.h"
 #include "balancer/plan.h"
 #include "balancer/plan_file.h"
 #include "balancer/plan_record.h"
@@ -183,15 +185,39 @@ static bool half_is_up(void *end_ns)
     return clock_ns() + CONSOLIDATE_S * UINT64_C(500000000) >= *(const uint64_t *)end_ns;
 }
 
+static json_t *ids_of(json_t *objects)
+{
+    json_t *ids = json_object(), *guest;
+    const char *id;
+    json_object_foreach (json_object_get(objects, "guest"), id, guest)
+        json_object_set_new(ids, snapshot_text(json_object_get(guest, "value"), "name"), json_string(id));
+    return ids;
+}
+
+static void put_record(json_t *said, const struct consolidation *c, const struct policy *policy, json_t *question)
+{
+    const json_t *wanted = json_object_get(question, "record");
+    json_t *ids = wanted ? ids_of(json_object_get(question, "objects")) : NULL;
+    const struct plan_record_origin origin = {.id = snapshot_text(wanted, "id"),
+                                              .phase = "proposed",
+                                              .by = snapshot_text(wanted, "by"),
+                                              .made = snapshot_text(wanted, "made"),
+                                              .guest_ids = ids};
+    json_t *record = wanted ? consolidate_record(c, policy, &origin) : NULL;
+    if (record)
+        json_object_set_new(said, "record", record);
+    json_decref(ids);
+}
+
 static json_t *consolidation_of(json_t *question, const struct model *m, const struct policy *policy, struct err *err)
 {
     uint64_t end_ns = clock_ns() + CONSOLIDATE_S * UINT64_C(1000000000);
     const struct consolidate_options limits = {.seed = 1, .stop = time_is_up, .late = half_is_up, .stop_data = &end_ns};
     struct consolidation c;
-    (void)question;
     if (consolidate(m, policy, &limits, &c, err))
         return NULL;
     json_t *said = consolidate_json(&c, policy, false);
+    put_record(said, &c, policy, question);
     consolidate_fini(&c);
     return said;
 }

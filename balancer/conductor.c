@@ -8,6 +8,7 @@
 
 #include "balancer/cluster_json.h"
 #include "balancer/conductor_job.h"
+#include "balancer/consolidate_record.h"
 #include "balancer/explain.h"
 #include "balancer/model.h"
 #include "balancer/plan.h"
@@ -229,13 +230,38 @@ static bool may_go_on(const struct conductor *c, json_t *objects, const json_t *
     return c->mode == CONDUCTOR_AUTOMATIC || (c->mode == CONDUCTOR_ADVISE && wanted);
 }
 
+/* Nodes that sleep are drained as they become empty. False: some are to be, at the next looks. */
+static bool put_to_sleep(json_t *objects, const json_t *entry, char *kept, size_t len, struct conductor_step *step)
+{
+    json_t *empty = consolidate_record_empty(objects, json_object_get(entry, "value"), kept, len), *node;
+    size_t i, count = json_array_size(empty);
+    json_array_foreach (empty, i, node) {
+        json_t *value = json_deep_copy(json_object_get(node, "value"));
+        json_object_set_new(json_object_get(value, "spec"), "drained", json_true());
+        put(step, "node", id_of(node), value, revision_of(node));
+    }
+    json_decref(empty);
+    return !count;
+}
+
+/* All its waves are through. */
+static void finish(json_t *objects, const json_t *entry, const char *wall, struct conductor_step *step)
+{
+    char kept[80], reason[160] = "";
+    if (!put_to_sleep(objects, entry, kept, sizeof kept, step))
+        return;
+    if (*kept)
+        snprintf(reason, sizeof reason, "node %s has got a guest meanwhile and stays on", kept);
+    put_plan(step, entry, "done", reason, "ended", wall);
+}
+
 static void carry_on(struct conductor *c, json_t *objects, const json_t *entry, const struct snapshot_time *now,
                      const char *wall, struct conductor_step *step)
 {
     const json_t *record = json_object_get(entry, "value");
     int wave = plan_record_wave(record);
     struct err err = {0};
-    char why[300];
+    char why[300], kept[80];
     json_t *begun = conductor_begun(objects, id_of(entry));
     struct progress p = progress_of(record, wave, begun);
     began_wave(c, id_of(entry), wave, now->clock_s);
@@ -252,7 +278,7 @@ static void carry_on(struct conductor *c, json_t *objects, const json_t *entry, 
         if (still_fits(c, objects, entry, wave, true, now, &err) == FITS_NOT)
             make_void(step, entry, err.text, wall);
     } else if (!p.running && wave + 1 >= plan_record_waves(record)) {
-        put_plan(step, entry, "done", "", "ended", wall);
+        finish(objects, entry, wall, step);
     } else if (!p.running && !json_object_get(record, "apply") && policy_is_quiet(&c->policy, now->wall_s)) {
         make_void(step, entry, "quiet hours have begun", wall);
     } else if (!p.running) {
@@ -262,6 +288,8 @@ static void carry_on(struct conductor *c, json_t *objects, const json_t *entry, 
         else if (fit == FITS_NOT)
             make_void(step, entry, err.text, wall);
     }
+    if (!step->count)
+        put_to_sleep(objects, entry, kept, sizeof kept, step);
     json_decref(begun);
 }
 

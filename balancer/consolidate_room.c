@@ -106,10 +106,10 @@ int consolidate_room_during(struct consolidate_losses *l, const struct model *mo
     follow(l, model);
     struct capacity_moving *moving = calloc((size_t)count + 1, sizeof *moving);
     for (int i = 0; moving && i < count; i++) {
-        int guest = moves[i].guest, only = l->only[guest];
+        int guest = moves[i].guest;
         moving[i] = (struct capacity_moving){.guest = guest, .from = moves[i].from, .to = moves[i].to};
         model_place(m, guest, -1, -1);
-        if (only == moves[i].from || only == moves[i].to || only == NOBODY)
+        if (l->only[guest] == NOBODY) /* who moves to the only node for it does count until it is there */
             m->guests[guest].state = GUEST_DOWN;
         hold(m, moves[i].from, m->use[guest], 1);
         hold(m, moves[i].to, m->use[guest], 1);

@@ -48,8 +48,10 @@ void model_free(struct model *m)
     if (!m)
         return;
     free_sums(m);
-    for (int i = 0; i < m->guest_count; i++)
+    for (int i = 0; i < m->guest_count; i++) {
         free(m->guests[i].pins);
+        free(m->guests[i].storage);
+    }
     for (int i = 0; i < m->group_count; i++)
         free(m->groups[i].members);
     free(m->nodes);
@@ -160,6 +162,8 @@ static void fill_use(const struct model *m, int guest, double *use, double *copy
         use[SUM_SPINDLES] = use[SUM_PLANNED_SPINDLES];
         for (int r = 0; r < RESOURCE_COUNT; r++)
             use[SUM_LOAD_CPU + r] = g->load[r];
+        for (int i = 0; i < g->storage_count; i++)
+            use[SUM_LOAD_NETWORK] += g->storage[i].bytes_per_s;
     }
     if (!copy || !g->mirrored)
         return;
@@ -317,6 +321,7 @@ static void count_guest(struct model *m, int guest, double sign)
     int n = m->at[guest], s = m->mirror[guest], one = m->guests[guest].planned ? 0 : (int)sign;
     if (n >= 0) {
         add_row(m->sum[n], m->use[guest], sign);
+        m->sum[n][SUM_LOAD_NETWORK] -= sign * model_near(&m->guests[guest], n);
         m->count[n] += one;
     }
     if (s >= 0) {
@@ -324,6 +329,18 @@ static void count_guest(struct model *m, int guest, double sign)
         m->mirrors[s] += one;
     }
     reserve(m, guest, sign);
+}
+
+/* Members stay where they are, whoever goes where. Where some wait for the disks, they do more than they get done. */
+static void count_members(struct model *m, int guest)
+{
+    const struct model_guest *g = &m->guests[guest];
+    for (int i = 0; i < g->storage_count; i++) {
+        const struct model_node *n = &m->nodes[g->storage[i].node];
+        double *sum = m->sum[g->storage[i].node], work = g->storage[i].bytes_per_s;
+        sum[SUM_LOAD_DISK] += work * (1 + n->pressure[RESOURCE_DISK] + n->stalled[RESOURCE_DISK]);
+        sum[SUM_LOAD_NETWORK] += work;
+    }
 }
 
 void model_recount(struct model *m)
@@ -340,6 +357,7 @@ void model_recount(struct model *m)
     for (int g = m->guest_count - 1; g >= 0; g--) {
         link_guest(m, g);
         count_guest(m, g, 1);
+        count_members(m, g);
     }
     m->changes = 0;
 }
@@ -403,14 +421,6 @@ const char *model_node_name(const struct model *m, int node)
 const char *model_guest_name(const struct model *m, int guest)
 {
     return m->guest_names.text[m->guests[guest].name];
-}
-
-bool model_is_pinned_away(const struct model_guest *g, int node)
-{
-    for (int i = 0; i < g->pin_count; i++)
-        if (g->pins[i] == node)
-            return g->avoids;
-    return g->pins && !g->avoids;
 }
 
 bool model_same_place(const struct model *m, enum model_scope scope, int a, int b)

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "balancer/bits.h"
+#include "balancer/model_guest.h"
 #include "balancer/names.h"
 
 struct err;
@@ -50,11 +51,6 @@ enum model_sum {
     SUM_PLANNED_SPINDLES,
     SUM_COUNT
 };
-
-/* What the balancer may do of its own accord; the strictest last. */
-enum model_mode { MODE_UNSAID, MODE_AUTOMATIC, MODE_ADVISE, MODE_OFF };
-
-enum model_resource { RESOURCE_CPU, RESOURCE_MEMORY, RESOURCE_DISK, RESOURCE_NETWORK, RESOURCE_COUNT };
 
 /* Where a node is: groups keep guests apart or together in one of these. */
 enum model_scope { SCOPE_NODE, SCOPE_RACK, SCOPE_SITE, SCOPE_LOCATION };
@@ -90,32 +86,6 @@ struct model_node {
     double disk_at_load;
     double planned_at_load; /* as free_at_load, for sums of planned guests too */
     double unaccounted;     /* memory used by nobody known */
-};
-
-enum guest_state { GUEST_RUNNING, GUEST_DOWN, GUEST_OFFLINE };
-
-struct model_guest {
-    int name; /* in model.guest_names */
-    enum guest_state state;
-    bool movable; /* false: pinned, or its disk cannot follow */
-    bool held;    /* by its mode, or its node's: model_hold() */
-    enum model_mode mode;
-    bool planned;  /* not there yet, its room is taken already */
-    bool balanced; /* Ganeti's auto_balance */
-    bool mirrored; /* needs a second node */
-    bool local;    /* its disk takes room on its node */
-    bool measured; /* false: no or old measurements; it stays where it is */
-    double memory, disk, vcpus, spindles;
-    double load[RESOURCE_COUNT];     /* p95 of the window, in the node's unit */
-    double load_std[RESOURCE_COUNT]; /* the forecast's error, same unit */
-    double dirty_bytes_per_s;
-    bool writes_seen;                                 /* somebody has looked; false: dirty_bytes_per_s is 0 */
-    double moved_ago_s;                               /* since its last migration; negative: never */
-    int came_from;                                    /* the node it left then, -1 */
-    struct bits networks, pools, cpu_models, desired; /* needs: all networks and pools, any of cpu_models */
-    int *pins;                                        /* nodes it may run on, NULL: any; owned by the model */
-    int pin_count;
-    bool avoids; /* pins are the nodes it may not run on */
 };
 
 /* Members that must not, or had better not, be in the same place; or that must be in the same. */
@@ -159,7 +129,8 @@ void model_free(struct model *model); /* NULL is accepted */
 /* An independent copy with its own positions; names and groups too. NULL: no memory. */
 struct model *model_copy(const struct model *model);
 
-/* Their numbers, or -errno: -EEXIST the name is taken, -ENOSPC a limit, -ENOMEM. The model owns guest->pins then. */
+/* Their numbers, or -errno: -EEXIST the name is taken, -ENOSPC a limit, -ENOMEM. The model owns guest->pins and
+ * guest->storage then. */
 int model_add_node(struct model *model, const char *name, const struct model_node *node, struct err *err);
 int model_add_guest(struct model *model, const char *name, const struct model_guest *guest, struct err *err);
 int model_add_group(struct model *model, const char *name, const struct model_group *group, struct err *err);
@@ -187,9 +158,6 @@ double model_disk_free(const struct model *model, int node);
 
 const char *model_node_name(const struct model *model, int node);
 const char *model_guest_name(const struct model *model, int guest);
-
-/* Is this node none of those it may run on? */
-bool model_is_pinned_away(const struct model_guest *guest, int node);
 
 /* In one place of this group's scope? Two nodes without a rack are not in the same rack. */
 bool model_same_place(const struct model *model, enum model_scope scope, int node, int other);

@@ -37,6 +37,26 @@ static int copy_groups(struct model *to, const struct model *from)
     return 0;
 }
 
+/* *copy: NULL, where there is nothing to be copied. */
+static int copy_list(void **copy, const void *list, size_t bytes)
+{
+    *copy = list ? malloc(bytes + 1) : NULL;
+    if (*copy)
+        memcpy(*copy, list, bytes);
+    return list && !*copy ? -1 : 0;
+}
+
+static int copy_guest(struct model_guest *to, const struct model_guest *from)
+{
+    void *pins = NULL, *storage = NULL;
+    int rc = copy_list(&pins, from->pins, (size_t)from->pin_count * sizeof *from->pins);
+    rc |= copy_list(&storage, from->storage, (size_t)from->storage_count * sizeof *from->storage);
+    *to = *from;
+    to->pins = pins;
+    to->storage = storage;
+    return rc;
+}
+
 struct model *model_copy(const struct model *from)
 {
     struct model *to = model_new(from->family);
@@ -52,15 +72,9 @@ struct model *model_copy(const struct model *from)
     to->node_count = to->node_room = from->node_count;
     to->guest_room = from->guest_count;
     for (int g = 0; g < from->guest_count; g++) {
-        to->guests[g] = from->guests[g];
-        size_t bytes = (size_t)from->guests[g].pin_count * sizeof(int);
-        to->guests[g].pins = from->guests[g].pins ? malloc(bytes + 1) : NULL;
         to->guest_count++;
-        if (!from->guests[g].pins)
-            continue;
-        if (!to->guests[g].pins)
+        if (copy_guest(&to->guests[g], &from->guests[g]) < 0)
             goto out;
-        memcpy(to->guests[g].pins, from->guests[g].pins, bytes);
     }
     if (copy_groups(to, from) < 0 || model_ready(to, from->at, from->mirror, NULL) < 0)
         goto out;

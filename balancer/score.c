@@ -194,16 +194,29 @@ double score_exact(const struct score *s)
 
 /* ---- a move, the short way: nobody has a mirror ---- */
 
-/* The columns' sums if `take` went from node p (may be -1) to q, plus back[] the other way round (may be NULL). */
-static double shifted(const struct score *s, int p, int q, const double *take, const double *back, double rest)
+/* What a guest adds to this column on this node. */
+static double take_at(const struct score *s, int guest, int node, int k)
+{
+    double take = s->take[(size_t)guest * (size_t)s->columns + (size_t)k];
+    return k == s->network ? take - model_near(&s->model->guests[guest], node) : take;
+}
+
+/* The columns' sums if guest a went from node p to q, and b the other way round. */
+static double shifted(const struct score *s, int p, int q, int a, int b, double rest)
 {
     int columns = s->columns;
     const double *xp = s->x + (size_t)p * (size_t)columns, *up = s->unit + (size_t)p * (size_t)columns;
     const double *xq = s->x + (size_t)q * (size_t)columns, *uq = s->unit + (size_t)q * (size_t)columns;
+    const double *take = s->take + (size_t)a * (size_t)columns, *back = s->take + (size_t)b * (size_t)columns;
     bool with_p = p >= 0 && counts(s, p), with_q = counts(s, q);
+    bool near = s->network >= 0 && (s->model->guests[a].storage_count || s->model->guests[b].storage_count);
     double sum = rest + s->constant;
     for (int k = 0; k < columns; k++) {
-        double v = back ? take[k] - back[k] : take[k], s1 = s->s1[k], s2 = s->s2[k];
+        double v = take[k] - back[k], w = v, s1 = s->s1[k], s2 = s->s2[k];
+        if (near && k == s->network) {
+            v = take_at(s, a, p, k) - take_at(s, b, p, k);
+            w = take_at(s, a, q, k) - take_at(s, b, q, k);
+        }
         if (with_p) {
             double d = -v * up[k], x = xp[k] - s->shift[k];
             s1 += d;
@@ -212,7 +225,7 @@ static double shifted(const struct score *s, int p, int q, const double *take, c
                 sum += score_over(s, k, xp[k] + d) - score_over(s, k, xp[k]);
         }
         if (with_q) {
-            double d = v * uq[k], x = xq[k] - s->shift[k];
+            double d = w * uq[k], x = xq[k] - s->shift[k];
             s1 += d;
             s2 += d * (2 * x + d);
             if (s->limit[k] < INFINITY)
@@ -251,6 +264,7 @@ void score_leave(const struct score *s, int guest, struct score_away *away)
                    !m->guests[guest].pins;
     memcpy(away->s1, s->s1, sizeof away->s1);
     memcpy(away->s2, s->s2, sizeof away->s2);
+    away->near = s->network >= 0 && m->guests[guest].storage_count > 0;
     for (int k = 0; k < columns; k++)
         away->take[k] = take[k];
     if (p < 0) {
@@ -262,7 +276,7 @@ void score_leave(const struct score *s, int guest, struct score_away *away)
         away->rest -= groups_leave(m, guest, p, -1, -1);
     const double *x = s->x + (size_t)p * (size_t)columns, *unit = s->unit + (size_t)p * (size_t)columns;
     for (int k = 0; k < columns && counts(s, p); k++) {
-        double d = -take[k] * unit[k];
+        double d = -(away->near ? take_at(s, guest, p, k) : take[k]) * unit[k];
         away->s1[k] += d;
         away->s2[k] += d * (2 * (x[k] - s->shift[k]) + d);
         if (s->limit[k] < INFINITY)
@@ -283,7 +297,8 @@ double score_arrive(const struct score *s, const struct score_away *away, int at
     }
     const double *x = s->x + (size_t)at * (size_t)away->columns, *unit = s->unit + (size_t)at * (size_t)away->columns;
     for (int k = 0; k < away->columns; k++) {
-        double d = up ? away->take[k] * unit[k] : 0;
+        double take = away->near ? take_at(s, away->guest, at, k) : away->take[k];
+        double d = up ? take * unit[k] : 0;
         double s1 = away->s1[k] + d, s2 = away->s2[k] + d * (2 * (x[k] - s->shift[k]) + d);
         double squares = s2 * s->up - s1 * s1;
         sum += s->scaled[k] * sqrt(squares > 0 ? squares : 0);
@@ -311,7 +326,7 @@ double score_after_swap(const struct score *s, int a, int b)
                 groups_leave(m, b, q, a, q);
     if (m->tags.count || m->guests[a].pins || m->guests[b].pins)
         rest += place_cost(s, a, q, -1) + place_cost(s, b, p, -1) - place_cost(s, a, p, -1) - place_cost(s, b, q, -1);
-    return shifted(s, p, q, s->take + (size_t)a * (size_t)s->columns, s->take + (size_t)b * (size_t)s->columns, rest);
+    return shifted(s, p, q, a, b, rest);
 }
 
 /* ---- a move, the long way: mirrors ---- */

@@ -33,7 +33,9 @@ struct score {
     double *copy;            /* likewise where its mirror is; NULL without mirrors */
     double *part;            /* [nodes] */
     double parts, groups, constant;
-    int up; /* nodes that count */
+    double still[RESOURCE_COUNT]; /* the spread of loads that no guest takes along, which have no column */
+    int network;                  /* the column of networks' load, -1: there is none */
+    int up;                       /* nodes that count */
     int changes;
 };
 
@@ -54,6 +56,7 @@ struct score_away {
     int columns, guest;
     double s1[SCORE_COLUMNS_MAX], s2[SCORE_COLUMNS_MAX], take[SCORE_COLUMNS_MAX];
     double rest;
+    bool near;   /* its load of networks is another one where its volumes have members */
     bool simple; /* no groups, pins or locations: only columns and parts of nodes tell places apart */
 };
 void score_leave(const struct score *score, int guest, struct score_away *away);

@@ -116,18 +116,25 @@ static bool is_alike(const struct score *s, const double *unit, const double *ba
     return true;
 }
 
-/* The spread of a column that guests do not change. */
-static double constant_spread(const struct model *m, const double *base, int k, int up)
+/* What a column that guests do not change adds to the score: members of volumes work where they are. */
+static void add_constant(struct score *s, const struct wanted *w, const double *unit, const double *base, int k)
 {
+    const struct model *m = s->model;
     double mean = 0, squares = 0;
-    for (int n = 0; n < m->node_count; n++)
-        if (counts(m, n))
-            mean += base[n * SCORE_COLUMNS_MAX + k] / up;
     for (int n = 0; n < m->node_count; n++) {
-        double d = base[n * SCORE_COLUMNS_MAX + k] - mean;
+        int i = n * SCORE_COLUMNS_MAX + k;
+        double x = base[i] + unit[i] * m->sum[n][w->sum], over = x - w->limit;
+        mean += counts(m, n) ? x / s->up : 0;
+        s->constant += counts(m, n) && over > 0 ? s->policy->overload_weight * w->weight * over / s->up : 0;
+    }
+    for (int n = 0; n < m->node_count; n++) {
+        int i = n * SCORE_COLUMNS_MAX + k;
+        double d = base[i] + unit[i] * m->sum[n][w->sum] - mean;
         squares += counts(m, n) ? d * d : 0;
     }
-    return sqrt(squares / up);
+    s->constant += w->weight * sqrt(squares / s->up);
+    if (w->sum >= SUM_LOAD_CPU && w->sum <= SUM_LOAD_NETWORK)
+        s->still[w->sum - SUM_LOAD_CPU] = sqrt(squares / s->up);
 }
 
 static void choose(struct score *s, const struct wanted *w, int count, double *unit, double *base)
@@ -143,7 +150,8 @@ static void choose(struct score *s, const struct wanted *w, int count, double *u
                 scale_drover(m, n, w[i].sum, u, b);
         }
         if (is_constant(m, w[i].sum)) {
-            s->constant += s->up > 0 ? w[i].weight * constant_spread(m, base, k, s->up) : 0;
+            if (s->up > 0)
+                add_constant(s, &w[i], unit, base, k);
             continue;
         }
         for (int a = 0; a < k && alike < 0 && !isfinite(w[i].limit); a++)
@@ -156,6 +164,8 @@ static void choose(struct score *s, const struct wanted *w, int count, double *u
         s->sum_of[k] = w[i].sum;
         s->weight[k] = w[i].weight;
         s->limit[k] = w[i].limit;
+        if (w[i].sum == SUM_LOAD_NETWORK)
+            s->network = k;
         s->columns++;
     }
 }
@@ -175,6 +185,7 @@ int score_columns_make(struct score *s)
         s->up += counts(m, n);
     s->columns = 0;
     s->constant = 0;
+    s->network = -1;
     choose(s, w, m->family == MODEL_GANETI ? wanted_ganeti(m, w) : wanted_drover(s->policy, w), unit, base);
     size_t columns = (size_t)s->columns;
     s->unit = calloc(nodes * columns + 1, sizeof *s->unit);

@@ -62,7 +62,7 @@ enum score_reason score_reason_most(const double before[REASON_COUNT], const dou
 void score_spreads(const struct score *s, double spread[RESOURCE_COUNT])
 {
     for (int r = 0; r < RESOURCE_COUNT; r++)
-        spread[r] = 0;
+        spread[r] = s->still[r];
     for (int k = 0; k < s->columns; k++)
         if (reason_of(s->sum_of[k]) != REASON_RESERVED)
             spread[reason_of(s->sum_of[k])] = deviation(s, k);

@@ -226,6 +226,9 @@ static double best_step(struct search *s, int guest, int *at, int *mirror)
         consider_node(s, guest, g->pins[i], &best);
     for (int i = 0; i < s->target_count && !pinned; i++)
         consider_node(s, guest, s->targets[i], &best);
+    /* in a large cluster few are looked at; those with its data are always among them */
+    for (int i = 0; i < g->storage_count && !pinned && m->node_count > SEARCH_ALL_NODES; i++)
+        consider_node(s, guest, g->storage[i].node, &best);
     /* none of the usual ones takes it: everybody is asked, or every so many in a large cluster */
     if (!best.any_allowed && best.must && s->target_count < m->node_count) {
         int step = m->node_count / SEARCH_NODES_SCANNED + 1;

@@ -143,6 +143,7 @@ static void put_load(const struct making *m, json_t *to, const json_t *load, con
     const json_t *const records[] = {load, json_object_get(json_object_get(m->objects, "measured"), id)};
     for (unsigned i = 0; i < 2; i++)
         if (snapshot_load_guest(to, json_object_get(records[i], "state"), id, vcpus)) {
+            snapshot_load_storage(to, json_object_get(records[i], "state"), id, m->nodes_by_name);
             json_object_set_new(to, "age", json_real(age_of(records[i], m->now)));
             return;
         }

@@ -7,11 +7,12 @@
 #include <stdlib.h>
 
 #include "balancer/forecast.h"
+#include "balancer/model.h"
 #include "node/base/units.h"
 
 static const double PERCENTILE = 0.95, HUNDREDTHS = 0.01;
 static const double USUAL_DISK_RATE = 500e6, USUAL_NETWORK_RATE = 1.25e9; /* bytes a second: one SSD, 10 Gbit/s */
-static const double UNIT_BYTES_MAX = 1 << 20;
+static const double UNIT_BYTES_MAX = 1 << 20, RATE_MAX = 1e15;
 
 double snapshot_number(const json_t *object, const char *key)
 {
@@ -59,6 +60,9 @@ static json_t *digest_guest(const json_t *use)
         if (two && !i)
             json_object_set_new(to, "samples", json_integer((json_int_t)samples));
     }
+    json_t *storage = json_object_get(use, "storage");
+    if (json_object_size(storage))
+        json_object_set(to, "storage", storage);
     static const char *const writes[] = {"dirty", "dirty_ago"};
     for (unsigned i = 0; i < sizeof writes / sizeof *writes; i++) /* none is another thing than zero */
         if (json_is_number(json_object_get(use, writes[i])))
@@ -129,6 +133,22 @@ bool snapshot_load_guest(json_t *to, const json_t *record, const char *id, doubl
     if (steal > 0)
         json_object_set_new(to, "steal", json_real(steal));
     return true;
+}
+
+void snapshot_load_storage(json_t *to, const json_t *record, const char *id, const json_t *nodes)
+{
+    json_t *use = json_object_get(json_object_get(record, "guests"), id), *storage = json_object();
+    double unit = least(snapshot_number(record, "unit"), UNIT_BYTES_MAX);
+    const char *node;
+    json_t *rate;
+    json_object_foreach (json_object_get(use, "storage"), node, rate) {
+        double bytes = snapshot_number(json_object_get(use, "storage"), node) * unit;
+        if (json_object_get(nodes, node) && json_object_size(storage) < MODEL_STORAGE_MAX)
+            put(storage, node, least(bytes, RATE_MAX));
+    }
+    if (json_object_size(storage))
+        json_object_set(to, "storage", storage);
+    json_decref(storage);
 }
 
 double snapshot_load_writes(const json_t *record, const char *id, double *ago_s)

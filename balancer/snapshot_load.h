@@ -15,8 +15,8 @@ enum {
 };
 
 /* Windows into what follows from them, once, in place: {ID: {"samples": N, "memory", "cpu": [p95, error], "steal",
- * "disk", "network": likewise, "dirty", "dirty_ago"}}, in the record's units. Thirty numbers are read when they come,
- * and not at each look at all guests; a record that is digested already stays. */
+ * "disk", "network": likewise, "storage": {NODE: N}, "dirty", "dirty_ago"}}, in the record's units. Thirty numbers are
+ * read when they come, and not at each look at all guests; a record that is digested already stays. */
 void snapshot_load_digest(json_t *record);
 
 /* Of a digested record's guest: was it measured for long enough? */
@@ -25,6 +25,10 @@ bool snapshot_load_is_enough(const json_t *use);
 /* Of a digested record. Puts "load", "error" and "steal" of the guest into *to, if it was measured for long enough:
  * false otherwise. */
 bool snapshot_load_guest(json_t *to, const json_t *record, const char *guest_id, double vcpus);
+
+/* Of a digested record. Puts "storage", bytes a second by node, those of `nodes` (by name) alone; nothing if it has
+ * none or its agent does not say. */
+void snapshot_load_storage(json_t *to, const json_t *record, const char *guest_id, const json_t *nodes);
 
 /* Of a digested record: how fast the guest writes its memory, bytes a second, and how long before the record somebody
  * looked. Negative: nobody did. */

@@ -29,12 +29,29 @@ void volume_scrubs_end(struct volume_scrubs *scrubs, const struct volume_status 
     scrubs->unreadable = status->counts.unreadable - scrubs->unreadable_before;
 }
 
-static json_t *member_json(const struct member_status *m)
+/* What was asked of it since it is attached. */
+static void add_work(json_t *member, const struct blk *stack)
 {
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "state", member_state_name(m->state), "missed_bytes",
-                     (json_int_t)m->missed_bytes, "resynced_bytes", (json_int_t)m->counts.resynced_bytes, "errors",
-                     (json_int_t)m->counts.errors, "repaired", (json_int_t)m->counts.repaired, "lost",
-                     (json_int_t)m->counts.lost);
+    static const enum blk_op operations[] = {BLK_READ, BLK_WRITE};
+    uint64_t ops = 0, bytes = 0;
+    for (unsigned i = 0; stack && i < sizeof operations / sizeof *operations; i++) {
+        const struct blk_op_stats *s = blk_stats(stack, operations[i]);
+        ops += s->ops;
+        bytes += s->bytes;
+    }
+    json_object_set_new(member, "ops", json_integer((json_int_t)ops));
+    json_object_set_new(member, "bytes", json_integer((json_int_t)bytes));
+}
+
+static json_t *member_json(const struct member_status *m, const struct blk *stack)
+{
+    json_t *member = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "state", member_state_name(m->state), "missed_bytes",
+                               (json_int_t)m->missed_bytes, "resynced_bytes", (json_int_t)m->counts.resynced_bytes,
+                               "errors", (json_int_t)m->counts.errors, "repaired", (json_int_t)m->counts.repaired,
+                               "lost", (json_int_t)m->counts.lost);
+    if (member)
+        add_work(member, stack);
+    return member;
 }
 
 json_t *volume_json(const struct blk *volume, const struct blk *top, const struct volume_scrubs *scrubs,
@@ -44,7 +61,7 @@ json_t *volume_json(const struct blk *volume, const struct blk *top, const struc
     volume_status(volume, &s);
     json_t *members = json_array();
     for (unsigned i = 0; i < s.geometry.members; i++)
-        json_array_append_new(members, member_json(&s.members[i]));
+        json_array_append_new(members, member_json(&s.members[i], volume_member(volume, i)));
     json_t *scrub =
         json_pack("{s:b, s:I, s:I, s:I, s:i}", "running", scrubs->running, "runs", (json_int_t)scrubs->runs, "repaired",
                   (json_int_t)scrubs->repaired, "unreadable", (json_int_t)scrubs->unreadable, "result", scrubs->result);

@@ -23,7 +23,8 @@ void volume_scrubs_end(struct volume_scrubs *scrubs, const struct volume_status 
 /* top: of the stack that has the volume; its size is that of the disk. A new object:
  *     {"epoch", "disk_bytes", "suspended", "dead", "witness", "left_bytes", "left_ns", "unreadable", "resync_rate",
  *      "scrub":{"running", "runs", "repaired", "unreadable", "result"}, "members":[{"state", "missed_bytes",
- *      "resynced_bytes", "errors", "repaired", "lost"}]} */
+ *      "resynced_bytes", "errors", "repaired", "lost", "ops", "bytes"}]}; ops and bytes are reads and writes of a
+ * member since it is attached, fillings among them. */
 struct json_t *volume_json(const struct blk *volume, const struct blk *top, const struct volume_scrubs *scrubs,
                            uint64_t resync_bps);
 

@@ -536,26 +536,100 @@ static void mark(struct balance_routes *r, struct api_call *call, const struct o
     change_commit(change, applied, w);
 }
 
+/* False: it is refused. plan: NULL if it is made just now. */
+static bool may_apply(struct api_call *call, const struct mirror *m, const struct object *plan)
+{
+    const struct object *current = current_plan(m);
+    if (!strcmp(mode_of(m), "off"))
+        api_error(call, 409, "balancing-off", NULL, "balancing is off: `drover balance mode advise`");
+    else if (current && current != plan && !strcmp(object_spec_text(current, "phase"), "active"))
+        api_error(call, 409, "plan-active", NULL, "plan %s is being carried out: wait until it has ended",
+                  current->name);
+    else
+        return true;
+    return false;
+}
+
 static void apply(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
     const struct mirror *m = cluster_mirror(r->cluster);
-    const struct object *plan = objects_wanted(call, m), *current = current_plan(m);
+    const struct object *plan = objects_wanted(call, m);
     if (!plan)
         return;
     const char *phase = object_spec_text(plan, "phase"), *reason = object_spec_text(plan, "reason");
     if (strcmp(phase, "proposed") != 0)
         api_error(call, 409, "not-proposed", NULL, "plan %s is %s%s%s: `drover balance plan` shows what is proposed",
                   plan->name, phase, *reason ? ": " : "", reason);
-    else if (!strcmp(mode_of(m), "off"))
-        api_error(call, 409, "balancing-off", NULL, "balancing is off: `drover balance mode advise`");
-    else if (current && current != plan && !strcmp(object_spec_text(current, "phase"), "active"))
-        api_error(call, 409, "plan-active", NULL, "plan %s is being carried out: wait until it has ended",
-                  current->name);
+    else if (!may_apply(call, m, plan))
+        return;
     else if (call->dry_run)
         api_reply(call, 200, objects_view(plan));
     else
         mark(r, call, plan);
+}
+
+/* ---- nodes to sleep ---- */
+
+static void put_plan(struct waiting *w, json_t *record)
+{
+    char at[TIMESTAMP_BYTES];
+    json_object_set_new(record, "apply", json_pack("{s:s, s:s}", "by", w->call->who.name, "at", timestamp(at)));
+    if (w->call->dry_run) {
+        json_object_set_new(record, "revision", json_integer(0));
+        api_reply(w->call, 200, record);
+        forget(w);
+        return;
+    }
+    struct change *change = change_new(w->routes->cluster);
+    if (!change) {
+        json_decref(record);
+        api_error(w->call, 500, "out-of-memory", NULL, "out of memory");
+        forget(w);
+        return;
+    }
+    snprintf(w->plan, sizeof w->plan, "%s", member_text(record, "id"));
+    change_put(change, OBJECT_PLAN, w->plan, record, 0);
+    change_commit(change, applied, w);
+}
+
+static void advised(void *context, const json_t *answer, const struct err *err)
+{
+    struct waiting *w = context;
+    const char *wrong = member_text(answer, "error");
+    json_t *record = json_object_get(answer, "record");
+    if (record) {
+        put_plan(w, json_deep_copy(record));
+        return;
+    }
+    if (!answer)
+        api_error_err(w->call, "no-answer", err);
+    else if (*wrong)
+        api_error(w->call, 422, "no-answer", NULL, "%s", wrong);
+    else
+        api_error(w->call, 409, "none-can-sleep", NULL, "%s: `drover balance consolidate` says why",
+                  member_text(answer, "summary"));
+    forget(w);
+}
+
+static void consolidate(void *context, struct api_call *call)
+{
+    struct balance_routes *r = context;
+    char id[UUID_TEXT_BYTES], at[TIMESTAMP_BYTES];
+    struct err err = {0};
+    if (!may_apply(call, cluster_mirror(r->cluster), NULL))
+        return;
+    struct waiting *w = wait_for(r, call);
+    if (!w)
+        return;
+    json_t *question = balance_question(cluster_mirror(r->cluster), "consolidate");
+    uuid_make(id);
+    json_object_set_new(question, "record",
+                        json_pack("{s:s, s:s, s:s}", "id", id, "by", call->who.name, "made", timestamp(at)));
+    if (!balance_ask(r->place, question, advised, w, &err))
+        return;
+    api_error_err(call, "no-answer", &err);
+    forget(w);
 }
 
 /* ---- the table ---- */
@@ -579,6 +653,9 @@ static struct route routes[] = {
      NULL, &consolidation_answer, NULL, NULL, consolidation},
     {HTTP_GET, "/v1/cluster/export", ROLE_VIEWER, 0, "cluster_export", "cluster",
      "The cluster in the format that drover-balancer reads.", NULL, &export_answer, NULL, NULL, export_cluster},
+    {HTTP_POST, "/v1/balance/consolidation", ROLE_OPERATOR, ROUTE_DRY_RUN, "balance_consolidate", "balance",
+     "The nodes that can sleep are to be emptied, and drained as they become empty: a plan that is carried out.", NULL,
+     NULL, NULL, NULL, consolidate},
     {HTTP_POST, "/v1/plans/{name}/apply", ROLE_OPERATOR, ROUTE_DRY_RUN, "plan_apply", "plan",
      "A proposal is to be carried out: the balancer begins it if it still fits the cluster.", NULL, NULL, NULL, NULL,
      apply},
@@ -599,7 +676,7 @@ struct balance_routes *balance_routes_new(struct cluster *cluster, struct balanc
     *r = (struct balance_routes){cluster, place};
     status_fields[sizeof status_fields / sizeof *status_fields - 2] = balance_modes_answer;
     policy_spec[sizeof policy_spec / sizeof *policy_spec - 2] = balance_modes_field;
-    routes[ROUTE_COUNT - 1].response = kind_of(OBJECT_PLAN)->answer;
+    routes[ROUTE_COUNT - 1].response = routes[ROUTE_COUNT - 2].response = kind_of(OBJECT_PLAN)->answer;
     if (api_add_routes(api, routes, ROUTE_COUNT, r, err)) {
         free(r);
         return NULL;

@@ -568,6 +568,7 @@ static const struct schema_field plan_move_fields[] = {
     {.name = NULL},
 };
 static const struct schema_field plan_move = {.type = SCHEMA_OBJECT, .fields = plan_move_fields};
+static const struct schema_field sleeping_node = {.type = SCHEMA_NAME};
 static const struct schema_field plan_wave = {.type = SCHEMA_ARRAY, .item = &plan_move};
 static const struct schema_field plan_reason = {.type = SCHEMA_STRING};
 static const struct schema_field plan_spec[] = {
@@ -611,6 +612,10 @@ static const struct schema_field plan_spec[] = {
      .type = SCHEMA_OBJECT,
      .description = "what guests whose mode is advise could do once it is through: summary, moves"},
     {.name = "shadow", .type = SCHEMA_OBJECT, .description = "what the shadow policy would have done: summary, moves"},
+    {.name = "sleep",
+     .type = SCHEMA_ARRAY,
+     .item = &sleeping_node,
+     .description = "nodes that it empties, and that are drained then"},
     {.name = "reasons_left_out", .type = SCHEMA_INT, .description = "guests whose reason is not kept"},
     {.name = NULL},
 };

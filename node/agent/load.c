@@ -18,6 +18,7 @@
 #include "node/agent/kind.h"
 #include "node/agent/load_kernel.h"
 #include "node/agent/load_meter.h"
+#include "node/agent/load_storage.h"
 #include "node/agent/load_writes.h"
 #include "node/agent/mirror.h"
 #include "node/agent/presence.h"
@@ -28,15 +29,14 @@
 #include "node/base/loop.h"
 #include "node/base/store.h"
 
-enum { DISKS_MAX = 64 };
-
 /* A guest that runs here; freed by forget(), or when the last question of it that is under way is answered. */
 struct track {
     struct load *load; /* NULL: forgotten */
     char *id;
     int pid;
-    uint64_t memory_bytes, disk_bytes, disk_ops;
-    struct load_meter cpu, steal, disk, network;
+    uint64_t memory_bytes;
+    struct load_meter cpu, steal, network;
+    struct load_storage storage;
     struct load_writes writes;
     struct guest_call call, look;
     bool seen, asking, looking;
@@ -67,6 +67,7 @@ static void forget(struct load *l, struct track *t)
     LIST_REMOVE(t, link);
     l->count--;
     free(t->id);
+    load_storage_forget(&t->storage);
     if (t->looking)
         l->looking = false;
     t->load = NULL;
@@ -99,39 +100,13 @@ static struct track *remember(struct load *l, const char *id)
 
 /* ---- what a guest says of its disks ---- */
 
-static uint64_t counted(const json_t *disk, const char *operation, const char *what)
-{
-    json_int_t n = json_integer_value(json_object_get(json_object_get(disk, operation), what));
-    return n > 0 ? (uint64_t)n : 0;
-}
-
-/* Of each disk by itself what is larger: its bytes, or so many operations. */
-static uint64_t add_disk(struct track *t, const json_t *disk)
-{
-    static const char *const operations[] = {"read", "write"};
-    uint64_t bytes = 0, ops = 0;
-    for (unsigned i = 0; i < 2; i++) {
-        bytes += counted(disk, operations[i], "bytes");
-        ops += counted(disk, operations[i], "ops");
-    }
-    t->disk_bytes += bytes;
-    t->disk_ops += ops;
-    return bytes / LOAD_OPERATION_BYTES > ops ? bytes : ops * LOAD_OPERATION_BYTES;
-}
-
 static void answered(struct guest_call *call, int rc, const json_t *answer, const char *text)
 {
     struct track *t = CONTAINER_OF(call, struct track, call);
-    const json_t *disks = json_object_get(answer, "disks");
-    uint64_t work = 0;
-    (void)text; /* one that does not answer has no disk load for a while */
+    (void)text; /* of one that does not answer nothing is known for a while */
     t->asking = false;
-    if (!is_remembered(t) || rc)
-        return;
-    t->disk_bytes = t->disk_ops = 0;
-    for (size_t i = 0; i < json_array_size(disks) && i < DISKS_MAX; i++)
-        work += add_disk(t, json_array_get(disks, i));
-    load_meter_add(&t->disk, work, clock_ns() / 1000, LOAD_UNIT_BYTES);
+    if (is_remembered(t) && !rc)
+        load_storage_look(&t->storage, answer, clock_ns() / 1000);
 }
 
 static void ask(struct track *t, struct guest_unit *unit)
@@ -192,8 +167,8 @@ static uint64_t network_bytes(const struct load *l, const char *id)
 static void begin_anew(struct track *t, int pid)
 {
     t->pid = pid;
-    t->cpu = t->steal = t->disk = t->network = (struct load_meter){0};
-    t->disk_bytes = t->disk_ops = 0;
+    t->cpu = t->steal = t->network = (struct load_meter){0};
+    load_storage_forget(&t->storage);
     t->writes = (struct load_writes){0};
 }
 
@@ -255,19 +230,23 @@ static void put_window(json_t *to, const char *name, const struct load_meter *me
         json_object_set_new(to, name, window);
 }
 
-static json_t *guest_of(const struct track *t)
+static void put_storage(const struct load *l, const struct track *t, json_t *guest)
+{
+    const struct mirror *mirror = cluster_mirror(l->place.cluster);
+    json_t *nodes = load_storage_nodes(&t->storage, mirror, mirror_find(mirror, OBJECT_GUEST, t->id));
+    if (nodes)
+        json_object_set_new(guest, "storage", nodes);
+}
+
+static json_t *guest_of(const struct load *l, const struct track *t)
 {
     json_t *guest = json_pack("{s:I}", "memory", (json_int_t)t->memory_bytes), *cpu = json_array();
     for (unsigned i = 0; i < t->cpu.count; i++)
         json_array_append_new(cpu, json_integer(t->cpu.window[i]));
     json_object_set_new(guest, "cpu", cpu); /* its length says for how long the guest has been looked at */
     put_window(guest, "steal", &t->steal);
-    put_window(guest, "disk", &t->disk);
     put_window(guest, "network", &t->network);
-    if (t->disk_ops) {
-        json_object_set_new(guest, "disk_bytes", json_integer((json_int_t)t->disk_bytes));
-        json_object_set_new(guest, "disk_ops", json_integer((json_int_t)t->disk_ops));
-    }
+    put_storage(l, t, guest);
     load_writes_put(&t->writes, guest, clock_ns());
     return guest;
 }
@@ -277,7 +256,7 @@ static json_t *state_of(struct load *l)
     json_t *guests = json_object();
     struct track *t;
     LIST_FOREACH (t, &l->tracks, link)
-        json_object_set_new(guests, t->id, guest_of(t));
+        json_object_set_new(guests, t->id, guest_of(l, t));
     json_t *state = json_pack("{s:s, s:i, s:i, s:o}", "node", cluster_node(l->place.cluster), "sample_ms",
                               LOAD_SAMPLE_MS, "unit", LOAD_UNIT_BYTES, "guests", guests);
     if (state)

@@ -7,17 +7,16 @@
  *      "stalled": {the same, in which all did},
  *      "guests": {ID: {"cpu": [hundredths of a processor], "memory": bytes,
  *                      "steal": [hundredths of a processor that vCPUs waited for],
- *                      "disk", "network": [units a second], "disk_bytes", "disk_ops": of all disks, as counted,
+ *                      "network": [units a second], "storage": {NODE: p95 of units a second} (load_storage.h),
  *                      "dirty": bytes a second it writes of its memory, "dirty_ago": seconds since that look
  *                      (load_writes.h): only of guests that a plan wanted to move}}}
  *
  * Windows have the oldest sample first. One that is all zero, or what cannot be measured here, is left out; "cpu" is
- * always there. An operation of a disk counts as LOAD_OPERATION_BYTES at least, so that small ones weigh what they
- * cost. A guest has windows from its second sample on this node on; they begin anew when the guest or the agent does.
- * At most seven digits and commas a sample: 1024 guests fit into a value of the store.
+ * always there. A guest has windows from its second sample on this node on; they begin anew when the guest or the agent
+ * does. At most seven digits and commas a sample: 1024 guests fit into a value of the store.
  *
- * What a guest says of its disks is the word of a process that runs foreign code; a lie moves it, or not, and nothing
- * else. Thread: the loop's. */
+ * What a guest says of its disks is the word of a process that runs foreign code; a lie moves it, or others that share
+ * the nodes of its volumes, as much work would, and nothing else. Thread: the loop's. */
 #ifndef NODE_AGENT_LOAD_H
 #define NODE_AGENT_LOAD_H
 
@@ -32,8 +31,6 @@ struct presence;
 enum {
     LOAD_SAMPLE_MS = 10000,
     LOAD_GUESTS_MAX = 1024, /* beyond them nothing is said */
-    LOAD_UNIT_BYTES = 4096,
-    LOAD_OPERATION_BYTES = 16384,
 };
 
 struct load_place {

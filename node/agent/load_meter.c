@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void push(struct load_meter *m, int rate)
@@ -38,4 +39,33 @@ json_t *load_meter_window(const struct load_meter *m)
     for (unsigned i = 0; window && i < m->count; i++)
         json_array_append_new(window, json_integer(m->window[i]));
     return window;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b; /* both are below a million */
+}
+
+static int p95_of(int *values, unsigned count)
+{
+    qsort(values, count, sizeof *values, by_value);
+    return count ? values[(count * 95 + 99) / 100 - 1] : 0;
+}
+
+int load_meter_p95(const struct load_meter *m)
+{
+    int values[LOAD_SAMPLES] = {0};
+    memcpy(values, m->window, sizeof values);
+    return p95_of(values, m->count);
+}
+
+int load_window_p95(const json_t *window)
+{
+    int values[LOAD_SAMPLES] = {0};
+    unsigned count = 0;
+    for (; count < json_array_size(window) && count < LOAD_SAMPLES; count++) {
+        json_int_t n = json_integer_value(json_array_get(window, count));
+        values[count] = n < 0 ? 0 : n > LOAD_RATE_MAX ? LOAD_RATE_MAX : (int)n;
+    }
+    return p95_of(values, count);
 }

@@ -21,4 +21,10 @@ void load_meter_add(struct load_meter *meter, uint64_t value, uint64_t now_us, d
 /* The oldest first; a new reference. NULL: there is none, or it is all zero and need not be said. */
 struct json_t *load_meter_window(const struct load_meter *meter);
 
+/* The rate that 95 of 100 samples are not above; 0 without any. */
+int load_meter_p95(const struct load_meter *meter);
+
+/* The same of a window as load_meter_window() says it, of at most LOAD_SAMPLES; what is no number counts as 0. */
+int load_window_p95(const struct json_t *window);
+
 #endif

@@ -13,6 +13,7 @@
 #include "node/agent/complete_network.h"
 #include "node/agent/kind.h"
 #include "node/agent/member.h"
+#include "node/agent/placement_room.h"
 #include "node/agent/presence.h"
 
 static const char apart_key[] = "anti_affinity", together_key[] = "affinity";
@@ -302,26 +303,6 @@ uint64_t placement_mask(const struct mirror *m, const struct placement_guest *g,
 
 /* ---- choosing ---- */
 
-static json_int_t promised(const struct mirror *m, const struct object *node)
-{
-    json_int_t sum = 0;
-    for (const struct object *g = mirror_next(m, OBJECT_GUEST, NULL); g; g = mirror_next(m, OBJECT_GUEST, g->name))
-        if (!strcmp(object_spec_text(g, "node"), node->name))
-            sum += json_integer_value(object_spec(g, "memory"));
-    return sum;
-}
-
-enum { OWN_PART = 16 /* of a node's memory one is its own */ };
-
-/* What part of its memory would be promised with this guest, its own sixteenth left out. A node that does not say how
- * much it has comes after all that do. */
-static double fullness(const struct mirror *m, const struct object *node, const struct placement_guest *g)
-{
-    double memory = json_number_value(json_object_get(node->state, "memory_bytes"));
-    double usable = memory > 0 ? memory - memory / OWN_PART : 1;
-    return ((double)promised(m, node) + (double)json_integer_value(json_object_get(g->spec, "memory"))) / usable;
-}
-
 const struct object *placement_choose(const struct mirror *m, const struct placement_guest *g, const char *except,
                                       char *why)
 {
@@ -337,7 +318,9 @@ const struct object *placement_choose_if(const struct mirror *m, const struct pl
     unsigned fewest = 0;
     char reason[PLACEMENT_WHY_MAX] = "";
     struct rules rules;
+    struct placement_room room;
     gather(&rules, m, g);
+    placement_room_gather(&room, m, g->id, g->spec);
     for (const struct object *n = mirror_next(m, OBJECT_NODE, NULL); n; n = mirror_next(m, OBJECT_NODE, n->name)) {
         unsigned soft;
         if (!presence_takes_guests(n) || (except && !strcmp(n->name, except)))
@@ -346,7 +329,7 @@ const struct object *placement_choose_if(const struct mirror *m, const struct pl
             refused = n;
             continue;
         }
-        double full = fullness(m, n, g);
+        double full = placement_room_after(&room, n);
         bool better = !best || soft < fewest || (soft == fewest && full < least);
         if (better && (!takes || takes(context, n))) {
             best = n;
@@ -355,6 +338,7 @@ const struct object *placement_choose_if(const struct mirror *m, const struct pl
         }
     }
     free(rules.bindings);
+    placement_room_fini(&room);
     if (!best && refused)
         forbid(why, "no node may have it; %.60s: %.200s", refused->name, reason);
     else if (!best)

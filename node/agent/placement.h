@@ -65,8 +65,8 @@ uint64_t placement_mask(const struct mirror *mirror, const struct placement_gues
                         const struct object *const *nodes, int count);
 
 /* The best node that takes guests and is not `except` (NULL: all are asked): of those that are allowed, the one with
- * the fewest soft rules broken, then the one of whose memory the least part would be promised. NULL: none; *why as
- * above. */
+ * the fewest soft rules broken, then the one that would be least full, by memory and by processors
+ * (placement_room.h). NULL: none; *why as above. */
 const struct object *placement_choose(const struct mirror *mirror, const struct placement_guest *guest,
                                       const char *except, char *why);
 

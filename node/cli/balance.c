@@ -20,6 +20,11 @@ const struct command_option balance_plan_options[] = {
     {.name = NULL},
 };
 
+const struct command_option balance_consolidate_options[] = {
+    {"apply", NULL, COMMAND_FLAG, "apply", NULL, "have those that can sleep emptied, and drained as they become empty"},
+    {.name = NULL},
+};
+
 const struct command_option balance_mode_options[] = {
     {"group", "GROUP", COMMAND_TEXT, "group", NULL,
      "only this group of guests, or guest/NAME, node/NAME, rack/NAME, site/NAME; `default` as the mode takes it away"},
@@ -242,6 +247,39 @@ static void print_advice(const json_t *said, bool header)
     json_decref(lines);
 }
 
+static void print_begun(const json_t *plan)
+{
+    const json_t *spec = json_object_get(plan, "spec"), *sleep = json_object_get(spec, "sleep");
+    printf("%s: %s:", json_string_value(json_object_get(plan, "name")),
+           json_string_value(json_object_get(spec, "summary")));
+    for (size_t i = 0; i < json_array_size(sleep); i++)
+        printf(" %s", json_string_value(json_array_get(sleep, i)));
+    printf("\n`drover balance history` says what becomes of it\n");
+}
+
+/* What is advised now is carried out. */
+static int begin_sleep(struct client *client, const struct command_common *common)
+{
+    struct client_answer answer = {0};
+    struct err err = {0};
+    char path[PATH_MAX_BYTES] = "/v1/balance/consolidation";
+    int rc = 0;
+    if (common->dry_run)
+        client_add_query(path, sizeof path, "dry_run", "true");
+    if (client_request(client, "POST", path, NULL, NULL, NULL, &answer, &err)) {
+        fprintf(stderr, "drover: %s\n", err.text);
+        rc = EXIT_NO_ANSWER;
+    } else if (answer.status >= 400) {
+        rc = command_problem(answer.status, answer.body);
+    } else if (common->json) {
+        command_print_json(answer.body);
+    } else {
+        print_begun(answer.body);
+    }
+    client_answer_free(&answer);
+    return rc;
+}
+
 int balance_consolidate(const struct command *command, int argc, char **argv)
 {
     struct command_common common;
@@ -249,6 +287,12 @@ int balance_consolidate(const struct command *command, int argc, char **argv)
     command_line(command, argc, argv, &common, &asked);
     struct client *client = command_client(&common);
     int rc = client ? 0 : EXIT_NO_ANSWER;
+    if (client && json_is_true(json_object_get(asked, "apply"))) {
+        rc = begin_sleep(client, &common);
+        client_free(client);
+        json_decref(asked);
+        return rc;
+    }
     json_t *said = client ? command_get(client, "/v1/balance/consolidation", &rc) : NULL;
     if (said && common.json) {
         command_print_json(said);

@@ -50,6 +50,12 @@ class Balance(ThreeNodes):
             f.flush()
             return self.n1.cli('balance', 'policy', how, f.name)
 
+    def moves_under(self, policy):
+        with tempfile.NamedTemporaryFile('w', suffix='.json') as f:
+            f.write(json.dumps(policy))
+            f.flush()
+            return [m for wave in self.n1.do('balance', 'plan', '--policy', f.name).get('waves', []) for m in wave]
+
     def status(self):
         return self.n1.do('balance', 'status')
 
@@ -172,6 +178,24 @@ class Balance(ThreeNodes):
                                                       if 'sleep=never' in json.dumps(a)], 30)[0]
         self.assertEqual(([len(advice[k]) for k in ('sleep', 'wake', 'nodes')], advice['on']), ([1, 0, 3], 3))
         self.assertNotIn(self.n1.name, advice['sleep'])
+        self.sleep()
+
+    def sleep(self):
+        """What is advised is carried out: a node is drained, and no plan refills it."""
+        self.assertIn('balancing is off', self.refuses('balance', 'consolidate', '--apply'))
+        self.n1.do('balance', 'mode', 'advise')
+        would = self.n1.do('balance', 'consolidate', '--apply', '--dry-run')
+        self.assertEqual((len(would['spec']['sleep']), self.plans('proposed', 'active', 'done', 'void')), (1, []))
+        begun = self.n1.cli('balance', 'consolidate', '--apply')
+        self.assertEqual(begun.returncode, 0, begun.stderr)
+        self.assertIn('0 moves empty 1 nodes', begun.stdout)
+        plan = until('it sleeps', lambda: self.plans('done'), 60)[0]
+        drained = [n['name'] for n in self.n1.do('node', 'list') if n['spec'].get('drained')]
+        self.assertEqual((plan['spec']['sleep'], plan['spec']['reason']), (drained, ''))
+        self.assertIn('can sleep', self.refuses('balance', 'consolidate', '--apply'))  # two are kept
+        self.n1.do('node', 'undrain', drained[0])
+        self.n1.do('balance', 'mode', 'off')
+        return plan['name']
 
     def what_if(self, plans):
         """Three busy guests are on one node. What another policy would do is said, and nothing comes of it."""
@@ -324,8 +348,8 @@ class Balance(ThreeNodes):
         self.check_alive()
 
     def test_5_disks_and_networks_are_measured(self):
-        """A guest that writes its disk and hears from outside."""
-        self.n1.do('volume', 'create', 'data', '--pool', 'p1', '--size', '16M', '--wait')
+        """A guest that writes its disk, which two other nodes have, and hears from outside."""
+        self.n1.do('volume', 'create', 'data', '--layout', 'raid1:2', '--pools', 'p2', '--pools', 'p3', '--size', '16M', '--wait')
         self.addClassCleanup(self.n1.cli, 'volume', 'delete', 'data', '--wait')
         guest = self.n1.do('guest', 'create', 'writer', '--memory', '128M', '--node', self.n1.name, '--network', 'net', '--kernel', 'kernel1',
                            '--initrd', 'ramdisk1', '--cmdline', 'console=ttyS0 quiet panic=-1', '--disk', 'data', '--start', '--wait')
@@ -335,14 +359,24 @@ class Balance(ThreeNodes):
         self.n1.console('writer', 'while [ ! -e /tmp/rest ]; do dd if=/dev/zero of=/dev/vda bs=1M count=8 conv=fsync 2>/dev/null; done &')
         ping = subprocess.Popen(self.n1.inside(['ping', '-q', '-i', '0.01', '-s', '1400', address]), stdout=subprocess.DEVNULL)
         try:
-            load = until('both are measured', lambda: [g['load'] for g in self.n1.do('cluster', 'export')['guests'] if g['name'] == 'writer' and
-                                                       g.get('load', {}).get('disk', 0) > 1e5 and g['load']['network'] > 5e4], 120)[0]
+            seen = until('both are measured', lambda: [g for g in self.n1.do('cluster', 'export')['guests'] if g['name'] == 'writer' and
+                                                       len(g.get('storage', {})) == 2 and g['load'].get('network', 0) > 5e4], 120)[0]
         finally:
             ping.kill()
             ping.wait()
-        self.assertLess(load['network'], 1e8)
-        status = self.n1.do('balance', 'status')
-        self.assertEqual(set(status['spreads']), {'cpu', 'memory', 'disk', 'network'})
+        self.assertLess(seen['load']['network'], 1e8)
+        self.assertEqual(set(seen['storage']), {self.n2.name, self.n3.name})
+        self.assertTrue(all(1e5 < rate < 1e10 for rate in seen['storage'].values()), seen)
+        spreads = until('it is seen', lambda: [s for s in [self.status()['spreads']] if s['disk'] > 0 and s['network'] > 0], 60)[0]
+        self.assertEqual(set(spreads), {'cpu', 'memory', 'disk', 'network'})
+        # where links are what is short, it goes to its data
+        for node in self.nodes:
+            self.n1.do('node', 'label', node.name, '--label', 'network_rate=10M')
+            self.addCleanup(self.n1.do, 'node', 'label', node.name, '--label', 'network_rate=')
+        links = dict(EAGER, weights={'cpu': 0, 'memory': 0, 'network': 1, 'disk': 0, 'reserved': 0}, overload={'weight': 0})
+        moves = until('links show', lambda: [m for m in self.moves_under(links) if m['guest'] == 'writer'], 60)
+        self.assertIn(moves[0]['to'], (self.n2.name, self.n3.name))
+        self.assertEqual(moves[0]['for'], 'network')
         self.n1.console('writer', 'touch /tmp/rest')
 
     def test_6_other_days(self):

@@ -162,3 +162,8 @@ void keep(void *data, struct conductor_job *job)
 {
     *(struct conductor_job **)data = job;
 }
+
+double number_in(const json_t *object, const char *outer, const char *inner)
+{
+    return json_number_value(json_object_get(json_object_get(object, outer), inner));
+}

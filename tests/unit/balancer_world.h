@@ -44,5 +44,7 @@ const char *status_text(struct world *w, const char *key);
 void apply(struct world *w);
 /* Of a list; NULL: none. */
 json_t *named(json_t *list, const char *name);
+/* object[outer][inner]; 0: it is none. */
+double number_in(const json_t *object, const char *outer, const char *inner);
 
 #endif

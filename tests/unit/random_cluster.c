@@ -27,6 +27,8 @@ static void need(bool good, const char *what)
 static void add_nodes(struct model *m, int count, bool hard, uint64_t *seed)
 {
     int pools[] = {names_intern(&m->pools, "ssd", 3), names_intern(&m->pools, "hdd", 3)};
+    int networks[] = {names_intern(&m->networks, "lan", 3), names_intern(&m->networks, "dmz", 3)};
+    int models[] = {names_intern(&m->cpu_models, "v2", 2), names_intern(&m->cpu_models, "v3", 2)};
     for (int n = 0; n < count; n++) {
         char name[32];
         snprintf(name, sizeof name, "n%d", n);
@@ -39,7 +41,37 @@ static void add_nodes(struct model *m, int count, bool hard, uint64_t *seed)
         bits_add(&node.pools, pools[0]);
         if (!hard || roll(seed, 3))
             bits_add(&node.pools, pools[1]);
+        bits_add(&node.networks, networks[0]);
+        bits_add(&node.cpu_models, models[0]);
+        if (hard && roll(seed, 3))
+            bits_add(&node.networks, networks[1]);
+        if (hard && roll(seed, 3))
+            bits_add(&node.cpu_models, models[1]);
+        if (hard && !roll(seed, 4))
+            node.pressure[RESOURCE_DISK] = roll(seed, 100) / 100.0;
         need(model_add_node(m, name, &node, NULL) == n, "a node");
+    }
+}
+
+/* Two or three nodes with members of its volumes; nodes that it may run on, or may not. */
+static void add_lists(const struct model *m, struct model_guest *g, uint64_t *seed)
+{
+    uint32_t nodes = (uint32_t)m->node_count;
+    if (!roll(seed, 3)) {
+        int count = 1 + (int)roll(seed, nodes < 3 ? nodes : 3), first = (int)roll(seed, nodes);
+        g->storage = calloc((size_t)count, sizeof *g->storage);
+        need(g->storage != NULL, "memory");
+        for (int i = 0; i < count; i++)
+            g->storage[g->storage_count++] =
+                (struct model_storage){(first + i) % (int)nodes, g->vcpus * roll(seed, 1000) / 3000.0};
+    }
+    if (!roll(seed, 12)) {
+        int count = 1 + (int)roll(seed, nodes), first = (int)roll(seed, nodes);
+        g->avoids = roll(seed, 2);
+        g->pins = calloc((size_t)count, sizeof *g->pins);
+        need(g->pins != NULL, "memory");
+        for (int i = 0; i < count; i++)
+            g->pins[g->pin_count++] = (first + i) % (int)nodes;
     }
 }
 
@@ -63,6 +95,12 @@ static void add_guest(struct model *m, int i, bool hard, uint64_t *seed)
     }
     if (hard && !roll(seed, 4))
         bits_add(&g.pools, 1);
+    if (hard && !roll(seed, 6))
+        bits_add(&g.networks, (int)roll(seed, 2));
+    if (hard && !roll(seed, 6))
+        bits_add(&g.cpu_models, (int)roll(seed, 2));
+    if (hard)
+        add_lists(m, &g, seed);
     if (g.moved_ago_s >= 0)
         g.came_from = (int)roll(seed, (uint32_t)m->node_count);
     need(model_add_guest(m, name, &g, NULL) == i, "a guest");

@@ -1,4 +1,4 @@
-/* The balancer's half that works on the cluster's objects: the snapshot, what it decides, and how it goes on after it
+/* The balancer's half that works on the cluster's objects: what it decides, and how it goes on after it
  * was killed, deposed, or the cluster has changed. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -60,114 +60,6 @@ static void drop_plans(struct world *w)
     json_object_clear(json_object_get(w->objects, "plan"));
 }
 
-static void test_snapshot(void **state)
-{
-    struct world *w = *state;
-    put_node(w, 4, ",'labels':{'rack':'r7'}");
-    put(w, "/drover/node/N5", "{'kind':'node','id':'N5','name':'n5','spec':{'drained':true}}"); /* and away */
-    put_guest(w, 5, 5, "");
-    put_guest(w, 6, 9, ""); /* of a node nobody knows */
-    put_guest(w, 7, 1, ",'migration':'M9'");
-    put(w, "/drover/migration/M9", "{'id':'M9','name':'m9','spec':{'guest_id':'G7','from':'n1','to':'n2'}}");
-    put(w, "/drover/migration/M8", "{'id':'M8','name':'m8','spec':{'guest_id':'G1','from':'n3','to':'n1'}}");
-    put(w, "/drover/state/migration/M8",
-        "{'phase':'done','ended':'2026-11-26T11:59:00.123Z','done_bytes':2000,'total_ms':500}");
-    w->now.clock_s += 30;
-    json_t *cluster = snapshot_make(w->objects, &w->now), *nodes = json_object_get(cluster, "nodes");
-    json_t *guests = json_object_get(cluster, "guests");
-    assert_string_equal(snapshot_text(named(nodes, "n4"), "rack"), "r7");
-    assert_null(json_object_get(named(nodes, "n4"), "age")); /* nothing was measured */
-    assert_string_equal(snapshot_text(named(nodes, "n5"), "state"), "offline");
-    assert_true(json_number_value(json_object_get(named(nodes, "n1"), "age")) == 30);
-    assert_null(named(guests, "g6"));
-    assert_true(json_is_false(json_object_get(named(guests, "g5"), "movable")));
-    assert_true(json_is_false(json_object_get(named(guests, "g7"), "movable")));
-    assert_string_equal(snapshot_text(named(guests, "g7 on its way"), "node"), "n2");
-    assert_true(json_number_value(json_object_get(json_object_get(named(guests, "g1"), "load"), "cpu")) == 0.9);
-    assert_int_equal(json_integer_value(json_object_get(named(guests, "g1"), "moved_ago")), 60);
-    assert_string_equal(snapshot_text(named(guests, "g1"), "came_from"), "n3");
-    assert_null(json_object_get(named(guests, "g7"), "load")); /* no window of its own yet */
-    assert_int_equal(json_array_size(json_object_get(cluster, "migrations")), 1);
-    json_decref(cluster);
-}
-
-static double of(const json_t *object, const char *outer, const char *inner)
-{
-    return json_number_value(json_object_get(json_object_get(object, outer), inner));
-}
-
-/* Disks, networks, steal, what a node's pressure adds, and what a migration taught of the rate of writing. */
-static void test_all_loads(void **state)
-{
-    struct world *w = *state;
-    put_node(w, 2, ",'labels':{'disk_rate':'2G','network_rate':'fast'}");
-    put(w, "/drover/state/load/N1",
-        "{'node':'n1','unit':4096,'pressure':{'cpu':0.5,'memory':0,'io':7},'stalled':{'cpu':0,'memory':0.25,'io':0},"
-        "'guests':{'G1':{'cpu':[10,10,10,10],'steal':[50,50,50,50],'memory':100,'disk':[100,100,100,200],"
-        "'network':[3,3,3,3]},'G2':{'cpu':[10,10,10],'network':[9,'x',9]},'G3':{'cpu':[190,190,190],"
-        "'steal':[90,90,90]}}}");
-    put(w, "/drover/migration/M8", "{'id':'M8','name':'m8','spec':{'guest_id':'G1','from':'n3','to':'n1'}}");
-    put(w, "/drover/state/migration/M8",
-        "{'phase':'done','ended':'2026-11-26T11:00:00Z','done_bytes':2000,'total_ms':500,'dirty_rate':5000000}");
-    json_t *cluster = snapshot_make(w->objects, &w->now), *nodes = json_object_get(cluster, "nodes");
-    json_t *guests = json_object_get(cluster, "guests"), *g1 = named(guests, "g1"), *g3 = named(guests, "g3");
-    assert_true(of(g1, "load", "disk") == 200 * 4096 && of(g1, "load", "network") == 3 * 4096);
-    assert_true(of(g1, "error", "disk") > 0 && of(g1, "error", "network") == 0);
-    assert_true(json_number_value(json_object_get(g1, "steal")) == 0.5);
-    assert_true(json_number_value(json_object_get(g1, "dirty_rate")) == 5e6);
-    assert_true(of(named(guests, "g2"), "load", "network") == 0);                    /* no number: there is no window */
-    assert_true(fabs(json_number_value(json_object_get(g3, "steal")) - 0.1) < 1e-9); /* it has two vCPUs */
-    assert_true(of(named(nodes, "n1"), "pressure", "disk") == 1 && of(named(nodes, "n1"), "stalled", "memory") == 0.25);
-    assert_true(json_number_value(json_object_get(named(nodes, "n2"), "disk_rate")) == 2147483648.0);
-    assert_true(json_number_value(json_object_get(named(nodes, "n2"), "network_rate")) == 1.25e9);
-    json_decref(cluster);
-    struct cluster_json read;
-    struct err err;
-    struct policy policy = policy_default();
-    policy.error_factor = 0;
-    assert_int_equal(conductor_model(w->objects, &policy, &w->now, &read, &err), 0);
-    const struct model_guest *g = &read.model->guests[0];
-    assert_true(fabs(g->load[RESOURCE_CPU] - 0.6 * 1.5) < 1e-9); /* what it used and waited for, under pressure */
-    assert_true(g->load[RESOURCE_MEMORY] == 125 && g->load[RESOURCE_DISK] == 2 * 200 * 4096);
-    assert_true(g->dirty_bytes_per_s == 5e6);
-    model_free(read.model);
-}
-
-static double writes(struct world *w, const char *guest)
-{
-    json_t *cluster = snapshot_make(w->objects, &w->now);
-    const json_t *rate = json_object_get(named(json_object_get(cluster, "guests"), guest), "dirty_rate");
-    double bytes = rate ? json_number_value(rate) : -1;
-    json_decref(cluster);
-    return bytes;
-}
-
-/* What was seen last counts: by the guest's node that has looked, or by a migration; nothing is not the same as
- * unknown.
- */
-static void test_what_a_guest_writes(void **state)
-{
-    struct world *w = *state;
-    put_load(w, 1,
-             "'G1':{'cpu':[9,9,9],'dirty':3000000,'dirty_ago':50},'G2':{'cpu':[9,9,9],'dirty':0,'dirty_ago':0},"
-             "'G3':{'cpu':[9,9,9],'dirty':'fast'},'G4':{'cpu':[9,9,9]}");
-    assert_true(writes(w, "g1") == 3e6); /* it never moved */
-    assert_true(writes(w, "g3") == -1 && writes(w, "g4") == -1);
-    for (int g = 1; g <= 4; g++) {
-        char key[64];
-        snprintf(key, sizeof key, "/drover/migration/M%d", g);
-        put(w, key, "{'id':'M%d','name':'m%d','spec':{'guest_id':'G%d','from':'n3','to':'n1'}}", g, g, g);
-        snprintf(key, sizeof key, "/drover/state/migration/M%d", g);
-        put(w, key, "{'phase':'done','ended':'2026-11-26T11:59:00Z','dirty_rate':7000000}");
-    }
-    assert_true(writes(w, "g1") == 3e6 && writes(w, "g2") == 0); /* the migration was a minute ago */
-    assert_true(writes(w, "g3") == 7e6 && writes(w, "g4") == 7e6);
-    w->now.clock_s += 11; /* 50 s when it was written, and the record is 11 s old */
-    assert_true(writes(w, "g1") == 7e6 && writes(w, "g2") == 0);
-    put(w, "/drover/state/migration/M1", "{'phase':'done','ended':'2026-11-26T11:59:00Z'}");
-    assert_true(writes(w, "g1") == 3e6); /* that one taught nothing */
-}
-
 /* Idle processors, and one node's network carries all: the plan is for the network, and says so. */
 static void test_a_move_says_what_for(void **state)
 {
@@ -186,8 +78,8 @@ static void test_a_move_says_what_for(void **state)
         strstr(snapshot_text(json_object_get(json_object_get(plan, "spec"), "reasons"), snapshot_text(move, "guest")),
                "for the networks"));
     json_t *status = json_object_get(json_object_get(json_object_get(w->objects, "balancer"), "status"), "state");
-    assert_true(of(status, "spreads", "network") > of(status, "spreads", "cpu"));
-    assert_true(of(status, "spreads", "disk") == 0);
+    assert_true(number_in(status, "spreads", "network") > number_in(status, "spreads", "cpu"));
+    assert_true(number_in(status, "spreads", "disk") == 0);
 }
 
 /* What guests say of where they may be comes into the model, and the plan obeys it. */
@@ -376,27 +268,59 @@ static void test_nothing_goes_where_nobody_has_looked(void **state)
     assert_string_equal(snapshot_text(json_array_get(plan_record_moves(plan_in(w, "active"), 0), 0), "to"), "n2");
 }
 
-/* Who has just come somewhere is known from where it was, until it is measured there, it is too long ago, or it is gone.
- */
-static void test_measured_before(void **state)
+static bool is_drained(struct world *w, const char *id)
+{
+    return json_is_true(snapshot_spec(json_object_get(json_object_get(w->objects, "node"), id), "drained"));
+}
+
+/* A plan that empties n1, and has n3 sleep, which is empty; applied. */
+static void apply_sleep(struct world *w)
+{
+    for (int g = 2; g <= 4; g++) {
+        char key[64];
+        snprintf(key, sizeof key, "/drover/guest/G%d", g);
+        drop(w, key);
+    }
+    put_policy(w, "advise", eager);
+    put(w, "/drover/plan/S",
+        "{'kind':'plan','id':'S','name':'1','apply':{'by':'op','at':'%s'},'spec':{'phase':'proposed','wave':0,"
+        "'sleep':['n1','n3',7],'waves':[[{'move':0,'guest':'g1','guest_id':'G1','from':'n1','to':'n2'}]]}}",
+        wall);
+    look(w);
+    assert_non_null(plan_in(w, "active"));
+}
+
+/* Nodes are drained as they become empty, and the plan is done when all are. */
+static void test_nodes_go_to_sleep(void **state)
 {
     struct world *w = *state;
-    put_guest(w, 1, 2, ""); /* it has moved: its new node has looked once */
-    put_load(w, 1, "");
-    put_load(w, 2, "'G1':{'cpu':[10]}");
-    w->now.clock_s += 20;
-    json_t *cluster = snapshot_make(w->objects, &w->now), *guest = named(json_object_get(cluster, "guests"), "g1");
-    assert_true(json_number_value(json_object_get(json_object_get(guest, "load"), "cpu")) == 0.9);
-    assert_true(json_number_value(json_object_get(guest, "age")) == 20); /* that is what is old */
-    json_decref(cluster);
-    put_load(w, 2, "'G1':{'cpu':[10,20,30]}");
-    cluster = snapshot_make(w->objects, &w->now);
-    guest = named(json_object_get(cluster, "guests"), "g1");
-    assert_true(json_number_value(json_object_get(json_object_get(guest, "load"), "cpu")) == 0.3);
-    json_decref(cluster);
-    drop(w, "/drover/guest/G1");
-    assert_null(json_object_get(json_object_get(w->objects, "measured"), "G1"));
-    assert_non_null(json_object_get(json_object_get(w->objects, "measured"), "G2"));
+    apply_sleep(w);
+    look(w);
+    assert_true(is_drained(w, "N3") && !is_drained(w, "N1") && !is_drained(w, "N2"));
+    begin_moves(w, plan_in(w, "active"));
+    look(w);
+    assert_false(is_drained(w, "N1"));
+    end_moves(w, plan_in(w, "active"), "done");
+    look(w);
+    assert_true(is_drained(w, "N1") && !is_drained(w, "N2"));
+    assert_non_null(plan_in(w, "active"));
+    look(w);
+    assert_string_equal(snapshot_text(json_object_get(plan_in(w, "done"), "spec"), "reason"), "");
+}
+
+/* One that has got a guest meanwhile stays on. */
+static void test_who_comes_keeps_a_node_on(void **state)
+{
+    struct world *w = *state;
+    put_guest(w, 5, 3, "");
+    apply_sleep(w);
+    begin_moves(w, plan_in(w, "active"));
+    end_moves(w, plan_in(w, "active"), "done");
+    look(w);
+    look(w);
+    assert_true(is_drained(w, "N1") && !is_drained(w, "N3"));
+    assert_string_equal(snapshot_text(json_object_get(plan_in(w, "done"), "spec"), "reason"),
+                        "node n3 has got a guest meanwhile and stays on");
 }
 
 /* Quiet hours begin in the middle of a plan: what a person applied goes on, what was begun by itself does not. */
@@ -773,9 +697,6 @@ static void test_history_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_snapshot, world_setup, world_teardown),
-        cmocka_unit_test_setup_teardown(test_all_loads, world_setup, world_teardown),
-        cmocka_unit_test_setup_teardown(test_what_a_guest_writes, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_move_says_what_for, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_rules_of_guests, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_images, world_setup, world_teardown),
@@ -783,8 +704,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_waits_for_what_they_write, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_waits_no_longer, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_waits_anew, world_setup, world_teardown),
-        cmocka_unit_test_setup_teardown(test_measured_before, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_nothing_goes_where_nobody_has_looked, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_nodes_go_to_sleep, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_who_comes_keeps_a_node_on, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_quiet_hours_begin, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_room_is_looked_at_again, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_begins_at_the_proposal, world_setup, world_teardown),

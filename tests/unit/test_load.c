@@ -14,6 +14,7 @@
 
 #include "node/agent/load_kernel.h"
 #include "node/agent/load_meter.h"
+#include "node/agent/load_storage.h"
 #include "node/agent/load_writes.h"
 
 static void test_meter(void **state)
@@ -34,8 +35,10 @@ static void test_meter(void **state)
     assert_int_equal(json_array_size(window), 3);
     assert_int_equal(json_integer_value(json_array_get(window, 0)), 10);
     json_decref(window);
+    assert_int_equal(load_meter_p95(&m), LOAD_RATE_MAX);
     load_meter_add(&m, 5, 50000000, 1); /* it fell: another process counts */
     assert_int_equal(m.count, 0);
+    assert_int_equal(load_meter_p95(&m), 0);
     assert_null(load_meter_window(&m));
 }
 
@@ -47,6 +50,7 @@ static void test_meter_is_bounded(void **state)
         load_meter_add(&m, i * i * 10, (i + 1) * 10000000, 1);
     assert_int_equal(m.count, LOAD_SAMPLES);
     assert_int_equal(m.window[LOAD_SAMPLES - 1], 2 * (LOAD_SAMPLES + 9) - 1); /* the newest is the last one */
+    assert_int_equal(load_meter_p95(&m), m.window[28]);                       /* 29 of 30 are not above it */
     struct load_meter idle = {0};
     for (uint64_t i = 0; i < 5; i++)
         load_meter_add(&idle, 7, (i + 1) * 10000000, 1);
@@ -198,11 +202,84 @@ static void test_writes(void **state)
     json_decref(said);
 }
 
+/* ---- what disks do, and where ---- */
+
+static void look(struct load_storage *s, uint64_t at_s, unsigned busy)
+{
+    char text[512];
+    snprintf(text, sizeof text,
+             "{\"disks\": [{\"disk\": 0, \"read\": {\"ops\": 1, \"bytes\": 1}, \"volume\": {\"members\": "
+             "[{\"ops\": 1, \"bytes\": %u}, {\"ops\": %u, \"bytes\": 8}, {}]}},"
+             "{\"disk\": 2, \"read\": {\"ops\": 0, \"bytes\": %u}, \"write\": {\"ops\": 1, \"bytes\": %u}}]}",
+             busy * 409600, busy * 10, busy * 81920, busy * 81920);
+    json_t *stats = json_loads(text, 0, NULL);
+    assert_non_null(stats);
+    load_storage_look(s, stats, at_s * 1000000);
+    json_decref(stats);
+}
+
+static json_int_t rate_of(const struct load_storage *s, const struct mirror *m, const char *node)
+{
+    json_t *nodes = load_storage_nodes(s, m, mirror_find(m, OBJECT_GUEST, "G"));
+    json_int_t rate = json_integer_value(json_object_get(nodes, node));
+    json_decref(nodes);
+    return rate;
+}
+
+/* Each member's work counts on the node that has it now: bytes, or operations of 16 KiB if that is more; of a volume
+ * without a layout the guest's own. */
+static void test_storage(void **state)
+{
+    struct mirror *m = mirror_new();
+    struct load_storage s = {0};
+    (void)state;
+    for (char n = '1'; n <= '4'; n++) {
+        char key[] = "/drover/pool/p ", text[] = "{'name':'p ','spec':{'node':'n '}}";
+        key[strlen(key) - 1] = text[10] = text[strlen(text) - 4] = n;
+        put(m, key, text);
+    }
+    put(m, "/drover/volume/V", "{'name':'v','spec':{'layout':'raid1:2','pools':['p1','p2']}}");
+    put(m, "/drover/volume/W", "{'name':'w','spec':{'pool':'p2'}}");
+    put(m, "/drover/member/A", "{'name':'V.A','spec':{'volume':'V','index':0,'pool':'p1'}}");
+    put(m, "/drover/member/B", "{'name':'V.B','spec':{'volume':'V','index':1,'pool':'p2'}}");
+    put(m, "/drover/guest/G", "{'name':'g','spec':{'disks':[{'volume':'v'},{'volume':'gone'},{'volume':'w'}]}}");
+    for (unsigned i = 0; i <= 3; i++)
+        look(&s, 100 + 10 * i, i);
+    assert_int_equal(rate_of(&s, m, "n1"), 10);    /* 409600 bytes in ten seconds */
+    assert_int_equal(rate_of(&s, m, "n2"), 4 + 4); /* ten operations; and both ways without a layout */
+    put(m, "/drover/member/B", "{'name':'V.B','spec':{'volume':'V','index':1,'pool':'p3'}}");
+    assert_int_equal(rate_of(&s, m, "n2"), 4);
+    assert_int_equal(rate_of(&s, m, "n3"), 4);
+    mirror_delete(m, "/drover/volume/V", 1000000);
+    assert_int_equal(rate_of(&s, m, "n1"), 0);
+    assert_null(load_storage_nodes(&s, m, NULL));
+    load_storage_forget(&s);
+    assert_null(load_storage_nodes(&s, m, mirror_find(m, OBJECT_GUEST, "G")));
+    mirror_free(m);
+}
+
+/* A guest's process can say what it likes. */
+static void test_storage_is_bounded(void **state)
+{
+    struct load_storage s = {0};
+    json_t *disks = json_array(), *stats = json_pack("{s:o}", "disks", disks);
+    (void)state;
+    for (int i = 0; i < 200; i++)
+        json_array_append_new(
+            disks, json_pack("{s:i, s:{s:I, s:s}}", "disk", i, "read", "ops", (json_int_t)-1, "bytes", "much"));
+    load_storage_look(&s, stats, 1000000);
+    assert_true(s.count <= LOAD_SHARES_MAX);
+    load_storage_look(&s, disks, 2000000);
+    json_decref(stats);
+    load_storage_forget(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_meter),     cmocka_unit_test(test_meter_is_bounded), cmocka_unit_test(test_taps),
-        cmocka_unit_test(test_run_delay), cmocka_unit_test(test_who_is_looked_at), cmocka_unit_test(test_writes),
+        cmocka_unit_test(test_meter),     cmocka_unit_test(test_meter_is_bounded),   cmocka_unit_test(test_taps),
+        cmocka_unit_test(test_run_delay), cmocka_unit_test(test_who_is_looked_at),   cmocka_unit_test(test_writes),
+        cmocka_unit_test(test_storage),   cmocka_unit_test(test_storage_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

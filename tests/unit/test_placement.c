@@ -131,6 +131,40 @@ static void test_the_roomiest(void **state)
     mirror_free(m);
 }
 
+/* ... and the part of their processors that guests want: as measured, or as guests do on average. */
+static void test_the_idlest(void **state)
+{
+    struct mirror *m = cluster();
+    const char *best;
+    (void)state;
+    for (int i = 1; i <= 4; i++)
+        put_node(m, i, "", ",'cpus':4");
+    put_guest(m, "a", "n1", ",'vcpus':4");
+    put_guest(m, "b", "n2", ",'vcpus':4");
+    put_guest(m, "c", "n2", ",'vcpus':4");
+    allowed(m, ",'vcpus':1,'pin':['n1','n2']", &best);
+    assert_string_equal(best, "n1"); /* nobody is measured: memory alone */
+    put(m, "/drover/state/load/n1-id", "{'guests':{'a-id':{'cpu':[10,300,300],'steal':[60,60,60]}}}");
+    put(m, "/drover/state/load/n2-id", "{'guests':{'b-id':{'cpu':[1,2,1]},'c-id':{'cpu':[2,2,2],'steal':'much'}}}");
+    allowed(m, ",'vcpus':1,'pin':['n1','n2']", &best);
+    assert_string_equal(best, "n2");
+    put_guest(m, "d", "n3", ",'vcpus':4"); /* started a moment ago: it may well want what the others do */
+    put_guest(m, "e", "n4", "");
+    allowed(m, ",'vcpus':1,'pin':['n3','n4']", &best);
+    assert_string_equal(best, "n4");
+    /* one that is on its way counts where it goes, and not for itself */
+    put(m, "/drover/migration/mi", "{'kind':'migration','id':'mi','name':'mi','spec':{'from':'n1','to':'n4'}}");
+    put(m, "/drover/guest/a-id",
+        "{'kind':'guest','id':'a-id','name':'a','migration':'mi','spec':{'node':'n1','running':true,'vcpus':4,"
+        "'memory':1073741824}}");
+    allowed(m, ",'vcpus':1,'pin':['n3','n4']", &best);
+    assert_string_equal(best, "n3");
+    struct placement_guest self = placement_guest_of(mirror_find(m, OBJECT_GUEST, "a-id"), false);
+    char why[PLACEMENT_WHY_MAX];
+    assert_string_equal(placement_choose(m, &self, "n1", why)->name, "n4");
+    mirror_free(m);
+}
+
 static void test_apart(void **state)
 {
     struct mirror *m = cluster();
@@ -286,15 +320,11 @@ static void test_failover_keeps_apart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_pins),
-        cmocka_unit_test(test_the_roomiest),
-        cmocka_unit_test(test_apart),
-        cmocka_unit_test(test_together),
-        cmocka_unit_test(test_processors),
-        cmocka_unit_test(test_what_the_processor_is),
-        cmocka_unit_test(test_specs),
-        cmocka_unit_test(test_failover_keeps_apart),
+        cmocka_unit_test(test_texts),        cmocka_unit_test(test_pins),
+        cmocka_unit_test(test_the_roomiest), cmocka_unit_test(test_the_idlest),
+        cmocka_unit_test(test_apart),        cmocka_unit_test(test_together),
+        cmocka_unit_test(test_processors),   cmocka_unit_test(test_what_the_processor_is),
+        cmocka_unit_test(test_specs),        cmocka_unit_test(test_failover_keeps_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,96 @@
+#include "balancer/consolidate_record.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "balancer/model.h"
+#include "balancer/snapshot.h"
+
+/* ---- making ---- */
+
+static int whole_waves(const struct plan *plan)
+{
+    int count = plan->count;
+    if (count <= PLAN_RECORD_MOVES_MAX)
+        return count;
+    for (count = PLAN_RECORD_MOVES_MAX; count > 0 && plan->moves[count - 1].wave == plan->moves[count].wave;)
+        count--;
+    return count;
+}
+
+/* Nobody leaves it behind the first `count` moves. */
+static bool is_empty_after(const struct plan *plan, int count, int node)
+{
+    for (int i = count; i < plan->count; i++)
+        if (plan->moves[i].from == node || plan->moves[i].to == node)
+            return false;
+    return true;
+}
+
+json_t *consolidate_record(const struct consolidation *c, const struct policy *policy,
+                           const struct plan_record_origin *origin)
+{
+    struct plan part = c->plan;
+    json_t *sleep = json_array();
+    part.count = whole_waves(&c->plan);
+    for (int n = 0; n < c->closed->node_count; n++)
+        if (c->nodes[n].verdict == CONSOLIDATE_SLEEPS && is_empty_after(&c->plan, part.count, n))
+            json_array_append_new(sleep, json_string(model_node_name(c->closed, n)));
+    json_t *record = json_array_size(sleep) ? plan_record_make(&part, c->closed, policy, origin) : NULL;
+    json_t *spec = json_object_get(record, "spec");
+    json_object_set_new(
+        spec, "summary",
+        json_sprintf("%d moves empty %d nodes, which are drained", part.count, (int)json_array_size(sleep)));
+    json_object_set(spec, "sleep", sleep);
+    json_decref(sleep);
+    return record;
+}
+
+/* ---- carrying it out ---- */
+
+/* Where guests are, or go to. */
+static json_t *inhabited(json_t *objects)
+{
+    json_t *nodes = json_object(), *guest, *migration;
+    const char *id;
+    json_object_foreach (json_object_get(objects, "guest"), id, guest) {
+        const char *name = json_string_value(snapshot_spec(guest, "node"));
+        if (name)
+            json_object_set_new(nodes, name, json_true());
+    }
+    json_object_foreach (json_object_get(objects, "migration"), id, migration) {
+        const char *to = json_string_value(snapshot_spec(migration, "to"));
+        if (to && !*snapshot_text(json_object_get(migration, "state"), "ended"))
+            json_object_set_new(nodes, to, json_true());
+    }
+    return nodes;
+}
+
+static bool has(const json_t *list, const char *name)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        if (text && !strcmp(text, name))
+            return true;
+    }
+    return false;
+}
+
+json_t *consolidate_record_empty(json_t *objects, const json_t *record, char *kept, size_t len)
+{
+    const json_t *sleep = json_object_get(json_object_get(record, "spec"), "sleep");
+    json_t *empty = json_array(), *nodes = json_array_size(sleep) ? inhabited(objects) : NULL, *node;
+    const char *id;
+    snprintf(kept, len, "%s", "");
+    json_object_foreach (nodes ? json_object_get(objects, "node") : NULL, id, node) {
+        const char *name = snapshot_text(json_object_get(node, "value"), "name");
+        if (json_is_true(snapshot_spec(node, "drained")) || !has(sleep, name))
+            continue;
+        if (json_object_get(nodes, name))
+            snprintf(kept, len, "%s", name);
+        else
+            json_array_append(empty, node);
+    }
+    json_decref(nodes);
+    return empty;
+}

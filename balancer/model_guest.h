@@ -1,0 +1,59 @@
+/* A guest as the balancer sees it: what it has, needs and uses, and where its data lie. Plain data, the model's
+ * (model.h). Units: memory and disk MiB, loads in the node's own unit (cores, bytes/s). Threads: one at a time. */
+#ifndef BALANCER_MODEL_GUEST_H
+#define BALANCER_MODEL_GUEST_H
+
+#include <stdbool.h>
+
+#include "balancer/bits.h"
+
+enum { MODEL_STORAGE_MAX = 256 /* nodes with data of one guest */ };
+
+/* What the balancer may do of its own accord; the strictest last. */
+enum model_mode { MODE_UNSAID, MODE_AUTOMATIC, MODE_ADVISE, MODE_OFF };
+
+enum model_resource { RESOURCE_CPU, RESOURCE_MEMORY, RESOURCE_DISK, RESOURCE_NETWORK, RESOURCE_COUNT };
+
+/* What a guest's disks do on a node where its volumes have members: work of that node's disks, and bytes on the links
+ * of both while the guest is elsewhere. */
+struct model_storage {
+    int node;
+    double bytes_per_s;
+};
+
+enum guest_state { GUEST_RUNNING, GUEST_DOWN, GUEST_OFFLINE };
+
+struct model_guest {
+    int name; /* in model.guest_names */
+    enum guest_state state;
+    bool movable; /* false: pinned, or its disk cannot follow */
+    bool held;    /* by its mode, or its node's: model_hold() */
+    enum model_mode mode;
+    bool planned;  /* not there yet, its room is taken already */
+    bool balanced; /* Ganeti's auto_balance */
+    bool mirrored; /* needs a second node */
+    bool local;    /* its disk takes room on its node */
+    bool measured; /* false: no or old measurements; it stays where it is */
+    double memory, disk, vcpus, spindles;
+    double load[RESOURCE_COUNT];     /* p95 of the window, in the node's unit */
+    double load_std[RESOURCE_COUNT]; /* the forecast's error, same unit */
+    double dirty_bytes_per_s;
+    bool writes_seen;                                 /* somebody has looked; false: dirty_bytes_per_s is 0 */
+    double moved_ago_s;                               /* since its last migration; negative: never */
+    int came_from;                                    /* the node it left then, -1 */
+    struct bits networks, pools, cpu_models, desired; /* needs: all networks and pools, any of cpu_models */
+    int *pins;                                        /* nodes it may run on, NULL: any; owned by the model */
+    int pin_count;
+    bool avoids;                   /* pins are the nodes it may not run on */
+    struct model_storage *storage; /* its members' nodes, each once, NULL: none; owned by the model */
+    int storage_count;
+};
+
+/* How much of its load of networks there is less if the guest runs on this node: what it exchanges with members there
+ * goes over no link, at either end. */
+double model_near(const struct model_guest *guest, int node);
+
+/* Is this node none of those it may run on? */
+bool model_is_pinned_away(const struct model_guest *guest, int node);
+
+#endif
