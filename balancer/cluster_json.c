@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balancer/cluster_lost.h"
 #include "balancer/cost.h"
 #include "balancer/json_text.h"
 #include "balancer/model.h"
@@ -23,10 +24,10 @@ struct reading {
     struct model *model;
     const struct policy *policy;
     int *at;
-    bool strict;                           /* what is unusable is an error */
-    struct sentences unusable, unmeasured; /* the former are said first */
-    struct names lost_nodes, lost_guests;  /* that are left out */
-    double *speeds;                        /* of past migrations */
+    bool strict;                 /* what is unusable is an error */
+    struct cluster_lost lost;    /* and left out otherwise */
+    struct sentences unmeasured; /* are said after those */
+    double *speeds;              /* of past migrations */
     int speed_count;
     char number[24]; /* of the entry, until its name is known */
 };
@@ -37,13 +38,6 @@ __attribute__((format(printf, 2, 3))) static void warn(struct reading *r, const 
     va_start(list, format);
     sentences_add_list(&r->unmeasured, format, list);
     va_end(list);
-}
-
-/* Of two with one name, of which the first was left out, the second is no better. */
-static int find_lost(const struct reading *r, const struct names *lost, const char *kind, const char *name)
-{
-    bool known = names_find(lost, name, strlen(name)) >= 0;
-    return known ? err_set(r->text.err, EEXIST, "%s '%s' is there twice: give each its own name", kind, name) : 0;
 }
 
 /* ["a", "b"] as a set of numbers. */
@@ -161,7 +155,7 @@ static int read_node(struct reading *r, json_t *object)
     n.load_capacity[RESOURCE_MEMORY] = n.memory * 1048576;
     n.load_capacity[RESOURCE_DISK] = disk_rate;
     n.load_capacity[RESOURCE_NETWORK] = network_rate;
-    int added = find_lost(r, &r->lost_nodes, "node", name);
+    int added = cluster_lost_check_node(&r->lost, name, r->text.err);
     added = added < 0 ? added : model_add_node(r->model, name, &n, r->text.err);
     if (added < 0)
         return err_prefix(r->text.err, "%s", r->text.name);
@@ -182,11 +176,6 @@ static int read_state(struct reading *r, json_t *object, struct model_guest *g)
     return 0;
 }
 
-static bool is_lost_node(const struct reading *r, const char *name)
-{
-    return name && names_find(&r->lost_nodes, name, strlen(name)) >= 0;
-}
-
 /* The node that it left is nobody's target if it was left out. */
 static int find_node(struct reading *r, json_t *object, const char *key, bool may_be_lost, int *node)
 {
@@ -194,10 +183,10 @@ static int find_node(struct reading *r, json_t *object, const char *key, bool ma
     if (json_text_string(&r->text, object, key, &name) < 0)
         return -EINVAL;
     *node = name ? names_find(&r->model->node_names, name, strlen(name)) : -1;
-    if (!name || *node >= 0 || (may_be_lost && is_lost_node(r, name)))
+    if (!name || *node >= 0 || (may_be_lost && cluster_lost_has_node(&r->lost, name)))
         return 0;
-    return json_text_refuse(&r->text, key, is_lost_node(r, name) ? "node '%s' is left out" : "there is no node '%s'",
-                            name);
+    return json_text_refuse(
+        &r->text, key, cluster_lost_has_node(&r->lost, name) ? "node '%s' is left out" : "there is no node '%s'", name);
 }
 
 /* "pinned": only these nodes, or "avoid": all but these. */
@@ -217,7 +206,7 @@ static int read_pins(struct reading *r, json_t *object, struct model_guest *g)
     for (size_t i = 0; g->pins && i < json_array_size(list); i++) {
         const char *name = json_string_value(json_array_get(list, i));
         int node = name ? names_find(&r->model->node_names, name, strlen(name)) : -1;
-        if (node < 0 && is_lost_node(r, name))
+        if (node < 0 && cluster_lost_has_node(&r->lost, name))
             continue; /* nothing goes there, pinned or not */
         if (node < 0)
             return json_text_refuse(&r->text, key, "there is no node '%s'", name ? name : "?");
@@ -242,7 +231,7 @@ static int read_storage(struct reading *r, json_t *object, struct model_guest *g
     json_object_foreach (list, name, rate) {
         int node = names_find(&r->model->node_names, name, strlen(name));
         double bytes = 0;
-        if (node < 0 && is_lost_node(r, name))
+        if (node < 0 && cluster_lost_has_node(&r->lost, name))
             continue;
         if (node < 0)
             return json_text_refuse(&r->text, "storage", "there is no node '%s'", name);
@@ -352,7 +341,7 @@ static int read_guest(struct reading *r, json_t *object)
     }
     g.measured = g.state != GUEST_RUNNING || (age >= 0 && age <= r->policy->stale_s);
     demand(r, &g, at, &wish);
-    int added = find_lost(r, &r->lost_guests, "guest", name);
+    int added = cluster_lost_check_guest(&r->lost, name, r->text.err);
     added = added < 0 ? added : model_add_guest(r->model, name, &g, r->text.err);
     if (added < 0) {
         free_lists(&g);
@@ -375,7 +364,7 @@ static int read_members(struct reading *r, json_t *members, int group)
         if (rc < 0 && (r->strict || rc == -ENOMEM))
             return rc;
         if (rc < 0)
-            sentences_add(&r->unusable, "%s; the group holds for the others", r->text.err->text);
+            sentences_add(&r->lost.said, "%s; the group holds for the others", r->text.err->text);
         if (rc == -ENOSPC)
             break;
     }
@@ -438,71 +427,8 @@ static int read_left_out(struct reading *r, json_t *object)
     return json_text_refuse(&r->text, NULL, "%s", why);
 }
 
-/* ---- what is left out ---- */
-
-static void say_lost(struct reading *r, const char *more, const char *name)
-{
-    sentences_add(&r->unusable, "%s; it is left out%s%s", r->text.err->text, more, name);
-    if (r->unusable.unsaid)
-        r->text.len = 0; /* nobody will read in which line it was, and looking takes long */
-}
-
-static void remember_lost(struct names *lost, const json_t *item)
-{
-    const char *name = json_string_value(json_object_get(item, "name"));
-    if (name && *name)
-        names_intern(lost, name, strlen(name));
-}
-
-/* Nobody knows which of two nodes with one name is the node. */
-static void lose_node(struct reading *r, json_t *item)
-{
-    int first = names_find_member(&r->model->node_names, item, "name");
-    if (first >= 0)
-        r->model->nodes[first].stale = true;
-    else
-        remember_lost(&r->lost_nodes, item);
-    say_lost(r, first >= 0 ? ", and nothing is moved to or from the first" : "", "");
-}
-
-/* What it takes of its node nobody knows. */
-static void lose_guest(struct reading *r, json_t *item)
-{
-    int first = names_find_member(&r->model->guest_names, item, "name");
-    int node = names_find_member(&r->model->node_names, item, "node");
-    if (first >= 0)
-        r->model->guests[first].movable = false;
-    else
-        remember_lost(&r->lost_guests, item);
-    if (node >= 0)
-        r->model->nodes[node].stale = true;
-    bool is_open = node >= 0 && !r->model->nodes[node].offline; /* a closed one takes nobody, and all may leave it */
-    say_lost(r, is_open ? ", and nothing is moved to or from node " : "",
-             is_open ? model_node_name(r->model, node) : "");
-}
-
-/* Where a rule that cannot be read has them, they stay. */
-static void lose_group(struct reading *r, json_t *item)
-{
-    json_t *member;
-    size_t i;
-    json_array_foreach (json_object_get(item, "guests"), i, member) {
-        const char *name = json_string_value(member);
-        int guest = name ? names_find(&r->model->guest_names, name, strlen(name)) : -1;
-        if (guest >= 0)
-            r->model->guests[guest].movable = false;
-    }
-    say_lost(r, ", and its guests are not moved", "");
-}
-
-static void lose_migration(struct reading *r, json_t *item)
-{
-    (void)item;
-    say_lost(r, "", "");
-}
-
 static int read_list(struct reading *r, json_t *root, const char *key, int (*read)(struct reading *, json_t *),
-                     void (*lose)(struct reading *, json_t *))
+                     void (*lose)(struct cluster_lost *, struct model *, const json_t *, const char *))
 {
     json_t *list = json_object_get(root, key);
     if (list && !json_is_array(list))
@@ -518,7 +444,9 @@ static int read_list(struct reading *r, json_t *root, const char *key, int (*rea
         if (rc < 0 && (r->strict || rc == -ENOMEM || rc == -ENOSPC))
             return rc;
         if (rc < 0)
-            lose(r, item);
+            lose(&r->lost, r->model, item, r->text.err->text);
+        if (r->lost.said.unsaid)
+            r->text.len = 0; /* nobody will read in which line it was, and looking takes long */
     }
     r->text.depth = 0;
     return 0;
@@ -553,11 +481,11 @@ static int read_all(struct reading *r, json_t *root)
     if (!r->at || !r->speeds)
         return err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
     int rc = json_text_known(&r->text, root, keys);
-    rc = rc == 0 ? read_list(r, root, "nodes", read_node, lose_node) : rc;
-    rc = rc == 0 ? read_list(r, root, "left_out", read_left_out, lose_guest) : rc;
-    rc = rc == 0 ? read_list(r, root, "guests", read_guest, lose_guest) : rc;
-    rc = rc == 0 ? read_list(r, root, "groups", read_group, lose_group) : rc;
-    rc = rc == 0 ? read_list(r, root, "migrations", read_migration, lose_migration) : rc;
+    rc = rc == 0 ? read_list(r, root, "nodes", read_node, cluster_lost_node) : rc;
+    rc = rc == 0 ? read_list(r, root, "left_out", read_left_out, cluster_lost_guest) : rc;
+    rc = rc == 0 ? read_list(r, root, "guests", read_guest, cluster_lost_guest) : rc;
+    rc = rc == 0 ? read_list(r, root, "groups", read_group, cluster_lost_group) : rc;
+    rc = rc == 0 ? read_list(r, root, "migrations", read_migration, cluster_lost_migration) : rc;
     if (rc < 0)
         return rc;
     r->cluster->link_learned = cost_learn_speed(r->speeds, r->speed_count);
@@ -578,13 +506,11 @@ static int read_into(struct reading *r, struct cluster_json *cluster, json_t *ro
         return err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
     r->cluster = cluster;
     r->model = cluster->model;
-    names_init(&r->lost_nodes, MODEL_NODES_MAX);
-    names_init(&r->lost_guests, MODEL_GUESTS_MAX);
+    cluster_lost_init(&r->lost);
     int rc = read_all(r, root);
-    snprintf(cluster->warnings, sizeof cluster->warnings, "%s%s", r->unusable.text, r->unmeasured.text);
-    cluster->unsaid = r->unusable.unsaid + r->unmeasured.unsaid;
-    names_fini(&r->lost_nodes);
-    names_fini(&r->lost_guests);
+    snprintf(cluster->warnings, sizeof cluster->warnings, "%s%s", r->lost.said.text, r->unmeasured.text);
+    cluster->unsaid = r->lost.said.unsaid + r->unmeasured.unsaid;
+    cluster_lost_fini(&r->lost);
     free(r->at);
     free(r->speeds);
     if (rc < 0) {

@@ -5,8 +5,8 @@
  * is not in the model, with a sentence of file, line, field and reason. What a guest takes that was left out is not
  * known, so its node counts as stale; so does the first of two nodes with one name, the first of two guests with one
  * name is not moved, and neither are guests of a group that cannot be read. A guest goes with its node; a group goes on
- * without a guest that nobody has, a guest's pins and past without a node that was left out. A node or guest whose
- * measurements are missing or older than the policy allows stays in the model, marked, and nothing happens to it.
+ * without a guest that nobody has, a guest's pins, past and storage without a node that was left out. A node or guest
+ * whose measurements are missing or older than the policy allows stays in the model, marked, and nothing happens to it.
  *
  * Bytes are foreign: what is no such document is -EINVAL with file, line, field and reason. Threads: any. */
 #ifndef BALANCER_CLUSTER_JSON_H

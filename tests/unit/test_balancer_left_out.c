@@ -97,7 +97,7 @@ static void test_a_node(void **state)
         "'guests': [{'name': 'x', 'node': 'odd', 'memory': '1G', 'age': 1},\n"
         "{'name': 'y', 'node': 'a', 'memory': '1G', 'age': 1, 'pinned': ['a', 'odd'], 'came_from': 'odd'},\n"
         "{'name': 'z', 'node': 'a', 'memory': '1G', 'age': 1, 'pinned': ['odd']},\n"
-        "{'name': 'v', 'node': 'a', 'memory': '1G', 'age': 1, 'avoid': ['odd']}]}";
+        "{'name': 'v', 'node': 'a', 'memory': '1G', 'age': 1, 'avoid': ['odd'], 'storage': {'odd': 5, 'b': 7}}]}";
     read_quoted(text, &c, false, 0);
     assert_int_equal(c.model->node_count, 2);
     assert_int_equal(c.model->guest_count, 3);
@@ -107,6 +107,7 @@ static void test_a_node(void **state)
     assert_int_equal(c.model->guests[guest(c.model, "y")].came_from, -1);
     assert_int_equal(rules_check(c.model, &policy, guest(c.model, "z"), 1, -1), RULE_PIN);
     assert_int_equal(rules_check(c.model, &policy, guest(c.model, "v"), 1, -1), RULE_NONE);
+    assert_int_equal(c.model->guests[guest(c.model, "v")].storage_count, 1);
     says(&c, "c:1: nodes.odd.rack: a text of 1 to 255 characters is needed; it is left out\n");
     says(&c, "c:2: guests.x.node: node 'odd' is left out; it is left out\n");
     model_free(c.model);
