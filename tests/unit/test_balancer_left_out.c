@@ -124,8 +124,8 @@ static void test_names_twice(void **state)
         "'age': 1}, {'name': 'a', 'cpus': 8, 'memory': '8G', 'age': 1}, {'name': 'n', 'cpus': -1}, {'name': 'n', "
         "'cpus': 4, 'memory': '8G', 'age': 1}],"
         "'guests': [{'name': 'x', 'node': 'b', 'memory': '1G', 'age': 1}, {'name': 'x', 'memory': '1G', 'age': 1},"
-        "{'name': 'y', 'node': 'b', 'memory': '1G', 'steal': 'some'}, {'name': 'y', 'node': 'a', 'memory': '1G', "
-        "'age': 1}, {'name': 'y', 'node': 'a', 'memory': '1G', 'age': 1}]}",
+        "{'name': 'y', 'node': 'b', 'memory': '1G', 'steal': 'some'}, {'name': 'y', 'node': 'b', 'memory': '1G', "
+        "'age': 1}, {'name': 'y', 'node': 'b', 'memory': '1G', 'age': 1}]}",
         &c, false, 0);
     assert_int_equal(c.model->node_count, 2);
     assert_true(c.model->nodes[node(c.model, "a")].stale && c.model->nodes[0].vcpus == 4);
