@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balancer/cluster_lost.h"
 #include "balancer/cost.h"
 #include "balancer/json_text.h"
 #include "balancer/model.h"
 #include "balancer/policy.h"
+#include "balancer/sentences.h"
 #include "node/base/err.h"
 
 static const double RATE_LARGEST = 1e15, CORES_LARGEST = 1e6, MEMBERS_LARGEST = 1e6;
@@ -22,19 +24,19 @@ struct reading {
     struct model *model;
     const struct policy *policy;
     int *at;
+    bool strict;                 /* what is unusable is an error */
+    struct cluster_lost lost;    /* and left out otherwise */
+    struct sentences unmeasured; /* are said after those */
+    double *speeds;              /* of past migrations */
+    int speed_count;
+    char number[24]; /* of the entry, until its name is known */
 };
 
 __attribute__((format(printf, 2, 3))) static void warn(struct reading *r, const char *format, ...)
 {
-    char *to = r->cluster->warnings;
-    size_t used = strlen(to), size = sizeof r->cluster->warnings;
     va_list list;
     va_start(list, format);
-    if (used + 200 < size) {
-        int n = vsnprintf(to + used, size - used - 1, format, list);
-        if (n > 0 && used + (size_t)n + 1 < size)
-            memcpy(to + used + n, "\n", 2);
-    }
+    sentences_add_list(&r->unmeasured, format, list);
     va_end(list);
 }
 
@@ -149,15 +151,18 @@ static int read_node(struct reading *r, json_t *object)
     if (ready && (n.vcpus <= 0 || n.memory <= 0))
         return json_text_refuse(t, n.vcpus <= 0 ? "cpus" : "memory", "a node that is ready has some");
     n.stale = ready && (age < 0 || age > r->policy->stale_s);
-    if (n.stale)
-        warn(r, "node %s: its measurements are %s: nothing is moved to or from it", name,
-             age < 0 ? "missing" : "too old");
     n.load_capacity[RESOURCE_CPU] = n.vcpus;
     n.load_capacity[RESOURCE_MEMORY] = n.memory * 1048576;
     n.load_capacity[RESOURCE_DISK] = disk_rate;
     n.load_capacity[RESOURCE_NETWORK] = network_rate;
-    int added = model_add_node(r->model, name, &n, r->text.err);
-    return added < 0 ? err_prefix(r->text.err, "%s", r->text.name) : 0;
+    int added = cluster_lost_check_node(&r->lost, name, r->text.err);
+    added = added < 0 ? added : model_add_node(r->model, name, &n, r->text.err);
+    if (added < 0)
+        return err_prefix(r->text.err, "%s", r->text.name);
+    if (n.stale)
+        warn(r, "node %s: its measurements are %s: nothing is moved to or from it", name,
+             age < 0 ? "missing" : "too old");
+    return 0;
 }
 
 static int read_state(struct reading *r, json_t *object, struct model_guest *g)
@@ -171,13 +176,17 @@ static int read_state(struct reading *r, json_t *object, struct model_guest *g)
     return 0;
 }
 
-static int find_node(struct reading *r, json_t *object, const char *key, int *node)
+/* The node that it left is nobody's target if it was left out. */
+static int find_node(struct reading *r, json_t *object, const char *key, bool may_be_lost, int *node)
 {
     const char *name = NULL;
     if (json_text_string(&r->text, object, key, &name) < 0)
         return -EINVAL;
     *node = name ? names_find(&r->model->node_names, name, strlen(name)) : -1;
-    return name && *node < 0 ? json_text_refuse(&r->text, key, "there is no node '%s'", name) : 0;
+    if (!name || *node >= 0 || (may_be_lost && cluster_lost_has_node(&r->lost, name)))
+        return 0;
+    return json_text_refuse(
+        &r->text, key, cluster_lost_has_node(&r->lost, name) ? "node '%s' is left out" : "there is no node '%s'", name);
 }
 
 /* "pinned": only these nodes, or "avoid": all but these. */
@@ -197,6 +206,8 @@ static int read_pins(struct reading *r, json_t *object, struct model_guest *g)
     for (size_t i = 0; g->pins && i < json_array_size(list); i++) {
         const char *name = json_string_value(json_array_get(list, i));
         int node = name ? names_find(&r->model->node_names, name, strlen(name)) : -1;
+        if (node < 0 && cluster_lost_has_node(&r->lost, name))
+            continue; /* nothing goes there, pinned or not */
         if (node < 0)
             return json_text_refuse(&r->text, key, "there is no node '%s'", name ? name : "?");
         g->pins[g->pin_count++] = node;
@@ -220,6 +231,8 @@ static int read_storage(struct reading *r, json_t *object, struct model_guest *g
     json_object_foreach (list, name, rate) {
         int node = names_find(&r->model->node_names, name, strlen(name));
         double bytes = 0;
+        if (node < 0 && cluster_lost_has_node(&r->lost, name))
+            continue;
         if (node < 0)
             return json_text_refuse(&r->text, "storage", "there is no node '%s'", name);
         if (json_text_number(&r->text, list, name, 0, RATE_LARGEST, &bytes) < 0)
@@ -315,26 +328,46 @@ static int read_guest(struct reading *r, json_t *object)
         return json_text_refuse(&r->text, "name", "every guest needs one");
     r->text.path[1] = name;
     r->text.depth = 2;
-    if (json_text_known(&r->text, object, keys) < 0 || find_node(r, object, "node", &at) < 0 ||
-        find_node(r, object, "came_from", &g.came_from) < 0 || read_guest_numbers(r, object, &g, &age, &wish) < 0 ||
-        read_pins(r, object, &g) < 0 || read_storage(r, object, &g) < 0) {
-        free_lists(&g);
+    if (json_text_known(&r->text, object, keys) < 0 || find_node(r, object, "node", false, &at) < 0 ||
+        find_node(r, object, "came_from", true, &g.came_from) < 0 || read_guest_numbers(r, object, &g, &age, &wish) < 0)
         return -EINVAL;
-    }
-    if (g.state == GUEST_RUNNING && g.memory <= 0) {
-        free_lists(&g);
+    if (g.state == GUEST_RUNNING && g.memory <= 0)
         return json_text_refuse(&r->text, "memory", "a guest that runs has some");
+    int rc = read_pins(r, object, &g);
+    rc = rc < 0 ? rc : read_storage(r, object, &g);
+    if (rc < 0) {
+        free_lists(&g);
+        return rc;
     }
     g.measured = g.state != GUEST_RUNNING || (age >= 0 && age <= r->policy->stale_s);
-    if (!g.measured)
-        warn(r, "guest %s: its measurements are %s: it is not moved", name, age < 0 ? "missing" : "too old");
     demand(r, &g, at, &wish);
-    int added = model_add_guest(r->model, name, &g, r->text.err);
+    int added = cluster_lost_check_guest(&r->lost, name, r->text.err);
+    added = added < 0 ? added : model_add_guest(r->model, name, &g, r->text.err);
     if (added < 0) {
         free_lists(&g);
         return err_prefix(r->text.err, "%s", r->text.name);
     }
+    if (!g.measured)
+        warn(r, "guest %s: its measurements are %s: it is not moved", name, age < 0 ? "missing" : "too old");
     r->at[added] = at;
+    return 0;
+}
+
+/* A rule holds for those that are known, whoever else it names. */
+static int read_members(struct reading *r, json_t *members, int group)
+{
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const char *guest = json_string_value(json_array_get(members, i));
+        int number = guest ? names_find(&r->model->guest_names, guest, strlen(guest)) : -1;
+        int rc = number < 0 ? json_text_refuse(&r->text, "guests", "there is no guest '%s'", guest ? guest : "?")
+                            : model_add_member(r->model, group, number, r->text.err);
+        if (rc < 0 && (r->strict || rc == -ENOMEM))
+            return rc;
+        if (rc < 0)
+            sentences_add(&r->lost.said, "%s; the group holds for the others", r->text.err->text);
+        if (rc == -ENOSPC)
+            break;
+    }
     return 0;
 }
 
@@ -364,51 +397,56 @@ static int read_group(struct reading *r, json_t *object)
     g.scope = !strcmp(scope, "node") ? SCOPE_NODE : !strcmp(scope, "rack") ? SCOPE_RACK : SCOPE_SITE;
     if (!json_is_array(members))
         return json_text_refuse(&r->text, "guests", "a list of guests is needed");
-    int group = model_add_group(r->model, name, &g, r->text.err), rc = group < 0 ? group : 0;
-    for (size_t i = 0; rc == 0 && i < json_array_size(members); i++) {
-        const char *guest = json_string_value(json_array_get(members, i));
-        int number = guest ? names_find(&r->model->guest_names, guest, strlen(guest)) : -1;
-        if (number < 0)
-            return json_text_refuse(&r->text, "guests", "there is no guest '%s'", guest ? guest : "?");
-        rc = model_add_member(r->model, group, number, r->text.err);
-    }
-    return rc;
+    int group = model_add_group(r->model, name, &g, r->text.err);
+    return group < 0 ? group : read_members(r, members, group);
 }
 
 /* {"bytes": B, "seconds": S}: what a migration really took. */
-static int learn(struct reading *r, json_t *list)
+static int read_migration(struct reading *r, json_t *object)
 {
-    size_t count = json_is_array(list) ? json_array_size(list) : 0;
-    double *speeds = malloc((count + 1) * sizeof *speeds);
-    int good = 0, rc = speeds ? 0 : -ENOMEM;
-    for (size_t i = 0; rc == 0 && i < count; i++) {
-        double bytes = 0, seconds = 0;
-        json_t *item = json_array_get(list, i);
-        if (json_text_size(&r->text, item, "bytes", false, &bytes) < 0 ||
-            json_text_duration(&r->text, item, "seconds", &seconds) < 0)
-            rc = -EINVAL;
-        else if (bytes > 0 && seconds > 0)
-            speeds[good++] = bytes / seconds;
-    }
-    if (rc == 0)
-        r->cluster->link_learned = cost_learn_speed(speeds, good);
-    free(speeds);
-    return rc;
+    static const char *const keys[] = {"bytes", "seconds", NULL};
+    double bytes = 0, seconds = 0;
+    if (json_text_known(&r->text, object, keys) < 0 || json_text_size(&r->text, object, "bytes", false, &bytes) < 0 ||
+        json_text_duration(&r->text, object, "seconds", &seconds) < 0)
+        return -EINVAL;
+    if (bytes > 0 && seconds > 0)
+        r->speeds[r->speed_count++] = bytes / seconds;
+    return 0;
 }
 
-static int read_list(struct reading *r, json_t *root, const char *key, int (*read)(struct reading *, json_t *))
+/* Whom somebody else has left out already: {"who": "guest web1", "why": SENTENCE, "node": where it is}. */
+static int read_left_out(struct reading *r, json_t *object)
+{
+    static const char *const keys[] = {"who", "why", "node", NULL};
+    const char *who = "?", *why = "it is not said why";
+    if (json_text_known(&r->text, object, keys) < 0 || json_text_string(&r->text, object, "who", &who) < 0 ||
+        json_text_string(&r->text, object, "why", &why) < 0)
+        return -EINVAL;
+    r->text.path[0] = who;
+    r->text.depth = 1;
+    return json_text_refuse(&r->text, NULL, "%s", why);
+}
+
+static int read_list(struct reading *r, json_t *root, const char *key, int (*read)(struct reading *, json_t *),
+                     void (*lose)(struct cluster_lost *, struct model *, const json_t *, const char *))
 {
     json_t *list = json_object_get(root, key);
     if (list && !json_is_array(list))
         return json_text_refuse(&r->text, key, "a list is needed: [ ... ]");
     for (size_t i = 0; i < json_array_size(list); i++) {
-        r->text.path[0] = key;
-        r->text.depth = 1;
         json_t *item = json_array_get(list, i);
+        snprintf(r->number, sizeof r->number, "%zu", i);
+        r->text.path[0] = key;
+        r->text.path[1] = r->number;
+        r->text.depth = json_is_object(item) ? 2 : 1;
         int rc =
             json_is_object(item) ? read(r, item) : json_text_refuse(&r->text, NULL, "entry %zu is not an object", i);
-        if (rc < 0)
+        if (rc < 0 && (r->strict || rc == -ENOMEM || rc == -ENOSPC))
             return rc;
+        if (rc < 0)
+            lose(&r->lost, r->model, item, r->text.err->text);
+        if (r->lost.said.unsaid)
+            r->text.len = 0; /* nobody will read in which line it was, and looking takes long */
     }
     r->text.depth = 0;
     return 0;
@@ -437,18 +475,20 @@ static int complete_nodes(struct model *m, const int *at)
 
 static int read_all(struct reading *r, json_t *root)
 {
-    static const char *const keys[] = {"nodes", "guests", "groups", "migrations", NULL};
-    json_t *guests = json_object_get(root, "guests");
-    r->at = malloc((json_array_size(guests) + 1) * sizeof *r->at);
-    if (!r->at)
+    static const char *const keys[] = {"nodes", "guests", "groups", "migrations", "left_out", NULL};
+    r->at = malloc((json_array_size(json_object_get(root, "guests")) + 1) * sizeof *r->at);
+    r->speeds = malloc((json_array_size(json_object_get(root, "migrations")) + 1) * sizeof *r->speeds);
+    if (!r->at || !r->speeds)
         return err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
     int rc = json_text_known(&r->text, root, keys);
-    rc = rc == 0 ? read_list(r, root, "nodes", read_node) : rc;
-    rc = rc == 0 ? read_list(r, root, "guests", read_guest) : rc;
-    rc = rc == 0 ? read_list(r, root, "groups", read_group) : rc;
-    rc = rc == 0 ? learn(r, json_object_get(root, "migrations")) : rc;
+    rc = rc == 0 ? read_list(r, root, "nodes", read_node, cluster_lost_node) : rc;
+    rc = rc == 0 ? read_list(r, root, "left_out", read_left_out, cluster_lost_guest) : rc;
+    rc = rc == 0 ? read_list(r, root, "guests", read_guest, cluster_lost_guest) : rc;
+    rc = rc == 0 ? read_list(r, root, "groups", read_group, cluster_lost_group) : rc;
+    rc = rc == 0 ? read_list(r, root, "migrations", read_migration, cluster_lost_migration) : rc;
     if (rc < 0)
         return rc;
+    r->cluster->link_learned = cost_learn_speed(r->speeds, r->speed_count);
     if (complete_nodes(r->model, r->at) < 0)
         return err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
     rc = model_ready(r->model, r->at, NULL, r->text.err);
@@ -466,8 +506,13 @@ static int read_into(struct reading *r, struct cluster_json *cluster, json_t *ro
         return err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
     r->cluster = cluster;
     r->model = cluster->model;
+    cluster_lost_init(&r->lost);
     int rc = read_all(r, root);
+    snprintf(cluster->warnings, sizeof cluster->warnings, "%s%s", r->lost.said.text, r->unmeasured.text);
+    cluster->unsaid = r->lost.said.unsaid + r->unmeasured.unsaid;
+    cluster_lost_fini(&r->lost);
     free(r->at);
+    free(r->speeds);
     if (rc < 0) {
         model_free(cluster->model);
         cluster->model = NULL;
@@ -475,14 +520,27 @@ static int read_into(struct reading *r, struct cluster_json *cluster, json_t *ro
     return rc;
 }
 
-int cluster_json_read(struct cluster_json *cluster, const char *name, const char *text, size_t len,
-                      const struct policy *policy, struct err *err)
+static int read_text(struct cluster_json *cluster, const char *name, const char *text, size_t len,
+                     const struct policy *policy, bool strict, struct err *err)
 {
-    struct reading r = {.text = {.name = name, .text = text, .len = len, .err = err}, .policy = policy};
+    struct reading r = {
+        .text = {.name = name, .text = text, .len = len, .err = err}, .policy = policy, .strict = strict};
     json_t *root = json_text_parse(&r.text);
     int rc = read_into(&r, cluster, root);
     json_decref(root);
     return rc;
+}
+
+int cluster_json_read(struct cluster_json *cluster, const char *name, const char *text, size_t len,
+                      const struct policy *policy, struct err *err)
+{
+    return read_text(cluster, name, text, len, policy, false, err);
+}
+
+int cluster_json_read_strict(struct cluster_json *cluster, const char *name, const char *text, size_t len,
+                             const struct policy *policy, struct err *err)
+{
+    return read_text(cluster, name, text, len, policy, true, err);
 }
 
 int cluster_json_take(struct cluster_json *cluster, const char *name, json_t *root, const struct policy *policy,
@@ -490,17 +548,4 @@ int cluster_json_take(struct cluster_json *cluster, const char *name, json_t *ro
 {
     struct reading r = {.text = {.name = name, .text = "", .err = err}, .policy = policy};
     return read_into(&r, cluster, root);
-}
-
-char *cluster_json_write(const char *text, size_t len, const struct model *m)
-{
-    json_t *root = json_loadb(text, len, 0, NULL), *guests = json_object_get(root, "guests");
-    for (int g = 0; g < m->guest_count; g++) {
-        json_t *guest = json_array_get(guests, (size_t)g);
-        if (m->at[g] >= 0)
-            json_object_set_new(guest, "node", json_string(model_node_name(m, m->at[g])));
-    }
-    char *written = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-    json_decref(root);
-    return written;
 }

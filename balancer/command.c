@@ -6,13 +6,15 @@
 
 #include "node/base/err.h"
 
-enum key { KEY_CLUSTER = 512, KEY_POLICY, KEY_GROUP }; /* beyond every command's own */
+enum key { KEY_CLUSTER = 512, KEY_POLICY, KEY_GROUP, KEY_STRICT }; /* beyond every command's own */
 
 static const struct argp_option options[] = {
     {"cluster", KEY_CLUSTER, "FILE", 0, "the cluster: Drover's JSON, or Ganeti's text format if the name ends in .data",
      0},
     {"policy", KEY_POLICY, "FILE", 0, "weights, limits, costs and patience (JSON)", 0},
     {"group", KEY_GROUP, "NAME", 0, "the node group, where a Ganeti file has several", 0},
+    {"strict", KEY_STRICT, NULL, 0, "refuse a cluster with entries that cannot be used, which are left out otherwise",
+     0},
     {0},
 };
 
@@ -28,6 +30,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case KEY_GROUP:
         files->group = arg;
+        break;
+    case KEY_STRICT:
+        files->strict = true;
         break;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is not an option", arg);

@@ -33,10 +33,11 @@ struct command_cluster {
 
 struct command_files {
     const char *cluster, *utilization, *policy, *group, *score;
+    bool strict; /* an entry of JSON that cannot be used is an error; Ganeti's is in any case */
 };
 
-/* The arguments of every command, --cluster, --policy and --group: a child of the command's own parser, which hands it
- * its struct command_files at ARGP_KEY_INIT. */
+/* The arguments of every command, --cluster, --policy, --group and --strict: a child of the command's own parser, which
+ * hands it its struct command_files at ARGP_KEY_INIT. */
 extern const struct argp_child command_files_argp[2];
 /* A whole number of 0 to max; anything else ends the program with a sentence. */
 uint64_t command_number(const char *text, struct argp_state *state, const char *option, uint64_t max);

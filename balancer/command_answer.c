@@ -1,12 +1,14 @@
 /* drover-balancer answer: one question of droverd, read from a file that is open already, answered on standard output.
  *
- *     {"verb": "policy", "text": TEXT, "shadow": TEXT}                                   {} or {"error": SENTENCE}
- *     {"verb": "export", "objects": {...}, "clock": S, "wall": S}         the cluster in Drover's JSON
+ *     {"verb": "policy", "text": TEXT, "shadow": TEXT}                is it one? {} or {"error": SENTENCE}
+ *     {"verb": "export", "objects": {...}, "clock": S, "wall": S}     the cluster in Drover's JSON
  *     {"verb": "capacity", "objects", "clock", "wall", "lose": K, "shape": "4:16G:100G" or ""}
- *     {"verb": "consolidate", "objects", "clock", "wall", "record": {"id", "by", "made"}}   which nodes could sleep,
- * which must be woken; with "record" also the plan that empties them, if any can
- *     {"verb": "plan", "objects", "clock", "wall", "policy": TEXT, "budget_ms": N, "explain": BOOL}   as plan_json()
- * has it
+ *     {"verb": "consolidate", "objects", "clock", "wall",             which nodes could sleep, which must be woken;
+ *      "record": {"id", "by", "made"}}                                with "record" also the plan that empties them
+ *     {"verb": "plan", "objects", "clock", "wall", "policy": TEXT, "budget_ms": N, "explain": BOOL}
+ *                                                                     what plan_json() has
+ *
+ * Answers about a cluster have "warnings", a list of sentences, if somebody is left out of it.
  *
  * droverd runs as root and is to read none of this itself: here all privilege is gone before the first byte is. */
 #include <argp.h>
@@ -165,6 +167,8 @@ static json_t *answer_cluster(json_t *question, json_t *(*say)(json_t *question,
     if (!conductor_model(json_object_get(question, "objects"), &policy, &now, &cluster, &err)) {
         policy.link_bytes_per_s = cluster.link_learned > 0 ? cluster.link_learned : policy.link_bytes_per_s;
         answer = say(question, cluster.model, &policy, &err);
+        if (answer && cluster.warnings[0])
+            json_object_set_new(answer, "warnings", cluster_json_warnings(&cluster));
     }
     model_free(cluster.model);
     return answer ? answer : json_pack("{s:s}", "error", err.text);

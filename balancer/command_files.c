@@ -85,6 +85,23 @@ static void as_drover(struct model *m)
     }
 }
 
+static int load_json(struct command_cluster *c, struct policy *policy, const struct command_files *files,
+                     struct err *err)
+{
+    struct cluster_json json;
+    int rc = files->strict ? cluster_json_read_strict(&json, files->cluster, c->text, c->len, policy, err)
+                           : cluster_json_read(&json, files->cluster, c->text, c->len, policy, err);
+    c->model = json.model;
+    if (rc < 0)
+        return rc;
+    fputs(json.warnings, stderr);
+    if (json.unsaid)
+        fprintf(stderr, "and %d more\n", json.unsaid);
+    if (json.link_learned > 0)
+        policy->link_bytes_per_s = json.link_learned;
+    return 0;
+}
+
 int command_load(struct command_cluster *c, struct policy *policy, const struct command_files *files, struct err *err)
 {
     *c = (struct command_cluster){0};
@@ -104,13 +121,7 @@ int command_load(struct command_cluster *c, struct policy *policy, const struct 
         if (rc == 0)
             fputs(c->ganeti.warnings, stderr);
     } else {
-        struct cluster_json json;
-        rc = cluster_json_read(&json, files->cluster, c->text, c->len, policy, err);
-        c->model = json.model;
-        if (rc == 0)
-            fputs(json.warnings, stderr);
-        if (rc == 0 && json.link_learned > 0)
-            policy->link_bytes_per_s = json.link_learned;
+        rc = load_json(c, policy, files, err);
     }
     rc = rc == 0 && files->utilization ? load_use(c->model, files->utilization, err) : rc;
     if (rc == 0 && c->is_ganeti && !ganeti_score)

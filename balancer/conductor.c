@@ -76,7 +76,8 @@ enum conductor_mode conductor_policy(json_t *objects, struct policy *policy, cha
     const char *text = json_string_value(snapshot_spec(entry, "text"));
     struct err err = {0};
     *policy = policy_default();
-    snprintf(trouble, len, "%s", "");
+    snprintf(trouble, len, "%s",
+             json_object_get(entry, "unreadable") ? "what the store has of the policy cannot be read" : "");
     if (text && *text && policy_read(policy, "policy", text, strlen(text), &err) < 0) {
         snprintf(trouble, len, "%s", err.text);
         return CONDUCTOR_OFF; /* rather nothing than what nobody wants */
@@ -356,34 +357,19 @@ static json_t *spreads_of(const struct plan *plan)
     return spreads;
 }
 
-static json_t *lines_of(const char *text)
-{
-    json_t *lines = json_array();
-    while (*text && json_array_size(lines) < CONDUCTOR_WARNINGS_MAX) {
-        size_t n = strcspn(text, "\n");
-        json_array_append_new(lines, json_stringn(text, n));
-        text += n + (text[n] == '\n');
-    }
-    unsigned more = 0;
-    for (; *text; text++)
-        more += *text == '\n';
-    if (more)
-        json_array_append_new(lines, json_sprintf("and %u more", more));
-    return lines;
-}
-
 /* job NULL: the cluster cannot be read, `trouble` says why. */
 static void put_status(struct conductor *c, const struct conductor_job *job, const char *summary, int lately,
                        const char *wall, struct conductor_step *step)
 {
     static const struct plan none;
+    static const struct cluster_json nothing;
     const struct plan *plan = job ? &job->plan : &none;
     static const char *const modes[] = {"off", "advise", "automatic"};
-    json_t *status = json_pack("{s:s, s:s, s:f, s:f, s:o, s:f, s:i, s:i, s:s, s:s, s:o}", "node", c->node, "mode",
-                               modes[c->mode], "score", rounded(plan->before), "spread", rounded(plan->spread),
-                               "spreads", spreads_of(plan), "spread_after", rounded(plan->spread_after),
-                               "nodes_to_lose", job ? c->nodes_to_lose : 0, "moves_last_hour", lately, "summary",
-                               summary, "trouble", c->trouble, "left_out", lines_of(job ? job->cluster.warnings : ""));
+    json_t *status = json_pack(
+        "{s:s, s:s, s:f, s:f, s:o, s:f, s:i, s:i, s:s, s:s, s:o}", "node", c->node, "mode", modes[c->mode], "score",
+        rounded(plan->before), "spread", rounded(plan->spread), "spreads", spreads_of(plan), "spread_after",
+        rounded(plan->spread_after), "nodes_to_lose", job ? c->nodes_to_lose : 0, "moves_last_hour", lately, "summary",
+        summary, "trouble", c->trouble, "left_out", cluster_json_warnings(job ? &job->cluster : &nothing));
     if (status && c->shadow)
         json_object_set_new(status, "shadow",
                             json_pack("{s:O, s:i}", "summary", json_object_get(c->shadow, "summary"), "moves",

@@ -36,7 +36,6 @@ enum {
     CONDUCTOR_LOSE_S = 60,       /* so often it is counted how many nodes may be lost */
     CONDUCTOR_HISTORY = 50,      /* plans that have ended are kept */
     CONDUCTOR_PUTS_MAX = 4,
-    CONDUCTOR_WARNINGS_MAX = 20,
 };
 
 enum conductor_mode { CONDUCTOR_OFF, CONDUCTOR_ADVISE, CONDUCTOR_AUTOMATIC };

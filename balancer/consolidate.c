@@ -484,7 +484,8 @@ static void give_verdicts(struct consolidation *c, const struct model *m)
 {
     for (int n = 0; n < m->node_count; n++) {
         const struct model_node *node = &m->nodes[n];
-        bool sleeps = node->offline && node->drained && !node->outside && m->first[n] < 0;
+        bool is_empty = m->first[n] < 0 && !node->stale; /* with guests that were left out it is not */
+        bool sleeps = node->offline && node->drained && !node->outside && is_empty;
         c->asleep += sleeps;
         c->on += !node->offline && !node->outside;
         c->nodes[n].verdict = sleeps                           ? CONSOLIDATE_ASLEEP

@@ -61,6 +61,29 @@ static void remember(json_t *objects, json_t *entry)
             json_object_set(all, id, entry);
 }
 
+/* One part of an entry, NULL: it cannot be read. What was there before does not hold then, and what does nobody knows;
+ * that is said once, until it can be read. */
+static void take_part(json_t *entry, const char *key, bool state, json_t *value)
+{
+    const char *part = state ? "state" : "value", *mark = state ? "state_unreadable" : "unreadable";
+    if (value) {
+        json_object_set_new(entry, part, value);
+        json_object_del(entry, mark);
+        return;
+    }
+    if (!json_object_get(entry, mark))
+        log_warn("%s: what the store has there is no JSON object; it is left out until it is one", key);
+    json_object_del(entry, part);
+    json_object_set_new(entry, mark, json_true());
+}
+
+static void drop_part(json_t *entry, bool state)
+{
+    json_object_del(entry, state ? "state" : "value");
+    json_object_del(entry, state ? "state_revision" : "revision");
+    json_object_del(entry, state ? "state_unreadable" : "unreadable");
+}
+
 bool follow_take(json_t *objects, const char *key, const char *text, size_t len, int64_t revision, double clock_s)
 {
     char kind[KIND_MAX];
@@ -69,33 +92,31 @@ bool follow_take(json_t *objects, const char *key, const char *text, size_t len,
     if (!parse_key(key, kind, &state, &id))
         return false;
     json_t *value = text ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    if (text && !json_is_object(value)) {
+    if (value && !json_is_object(value)) { /* not ours, or of a version that is not known */
         json_decref(value);
-        return false; /* not ours, or of a version that is not known */
+        value = NULL;
     }
-    const char *part = state ? "state" : "value", *stamp = state ? "state_revision" : "revision";
+    const char *stamp = state ? "state_revision" : "revision";
     json_t *all = member(objects, kind), *old = json_object_get(all, id);
     if (revision < json_integer_value(json_object_get(old, stamp))) {
         json_decref(value);
         return false;
     }
     json_t *entry = old ? json_copy(old) : json_object(); /* a view of before keeps the old one */
-    if (value) {
-        json_object_set_new(entry, part, value);
+    if (text) {
+        take_part(entry, key, state, value);
         json_object_set_new(entry, stamp, json_integer(revision));
-        if (!strcmp(kind, "load")) {
-            snapshot_load_digest(value);
-            json_object_set_new(entry, "seen", json_real(clock_s));
-        }
     } else {
-        json_object_del(entry, part);
-        json_object_del(entry, stamp);
+        drop_part(entry, state);
     }
-    if (value && !strcmp(kind, "load"))
+    if (value && !strcmp(kind, "load")) {
+        snapshot_load_digest(value);
+        json_object_set_new(entry, "seen", json_real(clock_s));
         remember(objects, entry);
+    }
     if (!value && !state && !strcmp(kind, "guest"))
         json_object_del(json_object_get(objects, "measured"), id);
-    bool gone = !json_object_get(entry, "value") && !json_object_get(entry, "state");
+    bool gone = !json_object_get(entry, "revision") && !json_object_get(entry, "state_revision");
     if (gone)
         json_decref(entry);
     return (gone ? !old || !json_object_del(all, id) : !json_object_set_new(all, id, entry));

@@ -35,8 +35,9 @@ void follow_begin(struct follow *follow);
 void follow_end(struct follow *follow);
 void follow_fini(struct follow *follow);
 
-/* Takes one key into a tree of objects, or out of it (text NULL); for tests and fuzzers, too. False: it is none of
- * those that are kept, or older than what is there. */
+/* Takes one key into a tree of objects, or out of it (text NULL); for tests and fuzzers, too. What is no JSON object
+ * takes the place of what was there as "unreadable", or "state_unreadable", of its entry. False: it is none of those
+ * that are kept, or older than what is there. */
 bool follow_take(json_t *objects, const char *key, const char *text, size_t len, int64_t revision, double clock_s);
 
 #endif

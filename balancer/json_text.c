@@ -47,11 +47,13 @@ int json_text_refuse(const struct json_text *t, const char *key, const char *for
     vsnprintf(reason, sizeof reason, format, list);
     va_end(list);
     const char *at = t->text;
+    bool lost = false; /* what is behind a name that is not written so is anywhere */
     for (int i = 0; i <= t->depth; i++) {
         const char *name = i < t->depth ? t->path[i] : key;
         if (!name)
             continue;
-        const char *found = find_name(t, at, name);
+        const char *found = lost ? NULL : find_name(t, at, name);
+        lost |= !found;
         at = found ? found : at;
         size_t used = strlen(path);
         snprintf(path + used, sizeof path - used, "%s%.80s", used ? "." : "", name);
@@ -59,6 +61,8 @@ int json_text_refuse(const struct json_text *t, const char *key, const char *for
     int line = 1;
     for (const char *c = t->text; c < at; c++)
         line += *c == '\n';
+    if (!t->len)
+        return err_set(t->err, EINVAL, "%s: %s: %s", t->name, path[0] ? path : "all of it", reason);
     return err_set(t->err, EINVAL, "%s:%d: %s: %s", t->name, line, path[0] ? path : "the file", reason);
 }
 

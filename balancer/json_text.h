@@ -24,7 +24,7 @@ struct json_text {
 /* A new reference to an object, NULL with a sentence: not JSON, or not an object, or a key twice. */
 json_t *json_text_parse(const struct json_text *text);
 
-/* -EINVAL with "FILE:LINE: field PATH.key: " and the rest. */
+/* -EINVAL with "FILE:LINE: PATH.key: " and the rest; there is no line where there is no text. */
 __attribute__((format(printf, 3, 4))) int json_text_refuse(const struct json_text *text, const char *key,
                                                            const char *format, ...);
 

@@ -1,6 +1,7 @@
 /* An open-addressed hash over FNV-1a, never more than half full. */
 #include "balancer/names.h"
 
+#include <jansson.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,12 @@ static int grow(struct names *names)
 int names_find(const struct names *names, const char *text, size_t len)
 {
     return names->slot_count ? names->slots[slot_of(names, text, len)] - 1 : -1;
+}
+
+int names_find_member(const struct names *names, const json_t *object, const char *key)
+{
+    const char *name = json_string_value(json_object_get(object, key));
+    return name ? names_find(names, name, strlen(name)) : -1;
 }
 
 int names_intern(struct names *names, const char *text, size_t len)

@@ -6,6 +6,8 @@
 
 #include <stddef.h>
 
+struct json_t;
+
 struct names {
     char **text; /* [count], owned */
     int *slots;  /* open addressing, number + 1, 0 = empty */
@@ -19,5 +21,7 @@ void names_fini(struct names *names);
 int names_intern(struct names *names, const char *text, size_t len);
 /* -1: never seen. */
 int names_find(const struct names *names, const char *text, size_t len);
+/* Of a member of an object; -1: it is not there, no text, or never seen. */
+int names_find_member(const struct names *names, const struct json_t *object, const char *key);
 
 #endif

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "balancer/model.h"
 #include "node/base/err.h"
@@ -14,18 +13,11 @@ void plan_last_fini(struct plan_last *last)
     *last = (struct plan_last){0};
 }
 
-/* -1: it is not said, or nobody has that name. */
-static int find(const struct names *names, const json_t *move, const char *key)
-{
-    const char *name = json_string_value(json_object_get(move, key));
-    return name ? names_find(names, name, strlen(name)) : -1;
-}
-
 /* A guest that waits somewhere is moved twice: the later move counts. */
 static void take_move(struct plan_last *last, const json_t *move, const struct model *m)
 {
-    int guest = find(&m->guest_names, move, "guest"), to = find(&m->node_names, move, "to");
-    int mirror = find(&m->node_names, move, "mirror_to");
+    int guest = names_find_member(&m->guest_names, move, "guest"), to = names_find_member(&m->node_names, move, "to");
+    int mirror = names_find_member(&m->node_names, move, "mirror_to");
     if (guest < 0 || to < 0 || to == mirror || (mirror >= 0) != (m->mirror[guest] >= 0))
         return;
     last->count += last->at[guest] < 0;

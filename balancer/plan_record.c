@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "balancer/model.h"
 #include "balancer/capacity.h"
+#include "balancer/model.h"
 #include "balancer/plan_file.h"
 #include "balancer/policy.h"
 #include "balancer/snapshot.h"
@@ -124,19 +124,13 @@ bool plan_record_same_moves(const json_t *a, const json_t *b)
 
 /* ---- checking ---- */
 
-static int find(const struct names *names, const json_t *move, const char *key)
-{
-    const char *name = snapshot_text(move, key);
-    return names_find(names, name, strlen(name));
-}
-
 /* One move into the plan; -ESTALE: somebody it names is gone. */
 static int add_move(struct plan *plan, const json_t *move, int wave, const struct model *m, struct err *err)
 {
     struct plan_move *v = &plan->moves[plan->count];
-    *v = (struct plan_move){.guest = find(&m->guest_names, move, "guest"),
-                            .from = find(&m->node_names, move, "from"),
-                            .to = find(&m->node_names, move, "to"),
+    *v = (struct plan_move){.guest = names_find_member(&m->guest_names, move, "guest"),
+                            .from = names_find_member(&m->node_names, move, "from"),
+                            .to = names_find_member(&m->node_names, move, "to"),
                             .wave = wave,
                             .from_mirror = -1,
                             .to_mirror = -1};

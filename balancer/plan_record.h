@@ -2,8 +2,8 @@
  *
  *     {"kind": "plan", "id": UUID, "name": TIME-..., "apply": {"by", "at"} once somebody wants it,
  *      "spec": {"phase", "reason", "by", "made", "began", "ended", "wave": N,
- *               "waves": [[{"move": N, "guest", "guest_id", "from", "to", "gain", "seconds", "bytes", "downtime",
- * ...}]], and the rest of what plan_json() says: scores, summary, reasons by guest}}
+ *               "waves": [[{"move": N, "guest", "guest_id", "from", "to", "gain", "seconds", "bytes", ...}]],
+ *               and the rest of what plan_json() says: scores, summary, reasons by guest}}
  *
  *     proposed --applied, by a person or in automatic mode--> active --every wave through--> done
  *        +------------------------- void <------ a move failed, or does not fit any more ---+

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,6 +12,8 @@
 #include "balancer/snapshot_load.h"
 #include "balancer/snapshot_modes.h"
 #include "balancer/snapshot_rules.h"
+
+enum { WHO_MAX = 80 };
 
 const char *snapshot_text(const json_t *object, const char *key)
 {
@@ -41,8 +44,36 @@ struct making {
     json_t *ready;                   /* names of nodes that guests may leave: true */
     json_t *last_ended, *last_done;  /* guest's id to its migration's spec and state */
     json_t *modes;                   /* of groups; lent, NULL: none */
+    json_t *left_out;                /* as cluster_json.h reads it: who is not in the snapshot */
     const struct snapshot_time *now;
 };
+
+/* ---- what is unusable ---- */
+
+/* By its name if it has one. node: where it is, NULL: nobody knows. */
+static void leave_out(const struct making *m, const char *kind, const char *id, const json_t *entry, const char *why,
+                      const char *node)
+{
+    const char *name = snapshot_text(json_object_get(entry, "value"), "name");
+    json_t *one = json_object();
+    json_object_set_new(one, "who", json_sprintf("%s %.*s", kind, WHO_MAX, *name ? name : id));
+    json_object_set_new(one, "why", json_string(why));
+    if (node)
+        json_object_set_new(one, "node", json_string(node));
+    json_array_append_new(m->left_out, one);
+}
+
+/* Not even an object, or none with a name? One that has nothing but a state is not there (any more). */
+static bool is_usable(const struct making *m, const char *kind, const char *id, const json_t *entry, const char *node)
+{
+    const json_t *value = json_object_get(entry, "value");
+    if (json_is_object(value) && *snapshot_text(value, "name"))
+        return true;
+    if (value || json_object_get(entry, "unreadable"))
+        leave_out(m, kind, id, entry,
+                  json_is_object(value) ? "it has no name" : "what the store has of it cannot be read", node);
+    return false;
+}
 
 /* ---- nodes ---- */
 
@@ -169,15 +200,28 @@ static bool may_move(const json_t *guest)
            !strcmp(snapshot_text(json_object_get(guest, "state"), "phase"), "running");
 }
 
-/* NULL: it has no node that is known, or no memory. */
+/* Where it is to be, or else where an agent says that it is; NULL: nobody knows. */
+static const char *place_of(const struct making *m, const json_t *guest)
+{
+    const char *wanted = spec_text(guest, "node"), *seen = snapshot_text(json_object_get(guest, "state"), "node");
+    return json_object_get(m->nodes_by_name, wanted) ? wanted : json_object_get(m->nodes_by_name, seen) ? seen : NULL;
+}
+
+/* NULL: it has no node that is known, or no memory, and is left out. */
 static json_t *make_guest(const struct making *m, const char *id, json_t *guest)
 {
     const json_t *value = json_object_get(guest, "value"), *spec = json_object_get(value, "spec");
     const char *node_name = snapshot_text(spec, "node");
     const json_t *node = json_object_get(m->nodes_by_name, node_name);
     double memory = snapshot_number(spec, "memory"), vcpus = snapshot_number(spec, "vcpus");
-    if (!node || memory <= 0)
+    if (!is_usable(m, "guest", id, guest, place_of(m, guest)))
         return NULL;
+    if (!node || memory <= 0) {
+        char why[WHO_MAX + 64];
+        snprintf(why, sizeof why, node ? "it has no memory" : "there is no node '%.*s'", WHO_MAX, node_name);
+        leave_out(m, "guest", id, guest, why, place_of(m, guest));
+        return NULL;
+    }
     bool runs = json_is_true(json_object_get(spec, "running"));
     bool moves = runs && json_object_get(m->ready, node_name) && may_move(guest);
     json_t *to = json_object();
@@ -242,7 +286,7 @@ static json_t *make_nodes(struct making *m)
     const char *id;
     json_object_foreach (json_object_get(m->objects, "node"), id, node) {
         const char *name = snapshot_text(json_object_get(node, "value"), "name");
-        if (!*name)
+        if (!is_usable(m, "node", id, node, NULL))
             continue;
         json_t *load = json_object_get(json_object_get(m->objects, "load"), id);
         snapshot_load_digest(json_object_get(load, "state")); /* unless it was when it came */
@@ -273,7 +317,7 @@ static json_t *make_guests(const struct making *m)
     json_t *list = json_array(), *guest;
     const char *id;
     json_object_foreach (json_object_get(m->objects, "guest"), id, guest) {
-        json_t *made = json_object_get(guest, "value") ? make_guest(m, id, guest) : NULL;
+        json_t *made = make_guest(m, id, guest);
         if (!made)
             continue;
         json_array_append_new(list, made);
@@ -292,6 +336,7 @@ json_t *snapshot_make(json_t *objects, const struct snapshot_time *now)
                        .last_ended = json_object(),
                        .last_done = json_object(),
                        .modes = snapshot_modes_groups(objects),
+                       .left_out = json_array(),
                        .now = now};
     json_t *nodes = make_nodes(&m), *migrations = look_back(&m), *guests = make_guests(&m);
     json_t *groups = snapshot_rules_groups(json_object_get(objects, "guest"), m.nodes_by_name);
@@ -299,6 +344,10 @@ json_t *snapshot_make(json_t *objects, const struct snapshot_time *now)
     json_decref(m.ready);
     json_decref(m.last_ended);
     json_decref(m.last_done);
-    return json_pack("{s:o, s:o, s:o, s:o}", "nodes", nodes, "guests", guests, "groups", groups, "migrations",
-                     migrations);
+    json_t *made =
+        json_pack("{s:o, s:o, s:o, s:o}", "nodes", nodes, "guests", guests, "groups", groups, "migrations", migrations);
+    if (json_array_size(m.left_out))
+        json_object_set(made, "left_out", m.left_out);
+    json_decref(m.left_out);
+    return made;
 }

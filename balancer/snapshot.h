@@ -11,7 +11,8 @@
  *
  * What nothing is to happen to is left in, and cannot be moved: guests that do not run, that migrate, that are being
  * deleted, or whose node drains, is away or has not been measured lately. A guest on its way is there twice, once on
- * each of its nodes ("web1", "web1 on its way"). Pure. Threads: any. */
+ * each of its nodes ("web1", "web1 on its way"). What cannot be used (it cannot be read, has no name or no memory, or a
+ * node that nobody has) is in "left_out", with the reason. Pure. Threads: any. */
 #ifndef BALANCER_SNAPSHOT_H
 #define BALANCER_SNAPSHOT_H
 

@@ -195,7 +195,7 @@ json_t *snapshot_rules_groups(json_t *guests, const json_t *nodes)
         const json_t *apart = json_object_get(spec, "anti_affinity"), *together = json_object_get(spec, "affinity");
         if (!apart && !together)
             continue;
-        if (!json_object_get(nodes, snapshot_text(spec, "node")) ||
+        if (!*snapshot_text(value, "name") || !json_object_get(nodes, snapshot_text(spec, "node")) ||
             json_number_value(json_object_get(spec, "memory")) <= 0)
             continue; /* not in the snapshot */
         join_all(groups, apart, true, snapshot_text(value, "name"));

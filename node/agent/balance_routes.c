@@ -371,6 +371,7 @@ static const struct schema_field capacity_fields[] = {
     {.name = "fit", .type = SCHEMA_INT, .description = "guests of that shape beside what is there"},
     {.name = "fit_and_lose", .type = SCHEMA_INT, .description = "and so that the loss is still survived"},
     {.name = "limited_by", .type = SCHEMA_STRING, .description = "why not one more"},
+    {.name = "warnings", .type = SCHEMA_ARRAY, .item = &sentence, .description = "whom it leaves out, and why"},
     {.name = NULL},
 };
 static const struct schema capacity_answer = {"Capacity", "What fits, and what may be lost.", capacity_fields};
@@ -428,6 +429,7 @@ static const struct schema_field what_if_answer_fields[] = {
      .description = "how many moves bring which part of the gain"},
     {.name = "waves", .type = SCHEMA_ANY, .flags = SCHEMA_REQUIRED, .description = "of moves"},
     {.name = "reasons", .type = SCHEMA_OBJECT, .description = "by guest, if they were asked for"},
+    {.name = "warnings", .type = SCHEMA_ARRAY, .item = &sentence, .description = "whom it leaves out, and why"},
     {.name = NULL},
 };
 static const struct schema what_if_answer = {"BalanceAnswer", "What would be planned now.", what_if_answer_fields};
@@ -460,6 +462,7 @@ static const struct schema_field consolidation_fields[] = {
     {.name = "seconds", .type = SCHEMA_ANY, .description = "until the last wave is through"},
     {.name = "bytes", .type = SCHEMA_ANY, .description = "over the wire"},
     {.name = "waves", .type = SCHEMA_ANY, .description = "of moves, as a plan has them"},
+    {.name = "warnings", .type = SCHEMA_ARRAY, .item = &sentence, .description = "whom it leaves out, and why"},
     {.name = NULL},
 };
 static const struct schema consolidation_answer = {"Consolidation", "Which nodes could sleep, and which must be woken.",
@@ -490,6 +493,11 @@ static const struct schema_field export_fields[] = {
      .max = 400000,
      .item = &any_object,
      .description = "what they took: the link's speed is learned from it"},
+    {.name = "left_out",
+     .type = SCHEMA_ARRAY,
+     .max = 400000,
+     .item = &any_object,
+     .description = "who is not among them: who, why, and on which node, as far as that is known"},
     {.name = NULL},
 };
 static const struct schema export_answer = {"ClusterExport", "The cluster, for drover-balancer.", export_fields};

@@ -113,8 +113,7 @@ static int show_plan(struct client *client, const struct command_common *common,
         plan = command_get(client, path, &rc);
     }
     if (plan && common->json) {
-        json_dumpf(plan, stdout, JSON_INDENT(2));
-        putchar('\n');
+        command_print_json(plan);
     } else if (plan) {
         print_plan(plan, explain, !common->no_header);
     } else if (status && !wanted && explain) {
@@ -128,6 +127,14 @@ static int show_plan(struct client *client, const struct command_common *common,
     json_decref(plan);
     json_decref(status);
     return rc;
+}
+
+static void print_warnings(const json_t *said)
+{
+    json_t *line;
+    size_t i;
+    json_array_foreach (json_object_get(said, "warnings"), i, line)
+        fprintf(stderr, "drover: %s\n", json_string_value(line));
 }
 
 static void print_shortcomings(const json_t *said)
@@ -187,9 +194,9 @@ static int ask_plan(struct client *client, const struct command_common *common, 
     } else if (answer.status >= 400) {
         rc = command_problem(answer.status, answer.body);
     } else if (common->json) {
-        json_dumpf(answer.body, stdout, JSON_INDENT(2));
-        putchar('\n');
+        command_print_json(answer.body);
     } else {
+        print_warnings(answer.body);
         print_what_if(answer.body, !common->no_header);
     }
     client_answer_free(&answer);
@@ -265,8 +272,7 @@ static int begin_sleep(struct client *client, const struct command_common *commo
     } else if (answer.status >= 400) {
         rc = command_problem(answer.status, answer.body);
     } else if (common->json) {
-        json_dumpf(answer.body, stdout, JSON_INDENT(2));
-        putchar('\n');
+        command_print_json(answer.body);
     } else {
         print_begun(answer.body);
     }
@@ -289,9 +295,9 @@ int balance_consolidate(const struct command *command, int argc, char **argv)
     }
     json_t *said = client ? command_get(client, "/v1/balance/consolidation", &rc) : NULL;
     if (said && common.json) {
-        json_dumpf(said, stdout, JSON_INDENT(2));
-        putchar('\n');
+        command_print_json(said);
     } else if (said) {
+        print_warnings(said);
         print_advice(said, !common.no_header);
     }
     json_decref(said);
@@ -345,11 +351,9 @@ static int print_policy(int argc, char **argv)
     json_t *policy = client ? command_get(client, "/v1/balance/policy", &rc) : NULL;
     const char *text = json_string_value(json_object_get(json_object_get(policy, "spec"), "text"));
     if (policy && common.json)
-        json_dumpf(policy, stdout, JSON_INDENT(2));
+        command_print_json(policy);
     else if (policy)
-        printf("%s", text ? text : "{}");
-    if (policy)
-        putchar('\n');
+        printf("%s\n", text ? text : "{}");
     json_decref(policy);
     client_free(client);
     return client ? rc : EXIT_NO_ANSWER;

@@ -368,7 +368,7 @@ struct client *command_client(const struct command_common *common)
     return client;
 }
 
-static void print_json(const json_t *value)
+void command_print_json(const json_t *value)
 {
     json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
     putchar('\n');
@@ -380,7 +380,7 @@ static void show(const struct line *line, const json_t *body)
     if (!body)
         return;
     if (line->common.json || !line->command->columns)
-        print_json(items ? items : body);
+        command_print_json(items ? items : body);
     else if (items)
         table_print(items, line->command->columns, !line->common.no_header);
     else

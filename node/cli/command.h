@@ -79,6 +79,8 @@ const char *command_line(const struct command *command, int argc, char **argv, s
 struct client *command_client(const struct command_common *common);
 /* What is there: a new reference. NULL: *rc is the exit code, and why was printed. */
 struct json_t *command_get(struct client *client, const char *path, int *rc);
+/* As --json wants it. */
+void command_print_json(const struct json_t *value);
 /* Prints a problem that the API answered with; returns the exit code. */
 int command_problem(long status, const struct json_t *problem);
 

@@ -224,6 +224,7 @@ static const struct command_column capacity_columns[] = {{"NODES-TO-LOSE", "node
                                                          {"FIT", "fit", COLUMN_TEXT, NULL},
                                                          {"FIT-AND-LOSE", "fit_and_lose", COLUMN_TEXT, NULL},
                                                          {"LIMITED-BY", "limited_by", COLUMN_TEXT, NULL},
+                                                         {"WARNINGS", "warnings", COLUMN_LIST, NULL},
                                                          COLUMNS_END};
 
 /* ---- options ---- */

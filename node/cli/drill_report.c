@@ -32,12 +32,10 @@ static int show(const json_t *drill, const char *html, bool as_json)
 {
     if (html)
         return write_page(html, drill);
-    if (as_json) {
-        json_dumpf(drill, stdout, JSON_INDENT(2));
-        putchar('\n');
-    } else {
+    if (as_json)
+        command_print_json(drill);
+    else
         drill_page_text(stdout, drill);
-    }
     return 0;
 }
 

@@ -97,8 +97,7 @@ static void show(const struct command_common *common, const json_t *nodes, const
     json_t *busiest = sorted(guests);
     if (common->json) {
         json_t *all = json_pack("{s:O, s:O}", "nodes", nodes, "guests", busiest);
-        json_dumpf(all, stdout, JSON_INDENT(2));
-        putchar('\n');
+        command_print_json(all);
         json_decref(all);
     } else {
         printf("%s", terminal ? "\033[H\033[J" : "");

@@ -260,6 +260,19 @@ static void leave_out(struct reading *r, const char *guest, const char *node)
     json_array_append_new(r->cluster->left_out, json_sprintf("guest %s is left out: its node %s is away", guest, node));
 }
 
+/* Whom the balancer could not use already (balancer/cluster_json.h). */
+static int read_left_out(struct reading *r, const json_t *object)
+{
+    const json_t *list;
+    int rc = read_list(r, object, "left_out", CLUSTER_GUESTS_MAX, &list);
+    for (size_t i = 0; i < json_array_size(list) && !rc; i++) {
+        const json_t *one = json_array_get(list, i);
+        json_array_append_new(r->cluster->left_out,
+                              json_sprintf("%s is left out: %s", text_of(one, "who"), text_of(one, "why")));
+    }
+    return rc;
+}
+
 static int read_guest(struct reading *r, const json_t *object, size_t index, const json_t *nodes)
 {
     struct cluster *c = r->cluster;
@@ -419,6 +432,7 @@ int cluster_read(struct cluster *c, const char *name, const char *text, size_t l
     r.guests = json_object();
     r.homes = json_object();
     int rc = c->left_out && r.nodes && r.guests && r.homes ? read_nodes(&r, nodes) : no_memory(&r);
+    rc = rc ? rc : read_left_out(&r, root);
     rc = rc ? rc : read_guests(&r, json_object_get(root, "guests"), nodes);
     rc = rc ? rc : read_groups(&r, root);
     json_decref(r.nodes);

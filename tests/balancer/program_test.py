@@ -48,7 +48,7 @@ class Program(unittest.TestCase):
         return json.loads(self.run_it('plan', '--cluster', self.write('c.json', content), '--json', *arguments))
 
     def refuses(self, content, *pieces, policy=None):
-        arguments = ['plan', '--cluster', self.write('c.json', content)]
+        arguments = ['plan', '--strict', '--cluster', self.write('c.json', content)]
         if policy is not None:
             arguments += ['--policy', self.write('p.json', policy)]
         said = self.run_it(*arguments, status=1)
@@ -237,8 +237,10 @@ class Program(unittest.TestCase):
         self.refuses(c, 'guests.g03.node', "no node 'gone'")
         text = json.dumps(c, indent=1)
         line = text[:text.index('"g03"')].count('\n') + 1
-        said = self.run_it('plan', '--cluster', self.path('c.json'), status=1)
+        said = self.run_it('plan', '--strict', '--cluster', self.path('c.json'), status=1)
         self.assertTrue(line <= int(re.search(r'json:(\d+)', said).group(1)) <= line + 3, said)
+        self.refuses(dict(cluster(), wishes=[]), 'wishes', 'no such field')
+        self.refuses(dict(cluster(), migrations={}), 'migrations', 'a list is needed')
         self.refuses(cluster(), 'p.json:3', 'weights.cpu', 'not between', policy='{\n "weights": {\n  "cpu": -1}}')
         self.refuses(cluster(), 'patience.leave', 'above enter', policy={'patience': {'enter': 0.1, 'leave': 0.2}})
         self.refuses(cluster(), 'moves.parallel', 'whole number', policy={'moves': {'parallel': 1.5}})
@@ -247,6 +249,72 @@ class Program(unittest.TestCase):
         self.run_it('plan', status=2)
         self.run_it('dance', status=2)
         self.run_it('plan', '--cluster', 'x', '--score', 'mine', status=2)
+
+    def with_bad_ones(self):
+        """One of each kind that cannot be used, between the others."""
+        c = cluster(6, 24)
+        c['nodes'].insert(0, {'name': 'bad', 'cpus': 'many', 'memory': '32G', 'age': 5})
+        c['nodes'] += [{'cpus': 1, 'memory': '1G', 'age': 5}, 'n7', dict(c['nodes'][6], cpus=64)]
+        c['guests'][2:2] = [{'name': 'none', 'node': 'n1', 'vcpus': 2, 'memory': 0, 'age': 5}, 7,
+                            {'name': 'lost', 'node': 'bad', 'memory': '1G', 'age': 5}]
+        c['guests'] += [{'node': 'gone', 'memory': '1G'}, {'name': 'stray', 'node': 'gone', 'memory': '1G'}, dict(c['guests'][0], node='n4')]
+        c['guests'][7].update(pinned=['n0', 'n3', 'bad'], came_from='bad')
+        c['groups'] = [{'name': 'db', 'guests': ['g00', 'none', 'g04', 'never', 'g06']}, {'name': 'odd', 'keep': 'near', 'guests': ['g08']}]
+        c['migrations'] = [{'bytes': '2G', 'seconds': -1}, {'bytes': '2G', 'seconds': 2}, 5]
+        return c
+
+    def test_what_cannot_be_used_is_left_out(self):
+        """It is named; the rest is planned, nothing near it is touched, and what is written has all of it again."""
+        c, after = self.with_bad_ones(), self.path('after.json')
+        path = self.write('c.json', c)
+        done = subprocess.run([PROGRAM, 'plan', '--cluster', path, '--json', '--write-after', after], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        said = done.stderr.splitlines()
+        for line, pieces in zip(said, (
+                ('nodes.bad.cpus: a number is needed',), ('nodes.7.name: every node needs one',), ('nodes: entry 8 is not an object',),
+                ("node 'n5' is there twice", 'nothing is moved to or from the first'),
+                ('guests.none.memory: a guest that runs has some', 'nothing is moved to or from node n1'),
+                ('guests: entry 3 is not an object',), ("guests.lost.node: node 'bad' is left out",), ('guests.27.name: every guest needs one',),
+                ("guests.stray.node: there is no node 'gone'",), ("guest 'g00' is there twice", 'nothing is moved to or from node n4'),
+                ("groups.db.guests: there is no guest 'none'; the group holds for the others",), ("there is no guest 'never'",),
+                ("groups.odd.keep: 'near'", 'its guests are not moved'), ('migrations.0.seconds: -1 is not between',),
+                ('migrations: entry 2 is not an object',)), strict=True):
+            for piece in pieces:
+                self.assertIn(piece, line)
+            self.assertIn('c.json:', line)
+        text = json.dumps(c, indent=1).splitlines()
+        self.assertIn('"none"', text[int(said[4].split(':')[1]) - 4])
+        moves = [m for w in json.loads(done.stdout)['waves'] for m in w]
+        self.assertTrue(moves)
+        for m in moves:
+            self.assertFalse({'n1', 'n4', 'n5', 'bad'} & {m['from'], m['to']}, m)
+            self.assertNotIn(m['guest'], ('g00', 'g08', 'none', 'stray', 'lost'))
+        to = {m['guest']: m['to'] for m in moves}
+        with open(after) as f:
+            written = json.load(f)
+        for g in c['guests']:
+            if isinstance(g, dict) and g.get('name') in to:
+                g['node'] = to[g['name']]
+        self.assertEqual(written, c)
+        for command in ('plan', 'capacity', 'consolidate', 'simulate'):
+            self.assertIn('nodes.bad.cpus: a number', self.run_it(command, '--cluster', path, '--strict', status=1))
+        for command in ('capacity', 'consolidate'):
+            self.run_it(command, '--cluster', path)
+
+    def test_who_is_left_out_is_counted(self):
+        """Beyond what there is room for, and before those that are only not measured."""
+        c = cluster(2, 400)
+        for g in c['guests']:
+            g.pop('age')
+        for g in c['guests'][50:200]:
+            g['memory'] = -1
+        path = self.write('c.json', c)
+        done = subprocess.run([PROGRAM, 'capacity', '--cluster', path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        lines = done.stderr.splitlines()
+        self.assertEqual(int(re.fullmatch(r'and (\d+) more', lines.pop()).group(1)) + len(lines), 400)
+        self.assertIn('guests.g50.memory', lines[0])
+        self.assertIn('measurements are missing', lines[-1])
 
     def consolidate(self, content, *arguments):
         return json.loads(self.run_it('consolidate', '--cluster', self.write('c.json', content), '--json', *arguments))
@@ -312,6 +380,13 @@ class Program(unittest.TestCase):
                             ('n6', 'g06 has no fresh measurements'), ('n5', 'g05 may not move'), ('n4', 'g04 moved 60 s ago')):
             self.assertIn(piece, reasons[node])
 
+    def test_with_somebody_unknown_it_does_not_sleep(self):
+        c = cluster(4, 4)
+        c['nodes'].append({'name': 'n4', 'state': 'offline', 'drained': True})
+        self.assertEqual(self.consolidate(c)['nodes'][4]['verdict'], 'asleep')
+        c['guests'].append({'name': 'lost', 'node': 'n4', 'memory': 'much'})
+        self.assertEqual(self.consolidate(c)['nodes'][4]['verdict'], 'closed')
+
     def test_consolidation_mistakes(self):
         said = self.run_it('consolidate', '--cluster', self.write('c.json', self.idle()), '--policy',
                            self.write('p.json', {'consolidate': {'cpu': 0.9}}), status=1)
@@ -356,6 +431,7 @@ class Program(unittest.TestCase):
         self.plan(dict(exported, guests=[protected]))
         self.assertNotIn('ha', exported['guests'][0])
         question.update(verb='capacity', lose=0, shape='1:1G')
+        self.assertNotIn('warnings', self.ask(dict(question, objects=dict(objects, guest={'G': guest}))))
         self.assertEqual(self.ask(question)['fit'], 14)  # 15 GiB are left for guests, one has one
         self.assertIn('--shape', self.ask(dict(question, shape='much'))['error'])
         asleep = {'value': {'id': 'S', 'name': 'n2', 'spec': {'drained': True}}}
@@ -363,7 +439,21 @@ class Program(unittest.TestCase):
         self.assertEqual([(n['name'], n['verdict']) for n in advice['nodes']], [('n1', 'stays'), ('n2', 'wake')])
         self.assertIn('room for 1 lost node', advice['summary'])
         self.assertIn('error', self.ask(dict(question, lose=-1)))
-        self.assertIn('error', self.ask(dict(question, objects={'node': {'N': dict(node, value={'name': 'n1', 'spec': {}}), 'M': node}})))
+        self.assertIn('error', self.ask(dict(question, shape='much')))
+        twice = dict(objects, node={'N': node, 'M': dict(node, value={'name': 'n1', 'spec': {}})}, guest={})
+        self.assertEqual(self.ask(dict(question, objects=twice))['fit'], 0)  # nobody knows which of them it is
+        objects['guest'].update(I={'value': {'name': 'g2', 'spec': {'node': 'n9', 'memory': 1 << 30}}},
+                                J={'value': {'spec': {'node': 'n1', 'memory': 1 << 30}}})
+        exported = self.ask(dict(question, verb='export'))
+        self.assertEqual(exported['left_out'], [
+            {'who': 'guest H', 'why': 'what the store has of it cannot be read'}, {'who': 'guest g2', 'why': "there is no node 'n9'"},
+            {'who': 'guest J', 'why': 'it has no name', 'node': 'n1'}])
+        self.refuses(exported, 'guest H: what the store has of it cannot be read')
+        fits = self.ask(question)
+        self.assertEqual(fits['fit'], 0)  # what J takes there is not known
+        self.assertIn('the cluster: guest J: it has no name; it is left out, and nothing is moved to or from node n1', fits['warnings'])
+        for verb in ('plan', 'consolidate'):
+            self.assertEqual(self.ask(dict(question, verb=verb))['warnings'], fits['warnings'])
 
     def test_run_needs_a_store(self):
         self.run_it('run', '--node', 'n1', status=2)

@@ -1,5 +1,5 @@
-/* What the balancer reads: Ganeti's text, loads, Drover's JSON, policies, traces, last plans, and the objects of a
- * cluster's store. The first byte says which.
+/* What the balancer reads: Ganeti's text, what its guests use, Drover's JSON, policies, traces, last plans, and the
+ * objects of a cluster's store with what is in their place when they cannot be read. The first byte says which.
  *
  * A cluster that is accepted is planned for, with a small budget: every step of the plan obeys the rules, and a cluster
  * that is written is read again with everybody in the same place. */
@@ -114,19 +114,59 @@ static void ganeti(const char *text, size_t len)
     free(written);
 }
 
+/* The same guests in the same places. */
+static void must_be_same(const struct model *a, const struct model *b)
+{
+    must(a->guest_count == b->guest_count && a->node_count == b->node_count);
+    for (int g = 0; g < a->guest_count; g++)
+        must(a->at[g] == b->at[g] && !strcmp(model_guest_name(a, g), model_guest_name(b, g)));
+}
+
+/* Who is left out is said, and left out again when the cluster was written; a strict reader refuses then, and sees the
+ * same cluster otherwise. */
 static void json(const char *text, size_t len)
 {
-    struct cluster_json cluster;
+    struct cluster_json cluster, strict, again;
     struct policy policy = policy_default();
     struct err err = {0};
+    int refused = cluster_json_read_strict(&strict, "f", text, len, &policy, &err);
+    must(refused == 0 || err.text[0] != 0);
     if (cluster_json_read(&cluster, "f", text, len, &policy, &err) < 0) {
-        must(err.text[0] != 0);
+        must(err.text[0] != 0 && refused < 0);
         return;
     }
+    if (refused == 0)
+        must_be_same(cluster.model, strict.model);
+    else
+        must(cluster.warnings[0] != 0);
     try_plan(cluster.model, policy);
     try_to_sleep(cluster.model, &policy);
-    free(cluster_json_write(text, len, cluster.model));
+    char *written = cluster_json_write(text, len, cluster.model);
+    if (written && cluster_json_read(&again, "f", written, strlen(written), &policy, &err) == 0) {
+        must_be_same(cluster.model, again.model);
+        model_free(again.model);
+    }
+    free(written);
+    model_free(strict.model);
     model_free(cluster.model);
+}
+
+/* Loads of guests in a cluster of three; what is refused names a line, and what is taken can be planned with. */
+static void use(const char *text, size_t len)
+{
+    static const char three[] = "g|p|preferred|\n\n"
+                                "n0|8192|512|7000|102400|90000|8|N|p|1\nn1|8192|512|7000|102400|90000|8|N|p|1\n"
+                                "n2|8192|512|7000|102400|90000|8|N|p|1\n\n"
+                                "i0|512|1024|1|running|Y|n0|n1|drbd||1\ni1|512|1024|1|running|Y|n0|n2|drbd||1\n"
+                                "i2|512|1024|1|running|Y|n1|n0|drbd||1\n\n\n";
+    struct ganeti_text file;
+    struct err err = {0};
+    must(ganeti_text_read(&file, "f", three, strlen(three), NULL, &err) == 0);
+    if (ganeti_text_read_use(file.model, "u", text, len, &err) < 0)
+        must(!strncmp(err.text, "u:", 2));
+    else
+        try_plan(file.model, policy_ganeti());
+    ganeti_text_fini(&file);
 }
 
 static bool over(void *data)
@@ -174,7 +214,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err err = {0};
     struct policy policy = policy_default();
     struct trace trace;
-    switch (data[0] % 6) {
+    switch (data[0] % 7) {
     case 0:
         ganeti(text, size - 1);
         break;
@@ -191,6 +231,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 5:
         last_plan(text, size - 1);
+        break;
+    case 6:
+        use(text, size - 1);
         break;
     default:
         objects(text, size - 1);

@@ -486,12 +486,22 @@ def balancer():
     yield b'\x01' + json.dumps(dict(cluster, nodes=nodes + [asleep], groups=[])).encode()
     hot = [dict(g, load={'cpu': 7}) for g in guests]
     yield b'\x01' + json.dumps(dict(cluster, nodes=nodes + [asleep], guests=hot)).encode()
+    odd = dict(nodes[0], name='odd', rack=7)
+    some = guests + [dict(guests[2], name='x', memory=-1), dict(guests[3], node='odd'), {'node': 'n1'}, 3, dict(guests[4], name='y', pinned=['odd'])]
+    yield b'\x01' + json.dumps(dict(cluster, nodes=nodes + [odd, {}, nodes[1]], guests=some, groups=[dict(groups[0], guests=['g1', 'x', 'g2']), {'keep': 1}],
+                                    migrations=[{'bytes': -1}], left_out=[{'who': 'guest z', 'why': 'it has no name', 'node': 'n2'}]), indent=1).encode()
+    for use in (b'i0 0.5 0.1 0 1e3\ni2 1 2 3 4\n', b'\ni1  7 7\t7 7\n', b'i9 1 1 1 1\n', b'i0 -1 x 1 1\n'):
+        yield b'\x06' + use
     yield b'\x02' + json.dumps({'consolidate': {'cpu': 0.5, 'wake_cpu': 0.6, 'keep': 3, 'lose': 0}}).encode()
     yield b'\x02' + json.dumps({'weights': {'cpu': 2}, 'patience': {'enter': 0.1, 'leave': 0.05, 'cool_down': '1h'},
                                 'moves': {'parallel': 4}, 'cost': {'link': '1G'}, 'limits': {'lose': 1}}).encode()
     yield b'\x03' + b'1\t2\t3.5\n4\t5\t100\n'
     yield b'\x05' + json.dumps({'waves': [[{'guest': 'g0', 'from': 'n0', 'to': 'n2'}, {'guest': 'g1', 'to': 'n0', 'mirror_to': 'n1'}], [{}]]}).encode()
     yield b'\x04' + json.dumps(stored_cluster()).encode()
+    broken = stored_cluster()
+    broken['guest'].update(G4={'unreadable': True, 'state': {'node': 'n2'}}, G5={'value': {'name': 'g5', 'spec': {'node': 'n9'}}}, G6={'value': {'spec': {}}})
+    broken['node'].update(N4={'unreadable': True}, N5={'value': {'spec': {}}})
+    yield b'\x04' + json.dumps(broken).encode()
     for phase in ('active', 'proposed'):
         yield b'\x04' + json.dumps(stored_cluster({'id': 'P', 'name': 'p', 'apply': {}, 'spec': {
             'phase': phase, 'wave': 0, 'waves': [[{'move': 0, 'guest': 'g1', 'guest_id': 'G1', 'from': 'n1', 'to': 'n2'}],

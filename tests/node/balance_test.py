@@ -220,6 +220,19 @@ class Balance(ThreeNodes):
         self.assertIn('budget', self.refuses('balance', 'plan', '--budget', 'soon'))
         self.assertEqual((len(self.plans('proposed', 'active', 'done', 'void')), self.moves()), (plans, []))
 
+    def test_1_who_is_left_out(self):
+        """What the store has of a guest cannot be read: it is named, and the rest goes on."""
+        self.elected()
+        broken = '0badc0de-0000-4000-8000-000000000000'
+        words = 'the cluster: guest %s: what the store has of it cannot be read; it is left out' % broken
+        self.assertIn('OK', self.etcd.ctl('put', '/drover/guest/' + broken, '{"kind": ').stdout)
+        until('it is named', lambda: words in (self.status().get('left_out') or []), 30)
+        self.assertIn(words, self.n1.cli('balance', 'status').stdout)
+        self.assertFalse(self.status()['trouble'])
+        self.assertEqual([g for g in self.n1.do('guest', 'list') if g['id'] == broken], [])
+        self.etcd.ctl('del', '/drover/guest/' + broken)
+        until('it is gone', lambda: words not in (self.status().get('left_out') or []), 30)
+
     def test_2_advise_and_apply(self):
         for name in GUESTS:
             self.guest(name, self.n1)

@@ -221,12 +221,15 @@ static void test_order_of_starts(void **state)
 static void test_a_node_is_away(void **state)
 {
     (void)state;
-    run("{'nodes': [{'name': 'n1', 'memory': '16G'}, {'name': 'n2', 'memory': '16G', 'state': 'draining'},"
+    run("{'left_out': [{'who': 'guest g', 'why': 'it has no memory', 'node': 'n1'}],"
+        "'nodes': [{'name': 'n1', 'memory': '16G'}, {'name': 'n2', 'memory': '16G', 'state': 'draining'},"
         "{'name': 'n3', 'state': 'offline'}], 'guests': [" GUEST("a", "n1", "1G", "") ", " GUEST(
             "b", "n2", "1G", "") ", " GUEST("c", "n3", "1G", "") "]}",
         CAMPAIGN_ANY, NULL, 48, 1);
     assert_int_equal(cluster.guest_count, 2);
-    assert_int_equal(json_array_size(cluster.left_out), 1);
+    assert_int_equal(json_array_size(cluster.left_out), 2);
+    assert_string_equal(json_string_value(json_array_get(cluster.left_out, 0)),
+                        "guest g is left out: it has no memory");
     assert_non_null(strstr(stays("n1", "a"), "takes guests")); /* one drains, the other is away */
     assert_string_equal(stays("n2", "b"), "");
     const struct campaign_plan plan = {.kind = CAMPAIGN_PARTITION, .node = 2, .schedules = 1};
