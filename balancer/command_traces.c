@@ -97,6 +97,7 @@ static int fits(const struct command_traces *t, int resource, const struct measu
     return 0;
 }
 
+/* Of Ganeti's nodes nobody knows what their memory, disks and networks carry, in bytes and seconds. */
 static int forget_loads(const struct command_traces *t, const struct command_cluster *c, struct err *err)
 {
     for (int r = RESOURCE_MEMORY; r < RESOURCE_COUNT; r++) {
@@ -107,6 +108,8 @@ static int forget_loads(const struct command_traces *t, const struct command_clu
                            simulation_resource_name((enum model_resource)r));
         for (int g = 0; g < c->model->guest_count; g++)
             c->model->guests[g].load[r] = 0;
+        for (int n = 0; n < c->model->node_count; n++)
+            c->model->nodes[n].load_capacity[r] = 0;
     }
     for (int g = 0; g < c->model->guest_count; g++)
         model_guest_changed(c->model, g);

@@ -23,7 +23,7 @@ struct command_traces {
 /* "mixed, daily, bursts, growth or still" */
 bool command_traces_know(const char *pattern);
 
-/* Of a file in Ganeti's format processors alone have loads: the other loads of the model's guests are set to zero.
+/* Of a file in Ganeti's format processors alone have loads: what the model has of the others is set to zero.
  * steps is never 0 afterwards. -errno with file, line and reason; command_traces_fini() in any case. */
 int command_traces_load(struct command_traces *traces, const struct command_cluster *cluster,
                         const struct policy *policy, struct err *err);

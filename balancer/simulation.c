@@ -135,13 +135,10 @@ static void restart(struct world *w, int guest, int to, int mirror)
     model_place(w->m, guest, to, mirror);
 }
 
-/* Do the rules allow it now, whatever was planned? Ganeti's are of whole steps, which were asked when it was planned.
- */
+/* Do the rules allow it now, whatever was planned? */
 static bool is_allowed(const struct world *w, int guest, int to, int mirror)
 {
-    const struct model *m = w->m;
-    return !flows_has(&w->flows, guest) &&
-           (m->family == MODEL_GANETI || rules_check(m, w->config->policy, guest, to, mirror) == RULE_NONE);
+    return !flows_has(&w->flows, guest) && rules_check(w->m, w->config->policy, guest, to, mirror) == RULE_NONE;
 }
 
 static int begin_move(struct world *w, int guest, int to, int mirror, struct err *err)

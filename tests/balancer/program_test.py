@@ -303,6 +303,8 @@ class Program(unittest.TestCase):
         refused('steps are the most', '--days', '3000', cluster=self.write('big.json', cluster(4, 1000)))
         refused('cannot be written', '--steps', '3', '--write-trace', self.path('no/such'))
         data = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', 'clean-nonzero-score.data')
+        said = self.run_it('simulate', '--cluster', data, '--steps', '6')
+        self.assertNotIn('network', said)
         refused("--trace-disk needs a cluster in Drover's format", '--trace-disk', self.write('x.tsv', '1\n'), cluster=data)
         for arguments, why in ((('--generate', 'wild'), "--generate 'wild': mixed, daily, bursts, growth or still"),
                                (('--generate', 'daily', '--trace', cpu), '--generate is for loads that are made'),
