@@ -176,21 +176,23 @@ static void test_share_a_target(void **state)
     end_lab(&lab);
 }
 
-/* A node's link can be wider than what one migration may have: two have it whole then. */
-static void test_wide_links(void **state)
+/* A node's link can be wider than what one migration may have: two have it whole then. Or narrower, and is halved. */
+static void test_links_of_their_own(void **state)
 {
-    struct cluster c = begin_cluster();
-    struct lab lab;
     (void)state;
-    add(&c, 0, 3);
-    add(&c, 0, 3);
-    c.m->nodes[0].link_bytes_per_s = 2 * GIB;
-    begin_lab(&lab, c);
-    assert_int_equal(flows_begin(&lab.flows, 0, 1, -1), 0);
-    assert_int_equal(flows_begin(&lab.flows, 1, 2, -1), 0);
-    ends(&lab, 0, 3 + SWITCH_S);
-    ends(&lab, 1, 0);
-    end_lab(&lab);
+    for (int wide = 0; wide < 2; wide++) {
+        struct cluster c = begin_cluster();
+        struct lab lab;
+        add(&c, 0, 3);
+        add(&c, 0, 3);
+        c.m->nodes[0].link_bytes_per_s = (wide ? 2 : 0.5) * GIB;
+        begin_lab(&lab, c);
+        assert_int_equal(flows_begin(&lab.flows, 0, 1, -1), 0);
+        assert_int_equal(flows_begin(&lab.flows, 1, 2, -1), 0);
+        ends(&lab, 0, (wide ? 3 : 12) + SWITCH_S);
+        ends(&lab, 1, 0);
+        end_lab(&lab);
+    }
 }
 
 /* A guest whose writes half a link carries, but not a quarter: what it writes is sent again and again. */
@@ -408,6 +410,59 @@ static void test_a_move_takes_its_time(void **state)
     model_free(c.m);
 }
 
+/* The next begins when the one before is through, 1,000 s later; with one an hour, an hour after it began. */
+static void test_one_plan_at_a_time(void **state)
+{
+    (void)state;
+    for (int per_hour = 0; per_hour < 2; per_hour++) {
+        float cpu[4] = {50, 50, 50, 50};
+        struct trace trace = flat(cpu, TRACE_PERCENT, 4, 1);
+        struct cluster c = begin_cluster();
+        c.policy.link_bytes_per_s = 16 * GIB / 1000;
+        c.policy.move_cost = 1;
+        c.policy.second_cost = 0;
+        c.policy.per_node = 1;
+        c.policy.per_hour = per_hour;
+        for (int i = 0; i < 4; i++)
+            add(&c, 0, 16);
+        ready(&c);
+        struct simulation_result r = simulate(
+            &c,
+            (struct simulation_config){.mind = SIMULATION_DROVER, .traces = {[RESOURCE_CPU] = &trace}, .steps = 30});
+        for (int s = 0; s < 30; s++) {
+            int wanted = per_hour ? s == 2 || s == 14 || s == 26 : s == 2 || s == 5 || s == 8;
+            if ((int)r.timeline[s].begun != wanted)
+                fail_msg("%d an hour: %d begun in step %d", per_hour, (int)r.timeline[s].begun, s);
+        }
+        simulation_fini(&r);
+        model_free(c.m);
+    }
+}
+
+/* Who may not move is not moved by others' rules either. */
+static void test_rules_respect_who_stays(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 6; k++) {
+        float cpu[2] = {95, 95};
+        struct trace trace = flat(cpu, TRACE_PERCENT, 2, 1);
+        struct cluster c = begin_cluster();
+        for (int i = 0; i < 2; i++) {
+            struct model_guest *g = add(&c, 0, 8);
+            g->movable = k / 2 != 1;
+            g->held = k / 2 == 2;
+        }
+        ready(&c);
+        struct simulation_result r =
+            simulate(&c, (struct simulation_config){.mind = k % 2 ? SIMULATION_CONTENTION : SIMULATION_IMBALANCE,
+                                                    .traces = {[RESOURCE_CPU] = &trace},
+                                                    .steps = 12});
+        assert_int_equal(r.moves > 0, k < 2);
+        simulation_fini(&r);
+        model_free(c.m);
+    }
+}
+
 /* A node that fails takes what is on its way along: to it, the guest stays; from it, it is started again. */
 static void test_moves_fail(void **state)
 {
@@ -487,13 +542,15 @@ int main(void)
         cmocka_unit_test(test_alone),
         cmocka_unit_test(test_share_a_source),
         cmocka_unit_test(test_share_a_target),
-        cmocka_unit_test(test_wide_links),
+        cmocka_unit_test(test_links_of_their_own),
         cmocka_unit_test(test_less_link_is_more_to_send),
         cmocka_unit_test(test_holds_both_places),
         cmocka_unit_test(test_loads_are_kept),
         cmocka_unit_test(test_traces_of_all),
         cmocka_unit_test(test_the_balancer_sees_disks),
         cmocka_unit_test(test_a_move_takes_its_time),
+        cmocka_unit_test(test_one_plan_at_a_time),
+        cmocka_unit_test(test_rules_respect_who_stays),
         cmocka_unit_test(test_moves_fail),
         cmocka_unit_test(test_failures_are_thrown),
         cmocka_unit_test(test_waves_share_links),
