@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import xml.etree.ElementTree
 
 PROGRAM = sys.argv.pop(1)
 
@@ -263,6 +264,8 @@ class Program(unittest.TestCase):
         self.assertGreater(ours['moved_bytes'], ours['moves'] << 31)
         self.assertEqual(ours['failed_moves'], 0)
         self.assertIn('memory, disks or networks', svg)
+        drawn = [e.tag.split('}')[1] for e in xml.etree.ElementTree.fromstring(svg)]
+        self.assertEqual((drawn.count('polyline'), drawn.count('rect')), (4 * 5, 1 + 4))
         self.assertIn('moves until then', svg)
         self.assertRegex(said, 'disk: overload 240 node minutes')
 

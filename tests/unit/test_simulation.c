@@ -410,6 +410,31 @@ static void test_a_move_takes_its_time(void **state)
     model_free(c.m);
 }
 
+/* Two guests of a node jump together: who is told before has them apart by then, who is not has not. */
+static void test_foresight(void **state)
+{
+    float cpu[24];
+    double minutes[2];
+    (void)state;
+    for (int i = 0; i < 24; i++)
+        cpu[i] = i % 12 < 6 ? 10 : 95;
+    for (int k = 0; k < 2; k++) {
+        struct trace trace = flat(cpu, TRACE_PERCENT, 2, 12);
+        struct cluster c = begin_cluster();
+        for (int i = 0; i < 2; i++)
+            add(&c, 0, 8);
+        ready(&c);
+        struct simulation_result r =
+            simulate(&c, (struct simulation_config){.mind = k ? SIMULATION_DROVER : SIMULATION_FORESIGHT,
+                                                    .traces = {[RESOURCE_CPU] = &trace},
+                                                    .steps = 12});
+        minutes[k] = r.overload_minutes[RESOURCE_CPU];
+        simulation_fini(&r);
+        model_free(c.m);
+    }
+    assert_true(minutes[0] == 0 && minutes[1] >= 5 && minutes[1] <= 15);
+}
+
 /* The next begins when the one before is through, 1,000 s later; with one an hour, an hour after it began. */
 static void test_one_plan_at_a_time(void **state)
 {
@@ -549,6 +574,7 @@ int main(void)
         cmocka_unit_test(test_traces_of_all),
         cmocka_unit_test(test_the_balancer_sees_disks),
         cmocka_unit_test(test_a_move_takes_its_time),
+        cmocka_unit_test(test_foresight),
         cmocka_unit_test(test_one_plan_at_a_time),
         cmocka_unit_test(test_rules_respect_who_stays),
         cmocka_unit_test(test_moves_fail),
