@@ -109,14 +109,24 @@ int command_load(struct command_cluster *c, struct policy *policy, const struct 
         c->model = json.model;
         if (rc == 0)
             fputs(json.warnings, stderr);
-        if (rc == 0 && json.link_learned > 0)
-            policy->link_bytes_per_s = json.link_learned;
+        c->link_learned = rc == 0 ? json.link_learned : 0;
+        if (c->link_learned > 0)
+            policy->link_bytes_per_s = c->link_learned;
     }
     rc = rc == 0 && files->utilization ? load_use(c->model, files->utilization, err) : rc;
     if (rc == 0 && c->is_ganeti && !ganeti_score)
         as_drover(c->model);
     if (rc < 0)
         command_unload(c);
+    return rc;
+}
+
+int command_load_policy(struct policy *policy, const char *path, const struct command_cluster *c, struct err *err)
+{
+    *policy = policy_default();
+    int rc = load_policy(policy, path, err);
+    if (rc == 0 && c->link_learned > 0)
+        policy->link_bytes_per_s = c->link_learned;
     return rc;
 }
 

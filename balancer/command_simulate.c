@@ -17,6 +17,7 @@ enum key {
     KEY_TRACE_NETWORK,
     KEY_GENERATE,
     KEY_WRITE_TRACE,
+    KEY_SHADOW,
     KEY_REPORT,
     KEY_SEED,
     KEY_STEPS,
@@ -29,7 +30,7 @@ enum key {
 struct arguments {
     struct command_files files;
     struct command_traces traces;
-    const char *report, *only;
+    const char *report, *only, *shadow;
     int steps, days, begin_hour;
     double failures;
 };
@@ -51,9 +52,10 @@ static const struct argp_option options[] = {
     {"write-trace", KEY_WRITE_TRACE, "FILE", 0, "write what was made, as --trace reads it", 0},
     {"steps", KEY_STEPS, "N", 0, "how long, in steps of five minutes (default: the trace, or a day)", 0},
     {"days", KEY_DAYS, "N", 0, "how long, in days", 0},
+    {"shadow", KEY_SHADOW, "FILE", 0, "another policy: the same with the balancer under it, as `shadow`", 0},
     {"failures", KEY_FAILURES, "N", 0, "nodes that fail in a day (default 0)", 0},
     {"only", KEY_ONLY, "WHO", 0,
-     "none, drover, imbalance, contention or foresight; default: all of them, one after the other", 0},
+     "none, drover, imbalance, contention, foresight or shadow; default: all of them, one after the other", 0},
     {"begin", KEY_BEGIN, "HOUR", 0,
      "of the day (UTC) at which it begins, for the policy's quiet hours and patterns of a day (0)", 0},
     {"seed", KEY_SEED, "N", 0, "of failures and of a trace that is made (default 1)", 0},
@@ -94,6 +96,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case KEY_WRITE_TRACE:
         a->traces.write = arg;
+        break;
+    case KEY_SHADOW:
+        a->shadow = arg;
         break;
     case KEY_REPORT:
         a->report = arg;
@@ -162,16 +167,21 @@ static int run(void *context, const struct command_cluster *c, const struct poli
     struct arguments *a = context;
     struct simulation_result results[SIMULATION_MINDS] = {0};
     bool ran[SIMULATION_MINDS] = {false};
+    struct policy shadow = *policy;
     int known = 0;
     a->traces.steps = a->days ? a->days * TRACE_STEPS_A_DAY : a->steps;
     a->traces.begin = a->begin_hour * (TRACE_STEPS_A_DAY / 24);
-    int rc = command_traces_load(&a->traces, c, policy, err);
+    int rc = a->shadow ? command_load_policy(&shadow, a->shadow, c, err) : 0;
+    rc = rc == 0 ? command_traces_load(&a->traces, c, policy, err) : rc;
     for (int k = 0; rc == 0 && k < SIMULATION_MINDS; k++) {
         if (a->only && strcmp(a->only, simulation_mind_name((enum simulation_mind)k)) != 0)
             continue;
+        if (k == SIMULATION_SHADOW && !a->shadow)
+            continue;
         known++;
         struct simulation_config config = {.mind = (enum simulation_mind)k,
-                                           .policy = policy,
+                                           .policy = k == SIMULATION_SHADOW ? &shadow : policy,
+                                           .margin = policy->error_factor,
                                            .step_s = 300,
                                            .steps = a->traces.steps,
                                            .begin_s = a->begin_hour * 3600.0,
@@ -185,7 +195,9 @@ static int run(void *context, const struct command_cluster *c, const struct poli
             print(&results[k], config.mind);
     }
     if (rc == 0 && !known)
-        rc = err_set(err, EINVAL, "--only '%s': none, drover, imbalance, contention or foresight is needed", a->only);
+        rc = err_set(err, EINVAL,
+                     "--only '%s': none, drover, imbalance, contention, foresight, or with --shadow shadow is needed",
+                     a->only);
     if (rc == 0 && a->report)
         rc = report(a, results, ran, err);
     for (int k = 0; k < SIMULATION_MINDS; k++)

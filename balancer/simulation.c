@@ -34,7 +34,8 @@ struct world {
     double second; /* of the step: so far it is played */
 };
 
-static const char *const mind_names[SIMULATION_MINDS] = {"none", "drover", "imbalance", "contention", "foresight"};
+static const char *const mind_names[SIMULATION_MINDS] = {"none",       "drover",    "imbalance",
+                                                         "contention", "foresight", "shadow"};
 
 const char *simulation_mind_name(enum simulation_mind mind)
 {
@@ -52,9 +53,10 @@ static double roll(struct world *w)
 static void show_loads(struct world *w)
 {
     struct model *m = w->m;
+    bool forecasts = w->config->mind == SIMULATION_DROVER || w->config->mind == SIMULATION_SHADOW;
     for (int g = 0; g < m->guest_count; g++) {
         struct model_guest *guest = &m->guests[g];
-        guest->measured = w->config->mind != SIMULATION_DROVER || w->step >= FORECAST_STEPS_NEEDED;
+        guest->measured = !forecasts || w->step >= FORECAST_STEPS_NEEDED;
         guest->came_from = w->left_node[g];
         guest->moved_ago_s = w->left_node[g] >= 0 ? w->step * w->config->step_s - w->left_at[g] : -1;
     }
@@ -259,7 +261,8 @@ static int run_rule(struct world *w, struct err *err)
 
 static int decide(struct world *w, struct err *err)
 {
-    bool plans = w->config->mind == SIMULATION_DROVER || w->config->mind == SIMULATION_FORESIGHT;
+    enum simulation_mind mind = w->config->mind;
+    bool plans = mind == SIMULATION_DROVER || mind == SIMULATION_FORESIGHT || mind == SIMULATION_SHADOW;
     int rc = plans ? run_plan(w, err) : run_rule(w, err);
     if (rc == 0)
         restart_lost(w);

@@ -28,6 +28,7 @@ enum simulation_mind {
     SIMULATION_CONTENTION, /* as Nutanix publishes: a node above 85 % for 15 minutes is relieved with few moves, then
                               left alone for 30 minutes */
     SIMULATION_FORESIGHT,  /* plan_make() that is told each step's loads before they come: what nobody can know */
+    SIMULATION_SHADOW,     /* as DROVER, with another policy beside it */
     SIMULATION_MINDS
 };
 
@@ -35,6 +36,7 @@ struct simulation_config {
     enum simulation_mind mind;
     const struct trace *traces[RESOURCE_COUNT]; /* NULL: every guest keeps the load that it has in the model */
     const struct policy *policy;
+    double margin; /* so many standard errors are on top of what guests have in the model */
     double step_s;
     int steps;
     double begin_s;          /* the time of the day at which the trace begins, for quiet hours */

@@ -22,7 +22,7 @@ int simulation_loads_init(struct simulation_loads *l, const struct model *m, con
     }
     for (int g = 0; g < m->guest_count && whole; g++)
         for (int r = 0; r < RESOURCE_COUNT; r++) { /* what was put on top for the forecast's error is no load */
-            l->still[g][r] = fmax(0, m->guests[g].load[r] - config->policy->error_factor * m->guests[g].load_std[r]);
+            l->still[g][r] = fmax(0, m->guests[g].load[r] - config->margin * m->guests[g].load_std[r]);
             l->has[r] |= l->still[g][r] > 0;
         }
     return whole ? 0 : -ENOMEM;
@@ -68,7 +68,7 @@ static void show(const struct simulation_loads *l, struct model_guest *guest, in
         return;
     }
     double value = trace_at(c->traces[r], g, c->mind == SIMULATION_FORESIGHT ? step : step - 1);
-    if (c->mind == SIMULATION_DROVER)
+    if (c->mind == SIMULATION_DROVER || c->mind == SIMULATION_SHADOW)
         value = forecast_next(&l->forecasts[r][g], day_ago(l, r, g, step), &error);
     value += c->policy->error_factor * error;
     guest->load[r] = (c->traces[r]->unit == TRACE_PERCENT && value > 1 ? 1 : value) * whole;

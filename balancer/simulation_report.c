@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { LEGEND_COLUMNS = 3, LEGEND_WIDTH = 320 };
 enum { PLOT_WIDTH = 960, PLOT_HEIGHT = 200, PLOT_LEFT = 40, PLOT_TOP = 60, PLOT_EVERY = PLOT_HEIGHT + 50 };
 
 const char *simulation_resource_name(enum model_resource resource)
@@ -65,7 +66,7 @@ char *simulation_report_json(const struct simulation_result *results, const bool
 
 /* ---- SVG ---- */
 
-static const char *const colours[SIMULATION_MINDS] = {"#888888", "#1f6fb2", "#c8641e", "#7a3fa0", "#2e8b57"};
+static const char *const colours[SIMULATION_MINDS] = {"#888888", "#1f6fb2", "#c8641e", "#7a3fa0", "#2e8b57", "#b01e3c"};
 
 enum curve { CURVE_OVER, CURVE_SPREAD, CURVE_MOVES, CURVE_OVER_OTHERS, CURVES };
 
@@ -141,13 +142,14 @@ char *simulation_report_svg(const struct simulation_result *results, const bool 
     fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\">\n",
             PLOT_WIDTH + 60, PLOT_TOP + curves * PLOT_EVERY - 20);
     fputs("<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n", out);
-    for (int k = 0, x = PLOT_LEFT; k < SIMULATION_MINDS; k++) {
+    for (int k = 0, place = 0; k < SIMULATION_MINDS; k++) {
         if (!ran[k])
             continue;
-        fprintf(out, "<text x=\"%d\" y=\"20\" font-size=\"13\" fill=\"%s\">%s: %.0f min, %d moves</text>\n", x,
-                colours[k], simulation_mind_name((enum simulation_mind)k), results[k].overload_minutes[RESOURCE_CPU],
+        fprintf(out, "<text x=\"%d\" y=\"%d\" font-size=\"13\" fill=\"%s\">%s: %.0f min, %d moves</text>\n",
+                PLOT_LEFT + place % LEGEND_COLUMNS * LEGEND_WIDTH, 16 + place / LEGEND_COLUMNS * 18, colours[k],
+                simulation_mind_name((enum simulation_mind)k), results[k].overload_minutes[RESOURCE_CPU],
                 results[k].moves);
-        x += 195;
+        place++;
     }
     for (int c = 0; c < curves; c++)
         plot(out, results, ran, (enum curve)c, PLOT_TOP + c * PLOT_EVERY);

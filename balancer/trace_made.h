@@ -6,10 +6,10 @@
  *   MIXED   a rhythm of a day at any hour, now and then a burst that fades
  *   DAILY   busy by day, with its peak between 12 and 16 o'clock (an eighth of the guests: at night), a quarter of that
  *           on two days of seven
- *   BURSTS  0.4 of its mean, and twice a day, for half an hour or so, 40 to 100 % more; a tenth of the guests 30 to 60 %
- *           at the same time too, four times a day
- *   GROWTH  from its mean to twice as much at the end, with a mild day in it: a quarter of the guests stay as they are,
- * the others grow up to 3.7 times
+ *   BURSTS  0.4 of its mean, and twice a day, for half an hour or so, 40 to 100 % more; a tenth of the guests
+ *           30 to 60 % at the same time too, four times a day
+ *   GROWTH  from its mean to twice as much at the end, with a mild day in it: a quarter of the guests stay as they
+ *           are, the others grow up to 3.7 times
  *
  * Threads: any. */
 #ifndef BALANCER_TRACE_MADE_H

@@ -290,6 +290,24 @@ class Program(unittest.TestCase):
         mean = sum(loads) / 6
         self.assertAlmostEqual(still['imbalance'], (sum((v - mean) ** 2 for v in loads) / 6) ** 0.5, 6)
 
+    def test_simulation_of_two_policies(self):
+        c = cluster(6, 60)
+        c['migrations'] = [{'bytes': '1G', 'seconds': 10}]  # both have this link
+        for g in c['guests']:
+            g['error'] = {'cpu': 0.1}
+        self.write('c.json', c)
+        bold = self.write('bold.json', {'cost': {'move': 1}, 'patience': {'cool_down': 0}, 'forecast': {'error_factor': 2}})
+        by_name, svg, _ = self.report('--generate', 'still', '--steps', '36', '--shadow', bold)
+        alone = self.report('--generate', 'still', '--steps', '36', '--only', 'drover', name='s')[0]['drover']
+        self.assertEqual(by_name['drover'], alone)
+        self.assertEqual(list(by_name), ['none', 'drover', 'imbalance', 'contention', 'foresight', 'shadow'])
+        self.assertGreater(by_name['shadow']['moves'], alone['moves'])
+        self.assertEqual(by_name['shadow']['steps'][0], alone['steps'][0])  # the same loads, whatever its error_factor
+        self.assertGreater(by_name['shadow']['migration_seconds'], 19 * by_name['shadow']['moves'])
+        self.assertIn('shadow: ', svg)
+        calm = self.report('--generate', 'still', '--steps', '36', '--shadow', self.write('same.json', '{}'), '--only', 'shadow')[0]
+        self.assertEqual(dict(calm['shadow'], balancer='drover'), alone)
+
     def test_simulation_mistakes(self):
         path = self.write('c.json', cluster(4, 3))
         cpu = self.write('cpu.tsv', '1 2 3 4\n1 2 3 4\n1 2 3 4\n')
@@ -304,6 +322,8 @@ class Program(unittest.TestCase):
         refused('x.tsv:1: the last of 1 lines, and the cluster has 3', '--trace-network', self.write('x.tsv', '1M 2M\n'))
         refused('none.tsv: No such file', '--trace-network', self.path('none.tsv'))
         refused('steps are the most', '--days', '3000', cluster=self.write('big.json', cluster(4, 1000)))
+        refused('or with --shadow shadow is needed', '--only', 'shadow')
+        refused('p.json:1: weights.cpu', '--shadow', self.write('p.json', '{"weights": {"cpu": -1}}'))
         refused('cannot be written', '--steps', '3', '--write-trace', self.path('no/such'))
         data = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', 'clean-nonzero-score.data')
         said = self.run_it('simulate', '--cluster', data, '--steps', '6')

@@ -259,6 +259,7 @@ static struct simulation_result simulate(struct cluster *c, struct simulation_co
     struct simulation_result result;
     struct err err = {0};
     config.policy = &c->policy;
+    config.margin = c->policy.error_factor;
     config.step_s = STEP_S;
     config.seed = config.seed ? config.seed : 1;
     if (simulation_run(c->m, &config, &result, &err) < 0)
