@@ -458,6 +458,11 @@ class Program(unittest.TestCase):
         self.assertEqual(exported['nodes'][0]['pressure']['cpu'], 1)
         self.assertEqual((exported['guests'][0]['load']['cpu'], exported['guests'][0]['age']), (2, 10))
         self.plan(exported)
+        use['state'].update(unit=1 << 20)
+        use['state']['guests']['G'].update(disk=[450, 450, 450], network=[1, 1, 1])
+        self.write('c.json', self.ask(question))  # what has no trace keeps what is exported: 450 MiB of 500 MB
+        self.assertEqual(self.report('--generate', 'still', '--steps', '6')[0]['none']['overload_node_minutes_of'],
+                         {'cpu': 30, 'memory': 0, 'disk': 30, 'network': 0})
         guest['value']['spec'].update(ha=True, ha_priority=70, ha_after=['db'], ha_delay=5000)
         volume = {'members': ['n1', None], 'spare': 1, 'witness': 'n1'}
         protected = self.ask(dict(question, objects=dict(objects, volumes={'G': [volume]})))['guests'][0]
