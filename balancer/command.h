@@ -28,6 +28,7 @@ struct command_cluster {
     struct ganeti_text ganeti; /* of a .data file: owns model */
     char *text;                /* of the file */
     size_t len;
+    double link_learned; /* bytes/s that past migrations reached: every policy's link; 0: none known */
     bool is_ganeti;
 };
 
@@ -54,6 +55,9 @@ int command_run(const struct command_files *files,
 /* 0, or -errno with a sentence. *policy: by the score that is wanted, then the file. Warnings go to stderr. */
 int command_load(struct command_cluster *cluster, struct policy *policy, const struct command_files *files,
                  struct err *err);
+/* Another policy beside it, of a file, for the same cluster. */
+int command_load_policy(struct policy *policy, const char *path, const struct command_cluster *cluster,
+                        struct err *err);
 void command_unload(struct command_cluster *cluster);
 
 /* The bytes of a file of at most max bytes, with a 0 behind them; to free(). */

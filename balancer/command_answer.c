@@ -165,7 +165,7 @@ static json_t *answer_cluster(json_t *question, json_t *(*say)(json_t *question,
     if (rc)
         return json_pack("{s:s, s:s}", "error", err.text, "field", "policy");
     if (!conductor_model(json_object_get(question, "objects"), &policy, &now, &cluster, &err)) {
-        policy.link_bytes_per_s = cluster.link_learned > 0 ? cluster.link_learned : policy.link_bytes_per_s;
+        policy_learn_link(&policy, cluster.link_learned);
         answer = say(question, cluster.model, &policy, &err);
         if (answer && cluster.warnings[0])
             json_object_set_new(answer, "warnings", cluster_json_warnings(&cluster));

@@ -97,8 +97,8 @@ static int load_json(struct command_cluster *c, struct policy *policy, const str
     fputs(json.warnings, stderr);
     if (json.unsaid)
         fprintf(stderr, "and %d more\n", json.unsaid);
-    if (json.link_learned > 0)
-        policy->link_bytes_per_s = json.link_learned;
+    c->link_learned = json.link_learned;
+    policy_learn_link(policy, c->link_learned);
     return 0;
 }
 
@@ -128,6 +128,14 @@ int command_load(struct command_cluster *c, struct policy *policy, const struct 
         as_drover(c->model);
     if (rc < 0)
         command_unload(c);
+    return rc;
+}
+
+int command_load_policy(struct policy *policy, const char *path, const struct command_cluster *c, struct err *err)
+{
+    *policy = policy_default();
+    int rc = load_policy(policy, path, err);
+    policy_learn_link(policy, c->link_learned);
     return rc;
 }
 

@@ -125,8 +125,7 @@ static json_t *shadow_of(const struct policy *policy, json_t *snapshot)
     struct plan_options options = {
         .seed = 1, .budget.evaluations = (uint64_t)cluster.model->guest_count * SHADOW_EVALUATIONS_PER_GUEST + 1};
     struct policy priced = *policy;
-    if (cluster.link_learned > 0)
-        priced.link_bytes_per_s = cluster.link_learned;
+    policy_learn_link(&priced, cluster.link_learned);
     if (plan_make(cluster.model, &priced, &options, &plan, &err))
         shadow = json_pack("{s:s, s:[]}", "summary", err.text, "moves");
     else
@@ -269,8 +268,8 @@ static void read_cluster(struct conductor_job *j)
         j->shadow = shadow_of(&shadow, snapshot);
     j->rc = cluster_json_take(&j->cluster, "the cluster", snapshot, &j->policy, &j->err);
     json_decref(snapshot);
-    if (!j->rc && j->cluster.link_learned > 0 && j->question == CONDUCTOR_PLAN)
-        j->policy.link_bytes_per_s = j->cluster.link_learned;
+    if (!j->rc && j->question == CONDUCTOR_PLAN)
+        policy_learn_link(&j->policy, j->cluster.link_learned);
 }
 
 static void plan(struct conductor_job *j)

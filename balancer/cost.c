@@ -5,9 +5,9 @@
 #include "balancer/model.h"
 #include "balancer/policy.h"
 
-static const double MIB = 1048576, SWITCH_S = 0.02; /* to stop here and start there */
+static const double MIB = 1048576;
 
-static double link_between(const struct model *m, const struct policy *p, int from, int to)
+double cost_link(const struct model *m, const struct policy *p, int from, int to)
 {
     double speed = p->link_bytes_per_s;
     int ends[] = {from, to};
@@ -17,25 +17,46 @@ static double link_between(const struct model *m, const struct policy *p, int fr
     return speed;
 }
 
-struct cost cost_migration(const struct model *m, const struct policy *p, int guest, int from, int to)
+double cost_link_of(const struct model *m, const struct policy *p, int node)
+{
+    return m->nodes[node].link_bytes_per_s > 0 ? m->nodes[node].link_bytes_per_s : p->link_bytes_per_s;
+}
+
+struct cost_copy cost_copy_begin(const struct model *m, int guest)
 {
     const struct model_guest *g = &m->guests[guest];
+    return (struct cost_copy){
+        .memory = g->memory * MIB, .dirty_bytes_per_s = g->dirty_bytes_per_s, .left = g->memory * MIB};
+}
+
+bool cost_copy_goes_on(const struct cost_copy *c, const struct policy *p, double rate)
+{
+    return c->round < COST_ROUNDS_MAX && !c->stuck && c->left / rate > p->downtime_s;
+}
+
+void cost_copy_round(struct cost_copy *c, double seconds, double rate)
+{
+    double dirty = c->dirty_bytes_per_s * seconds;
+    c->left = dirty < c->memory ? dirty : c->memory;
+    c->stuck = c->dirty_bytes_per_s >= rate && c->round > 2; /* it never gets less */
+    c->round++;
+}
+
+struct cost cost_migration(const struct model *m, const struct policy *p, int guest, int from, int to)
+{
     struct cost cost = {0};
-    if (from < 0 || to < 0 || from == to || g->state != GUEST_RUNNING)
+    if (from < 0 || to < 0 || from == to || m->guests[guest].state != GUEST_RUNNING)
         return cost;
-    double link = link_between(m, p, from, to), memory = g->memory * MIB, left = memory;
-    double written = g->dirty_bytes_per_s < link ? g->dirty_bytes_per_s : link;
-    for (int round = 0; round < COST_ROUNDS_MAX && left / link > p->downtime_s; round++) {
-        double seconds = left / link;
-        cost.bytes += left;
+    double link = cost_link(m, p, from, to);
+    struct cost_copy copy = cost_copy_begin(m, guest);
+    while (cost_copy_goes_on(&copy, p, link)) {
+        double seconds = copy.left / link;
+        cost.bytes += copy.left;
         cost.seconds += seconds;
-        double dirty = g->dirty_bytes_per_s * seconds;
-        left = dirty < memory ? dirty : memory;
-        if (written >= link && round > 2) /* it never gets less */
-            break;
+        cost_copy_round(&copy, seconds, link);
     }
-    cost.bytes += left;
-    cost.downtime_s = left / link + SWITCH_S;
+    cost.bytes += copy.left;
+    cost.downtime_s = copy.left / link + COST_SWITCH_S;
     cost.seconds += cost.downtime_s;
     return cost;
 }

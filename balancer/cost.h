@@ -6,16 +6,38 @@
 #ifndef BALANCER_COST_H
 #define BALANCER_COST_H
 
+#include <stdbool.h>
+
 struct model;
 struct policy;
 
 enum { COST_ROUNDS_MAX = 30 };
+
+static const double COST_SWITCH_S = 0.02; /* to stop here and start there */
+
+/* A guest's memory on its way: `left` is what this round has to send. */
+struct cost_copy {
+    double memory, dirty_bytes_per_s, left;
+    int round;
+    bool stuck; /* it writes faster than it is sent */
+};
 
 struct cost {
     double seconds, bytes, downtime_s;
 };
 
 struct cost cost_migration(const struct model *model, const struct policy *policy, int guest, int from, int to);
+
+/* The same a round at a time, for whoever's rate changes on the way (flows.h). */
+struct cost_copy cost_copy_begin(const struct model *model, int guest);
+/* Is what is left another round, or the last, for which the guest is stopped? */
+bool cost_copy_goes_on(const struct cost_copy *copy, const struct policy *policy, double rate);
+/* A round is over that took so long: left is what was written meanwhile. */
+void cost_copy_round(struct cost_copy *copy, double seconds, double rate);
+
+/* What one migration between two nodes gets if nobody else uses their links, and what a node's link carries. */
+double cost_link(const struct model *model, const struct policy *policy, int from, int to);
+double cost_link_of(const struct model *model, const struct policy *policy, int node);
 
 /* The gain in score at which a move of this guest begins to pay. */
 double cost_threshold(const struct model *model, const struct policy *policy, int guest, int nodes);

@@ -40,6 +40,12 @@ struct policy policy_default(void)
     };
 }
 
+void policy_learn_link(struct policy *p, double bytes_per_s)
+{
+    if (bytes_per_s > 0 && !p->link_is_said)
+        p->link_bytes_per_s = bytes_per_s;
+}
+
 struct policy policy_ganeti(void)
 {
     struct policy p = policy_default();

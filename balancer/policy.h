@@ -38,6 +38,7 @@ struct policy {
     double move_cost, second_cost, downtime_cost, gib_cost;
     double stable_s; /* how long a gain is expected to last */
     double link_bytes_per_s;
+    bool link_is_said; /* by the operator, who knows better than what was measured */
     double downtime_s; /* that a guest may be stopped for at most */
     /* patience */
     double enter, leave;      /* spread at which balancing begins, and ends */
@@ -55,6 +56,9 @@ struct policy {
 struct policy policy_default(void);
 /* Nothing but the score: no costs, no patience, no overload. For the comparison with Ganeti's own planner. */
 struct policy policy_ganeti(void);
+
+/* Moves were as fast as this, bytes a second; 0: nobody knows. Counts unless the link is said. */
+void policy_learn_link(struct policy *policy, double bytes_per_s);
 
 /* Is this second of the day, UTC, one in which nothing is begun? Any count of seconds whose days begin at midnight. */
 bool policy_is_quiet(const struct policy *policy, int64_t wall_s);

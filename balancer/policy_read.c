@@ -159,6 +159,7 @@ int policy_read(struct policy *policy, const char *name, const char *text, size_
             break;
     }
     rc = rc == 0 ? check_pairs(&t, &read) : rc;
+    read.link_is_said |= json_object_get(json_object_get(root, "cost"), "link") != NULL;
     json_decref(root);
     if (rc == 0)
         *policy = read;

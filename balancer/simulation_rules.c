@@ -71,7 +71,7 @@ int simulation_rule_imbalance(struct model *m, const struct policy *p, struct ru
         int best = -1, best_to = -1, hot = hottest(m, NULL);
         double least = now;
         for (int g = hot >= 0 ? m->first[hot] : -1; g >= 0; g = m->next[g]) {
-            int to = coldest_for(m, p, g);
+            int to = rules_movable(m, g) == RULE_NONE ? coldest_for(m, p, g) : -1;
             double then = to >= 0 ? imbalance(m, hot, to, m->use[g][SUM_LOAD_CPU]) : now;
             if (then < least) {
                 least = then;
@@ -106,7 +106,7 @@ int simulation_rule_contention(struct model *m, const struct policy *p, struct r
             double nearest = INFINITY; /* the smallest that is enough, or else the largest */
             for (int g = m->first[n]; g >= 0; g = m->next[g]) {
                 double cpu = m->use[g][SUM_LOAD_CPU], distance = cpu >= excess ? cpu - excess : 1e6 - cpu;
-                if (distance < nearest) {
+                if (distance < nearest && rules_movable(m, g) == RULE_NONE) {
                     nearest = distance;
                     best = g;
                 }

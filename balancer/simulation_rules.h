@@ -15,7 +15,8 @@ struct rule_memory {
     int imbalanced;
 };
 
-/* Each: the moves to make in this step, at most RULE_MOVES_MAX; the model is left as it was. */
+/* Each: the moves to make in this step, at most RULE_MOVES_MAX, of guests that may move; the model is left as it was.
+ */
 int simulation_rule_imbalance(struct model *model, const struct policy *policy, struct rule_memory *memory,
                               double step_s, struct rule_move *moves);
 int simulation_rule_contention(struct model *model, const struct policy *policy, struct rule_memory *memory,

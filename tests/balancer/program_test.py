@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import xml.etree.ElementTree
 
 PROGRAM = sys.argv.pop(1)
 
@@ -226,6 +227,115 @@ class Program(unittest.TestCase):
         self.assertEqual(report['moves'], 1)
         self.assertLess(report['overload_node_minutes'], 30)
 
+    def report(self, *arguments, name='r'):
+        said = self.run_it('simulate', '--cluster', self.path('c.json'), '--report', self.path(name), *arguments)
+        with open(self.path(name) + '/report.json') as f, open(self.path(name) + '/report.svg') as g:
+            return {r['balancer']: r for r in json.load(f)}, g.read(), said
+
+    def test_simulation_of_all_resources(self):
+        """Traces of all four; what has none keeps what the cluster says, and what nobody knows is null."""
+        c = cluster(4, 16)
+        self.write('c.json', c)
+        cpu = self.write('cpu.tsv', '\n'.join(16 * ['\t'.join(24 * ['20'])]))
+        by_name, svg, said = self.report('--trace', cpu)
+        for r in by_name.values():
+            self.assertEqual([k for k, v in r['overload_node_minutes_of'].items() if v is None], ['memory', 'disk', 'network'])
+            self.assertEqual(r['overload_node_minutes_of']['cpu'], r['overload_node_minutes'])
+            self.assertEqual(r['imbalance_of']['cpu'], r['imbalance'])
+            self.assertEqual(len(r['steps']), 24)
+        self.assertNotIn('memory', svg)
+        for n in c['nodes']:
+            n.update(disk_rate='100M', network_rate='100M')
+        for g in c['guests']:
+            g['load'].update(disk=15 << 20, memory='1G')
+        self.write('c.json', c)
+        network = self.write('net.tsv', '\n'.join(16 * ['\t'.join(6 * ['1M'] + 6 * ['12M'])]))
+        memory = self.write('mem.tsv', '\n'.join(16 * ['50']))
+        by_name, svg, said = self.report('--trace', cpu, '--trace-network', network, '--trace-memory', memory)
+        minutes = by_name['none']['overload_node_minutes_of']
+        # eight guests on each of two nodes: disks above the limit all the time, networks half of it
+        self.assertEqual(minutes, {'cpu': 0, 'memory': 0, 'disk': 2 * 24 * 5, 'network': 2 * 12 * 5})
+        self.assertEqual([s[4] for s in by_name['none']['steps']], 24 * [2])
+        self.assertEqual([s[5] for s in by_name['none']['steps']], 2 * (6 * [0] + 6 * [2]))
+        ours = by_name['drover']
+        self.assertLess(ours['overload_node_minutes_of']['disk'], 60)
+        self.assertGreater(ours['moves'], 0)
+        self.assertAlmostEqual(ours['migration_core_minutes'], 2 * 0.2 * ours['migration_seconds'] / 60, 6)
+        self.assertGreater(ours['moved_bytes'], ours['moves'] << 31)
+        self.assertEqual(ours['failed_moves'], 0)
+        self.assertIn('memory, disks or networks', svg)
+        drawn = [e.tag.split('}')[1] for e in xml.etree.ElementTree.fromstring(svg)]
+        self.assertEqual((drawn.count('polyline'), drawn.count('rect')), (4 * 5, 1 + 4))
+        self.assertIn('moves until then', svg)
+        self.assertRegex(said, 'disk: overload 240 node minutes')
+
+    def test_simulation_makes_loads(self):
+        c = cluster(6, 60)
+        self.write('c.json', c)
+        for pattern in ('mixed', 'daily', 'bursts', 'growth'):
+            made = self.path(pattern + '.tsv')
+            first = self.report('--generate', pattern, '--seed', '7', '--days', '2', '--write-trace', made, '--only', 'drover')
+            self.assertEqual(first, self.report('--generate', pattern, '--seed', '7', '--steps', '576', '--only', 'drover', name='s'))
+            self.assertNotEqual(first, self.report('--generate', pattern, '--seed', '8', '--days', '2', '--only', 'drover'))
+            with open(made) as f:
+                rows = [[float(v) for v in line.split()] for line in f]
+            self.assertEqual([len(row) for row in rows], 60 * [576])
+            self.assertEqual(first, self.report('--trace', made, '--seed', '7', '--only', 'drover'))
+            if pattern == 'daily':  # around what they have: 0.3 to 1.2 of two vCPUs
+                for row, guest in zip(rows, c['guests']):
+                    self.assertAlmostEqual(sum(row) / len(row), 50 * guest['load']['cpu'], delta=3)
+        still = self.report('--generate', 'still', '--steps', '12', '--only', 'none')[0]['none']
+        self.assertEqual(len({tuple(s) for s in still['steps']}), 1)
+        loads = [sum(g['load']['cpu'] for g in c['guests'] if g['node'] == n['name']) / 8 for n in c['nodes']]
+        mean = sum(loads) / 6
+        self.assertAlmostEqual(still['imbalance'], (sum((v - mean) ** 2 for v in loads) / 6) ** 0.5, 6)
+
+    def test_simulation_of_two_policies(self):
+        c = cluster(6, 60)
+        c['migrations'] = [{'bytes': '1G', 'seconds': 10}]  # both have this link
+        for g in c['guests']:
+            g['error'] = {'cpu': 0.1}
+        self.write('c.json', c)
+        bold = self.write('bold.json', {'cost': {'move': 1}, 'patience': {'cool_down': 0}, 'forecast': {'error_factor': 2}})
+        by_name, svg, _ = self.report('--generate', 'still', '--steps', '36', '--shadow', bold)
+        alone = self.report('--generate', 'still', '--steps', '36', '--only', 'drover', name='s')[0]['drover']
+        self.assertEqual(by_name['drover'], alone)
+        self.assertEqual(list(by_name), ['none', 'drover', 'imbalance', 'contention', 'foresight', 'shadow'])
+        self.assertGreater(by_name['shadow']['moves'], alone['moves'])
+        self.assertEqual(by_name['shadow']['steps'][0], alone['steps'][0])  # the same loads, whatever its error_factor
+        self.assertGreater(by_name['shadow']['migration_seconds'], 19 * by_name['shadow']['moves'])
+        self.assertIn('shadow: ', svg)
+        calm = self.report('--generate', 'still', '--steps', '36', '--shadow', self.write('same.json', '{}'), '--only', 'shadow')[0]
+        self.assertEqual(dict(calm['shadow'], balancer='drover'), alone)
+
+    def test_simulation_mistakes(self):
+        path = self.write('c.json', cluster(4, 3))
+        cpu = self.write('cpu.tsv', '1 2 3 4\n1 2 3 4\n1 2 3 4\n')
+
+        def refused(why, *arguments, cluster=path, status=1):
+            self.assertIn(why, self.run_it('simulate', '--cluster', cluster, *arguments, status=status))
+        for text, why in (('5 5\n5 5\n', 'x.tsv:2: the last of 2 lines, and %s has 3' % cpu), ('1 2 3\n' * 3, 'x.tsv:3: 3 values a line, and %s has 4' % cpu),
+                          ('1 2\n\n1 2x\n', "x.tsv:3: '2x' is no load: a percentage"), ('', 'x.tsv: there are no values'),
+                          ('1 2\n1 2\n1\n', 'x.tsv:3: fewer values than the 2 of the first line')):
+            refused(why, '--trace', cpu, '--trace-memory', self.write('x.tsv', text))
+        refused("x.tsv:1: '2Q' is no load: bytes a second", '--trace-disk', self.write('x.tsv', '1 2Q\n'))
+        refused('x.tsv:1: the last of 1 lines, and the cluster has 3', '--trace-network', self.write('x.tsv', '1M 2M\n'))
+        refused('none.tsv: No such file', '--trace-network', self.path('none.tsv'))
+        refused('steps are the most', '--days', '3000', cluster=self.write('big.json', cluster(4, 1000)))
+        refused('or with --shadow shadow is needed', '--only', 'shadow')
+        refused('p.json:1: weights.cpu', '--shadow', self.write('p.json', '{"weights": {"cpu": -1}}'))
+        refused('cannot be written', '--steps', '3', '--write-trace', self.path('no/such'))
+        data = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', 'clean-nonzero-score.data')
+        said = self.run_it('simulate', '--cluster', data, '--steps', '6')
+        self.assertNotIn('network', said)
+        refused("--trace-disk needs a cluster in Drover's format", '--trace-disk', self.write('x.tsv', '1\n'), cluster=data)
+        for arguments, why in ((('--generate', 'wild'), "--generate 'wild': mixed, daily, bursts, growth or still"),
+                               (('--generate', 'daily', '--trace', cpu), '--generate is for loads that are made'),
+                               (('--write-trace', 'x', '--trace', cpu), '--write-trace is for loads that are made'),
+                               (('--write-trace', 'x', '--generate', 'still'), 'makes no trace'),
+                               (('--days', '1', '--steps', '2'), 'give one of them'), (('--days', 'many'), 'days')):
+            refused(why, *arguments, status=2)
+
     def test_mistakes(self):
         self.refuses('{"nodes": [', 'c.json:', 'not JSON')
         self.refuses('[]', 'one JSON object')
@@ -423,6 +533,11 @@ class Program(unittest.TestCase):
         self.assertEqual(exported['nodes'][0]['pressure']['cpu'], 1)
         self.assertEqual((exported['guests'][0]['load']['cpu'], exported['guests'][0]['age']), (2, 10))
         self.plan(exported)
+        use['state'].update(unit=1 << 20)
+        use['state']['guests']['G'].update(disk=[450, 450, 450], network=[1, 1, 1])
+        self.write('c.json', self.ask(question))  # what has no trace keeps what is exported: 450 MiB of 500 MB
+        self.assertEqual(self.report('--generate', 'still', '--steps', '6')[0]['none']['overload_node_minutes_of'],
+                         {'cpu': 30, 'memory': 0, 'disk': 30, 'network': 0})
         guest['value']['spec'].update(ha=True, ha_priority=70, ha_after=['db'], ha_delay=5000)
         volume = {'members': ['n1', None], 'spare': 1, 'witness': 'n1'}
         protected = self.ask(dict(question, objects=dict(objects, volumes={'G': [volume]})))['guests'][0]

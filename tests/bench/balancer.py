@@ -125,6 +125,30 @@ def begin(path, start):
                               for i in range(guests)]}, f)
 
 
+def hours_a_minute(program, directory, steps):
+    """All five minds on a hundred nodes, with loads that are made: of processors alone, and with the other three beside them."""
+    path, policy, rng = os.path.join(directory, 'four.json'), os.path.join(judge.ROOT, 'tests', 'balancer', 'calm.json'), random.Random(1)
+    begin(path, 0)
+    with open(path) as f:
+        cluster = json.load(f)
+    for node in cluster['nodes']:
+        node.update(disk_rate='500M', network_rate='1250M')
+    with open(path, 'w') as f:
+        json.dump(cluster, f)
+    more = []
+    for name, top in (('memory', 90), ('disk', 30e6), ('network', 60e6)):
+        means = [rng.random() ** 3 * top for _ in cluster['guests']]
+        with open(os.path.join(directory, name + '.tsv'), 'w') as f:
+            f.writelines('\t'.join('%.3f' % (mean * rng.uniform(0.5, 1.1)) for _ in range(steps)) + '\n' for mean in means)
+        more += ['--trace-' + name, os.path.join(directory, name + '.tsv')]
+    print()
+    for what, traces in (('processors', []), ('all four resources', more)):
+        seconds, mib, _ = cpu_of([program, 'simulate', '--cluster', path, '--policy', policy, '--generate', 'daily', '--steps', str(steps)] + traces)
+        hours = 5 * steps / 12
+        print('%-20s %4.0f cluster hours of 100 nodes and 1052 guests: %5.2f s, %4.0f MiB, %6.0f a minute' % (
+            what, hours, seconds, mib, hours / seconds * 60))
+
+
 def simulated(program, directory, path, text, policy):
     """By the balancer's name its minutes, moves and returns; and the time that it took."""
     out = os.path.join(directory, 'report')
@@ -167,6 +191,7 @@ def main(short, program=None, planetlab=(), starts=0):
         files(program, directory)
         made(program, directory, [(6, 's')] if short else [(20, 's'), (50, 's'), (20, 'u'), (30, 'u'), (50, 'u'), (12, 'd'), (20, 'd'), (30, 'd')])
         large(program, directory, [100] if short else [1000, 10000])
+        hours_a_minute(program, directory, 24 if short else 288)
         if planetlab:
             days(program, directory, planetlab, starts)
 

@@ -226,8 +226,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(policy.parallel > 0 && policy.per_node > 0 && policy.stable_s > 0 && policy.leave <= policy.enter);
         break;
     case 3:
-        if (trace_read(&trace, "f", text, size - 1, &err) == 0)
-            trace_fini(&trace);
+        for (int unit = TRACE_PERCENT; unit <= TRACE_BYTES; unit++) {
+            err.text[0] = 0;
+            if (trace_read(&trace, (enum trace_unit)unit, "f", text, size - 1, &err) == 0)
+                trace_fini(&trace);
+            else
+                must(err.text[0] != 0);
+        }
         break;
     case 5:
         last_plan(text, size - 1);

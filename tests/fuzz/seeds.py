@@ -496,6 +496,7 @@ def balancer():
     yield b'\x02' + json.dumps({'weights': {'cpu': 2}, 'patience': {'enter': 0.1, 'leave': 0.05, 'cool_down': '1h'},
                                 'moves': {'parallel': 4}, 'cost': {'link': '1G'}, 'limits': {'lose': 1}}).encode()
     yield b'\x03' + b'1\t2\t3.5\n4\t5\t100\n'
+    yield b'\x03' + b'0 1.5K 2e6\n\n3M,1G,7\r\n'
     yield b'\x05' + json.dumps({'waves': [[{'guest': 'g0', 'from': 'n0', 'to': 'n2'}, {'guest': 'g1', 'to': 'n0', 'mirror_to': 'n1'}], [{}]]}).encode()
     yield b'\x04' + json.dumps(stored_cluster()).encode()
     broken = stored_cluster()

@@ -171,6 +171,13 @@ static void test_a_migration(void **state)
     read_quoted("{'migrations': [{'bytes': 100, 'seconds': 'soon'}, {'bytes': 300, 'seconds': 3}, {'bits': 1}, []]}",
                 &c, false, 0);
     assert_true(c.link_learned == 100);
+    struct policy learns = policy_default(), knows = policy_default();
+    static const char said[] = "{\"cost\": {\"link\": \"10M\"}}";
+    assert_int_equal(policy_read(&knows, "p", said, sizeof said - 1, NULL), 0);
+    policy_learn_link(&learns, c.link_learned);
+    policy_learn_link(&learns, 0);
+    policy_learn_link(&knows, c.link_learned);
+    assert_true(learns.link_bytes_per_s == 100 && knows.link_bytes_per_s == 10 << 20);
     says(&c, "migrations.0.seconds: a duration is needed");
     says(&c, "migrations.2.bits: no such field");
     says(&c, "migrations: entry 3 is not an object");
