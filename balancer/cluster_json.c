@@ -353,12 +353,24 @@ static int read_guest(struct reading *r, json_t *object)
     return 0;
 }
 
+/* Somebody who was left out is in a rack, or site, that the others must not share, or must: they stay where they are.
+ */
+static void hold_members(struct reading *r, const struct model_group *g)
+{
+    for (int i = 0; i < g->count; i++)
+        r->model->guests[g->members[i]].movable = false;
+    sentences_add(&r->lost.said, "%s: group '%s': one of its guests is left out, and the others are not moved",
+                  r->text.name, r->model->group_names.text[g->name]);
+}
+
 /* A rule holds for those that are known, whoever else it names. */
 static int read_members(struct reading *r, json_t *members, int group)
 {
+    bool lost = false;
     for (size_t i = 0; i < json_array_size(members); i++) {
         const char *guest = json_string_value(json_array_get(members, i));
         int number = guest ? names_find(&r->model->guest_names, guest, strlen(guest)) : -1;
+        lost |= number < 0 && cluster_lost_has_guest(&r->lost, guest);
         int rc = number < 0 ? json_text_refuse(&r->text, "guests", "there is no guest '%s'", guest ? guest : "?")
                             : model_add_member(r->model, group, number, r->text.err);
         if (rc < 0 && (r->strict || rc == -ENOMEM))
@@ -368,6 +380,9 @@ static int read_members(struct reading *r, json_t *members, int group)
         if (rc == -ENOSPC)
             break;
     }
+    const struct model_group *g = &r->model->groups[group];
+    if (lost && g->hard && g->scope != SCOPE_NODE)
+        hold_members(r, g);
     return 0;
 }
 

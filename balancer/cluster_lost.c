@@ -25,6 +25,11 @@ bool cluster_lost_has_node(const struct cluster_lost *lost, const char *name)
     return name && names_find(&lost->nodes, name, strlen(name)) >= 0;
 }
 
+bool cluster_lost_has_guest(const struct cluster_lost *lost, const char *name)
+{
+    return name && names_find(&lost->guests, name, strlen(name)) >= 0;
+}
+
 static int check(const struct names *names, const char *kind, const char *name, struct err *err)
 {
     bool known = names_find(names, name, strlen(name)) >= 0;

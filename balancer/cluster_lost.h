@@ -24,6 +24,7 @@ void cluster_lost_fini(struct cluster_lost *lost);
 
 /* name: NULL is nobody's. */
 bool cluster_lost_has_node(const struct cluster_lost *lost, const char *name);
+bool cluster_lost_has_guest(const struct cluster_lost *lost, const char *name);
 /* Of two with one name, of which the first was left out, the second is no better: -EEXIST with a sentence. */
 int cluster_lost_check_node(const struct cluster_lost *lost, const char *name, struct err *err);
 int cluster_lost_check_guest(const struct cluster_lost *lost, const char *name, struct err *err);

@@ -164,6 +164,25 @@ static void test_a_group(void **state)
     read_quoted(text, &c, true, -EINVAL);
 }
 
+/* In which rack the one is that was left out, nobody knows. */
+static void test_a_wide_group(void **state)
+{
+    (void)state;
+    struct cluster_json c;
+    static const char text[] =
+        "{" THREE_NODES ", 'guests': [{'name': 'x', 'node': 'a', 'memory': '1G', 'age': 1},\n"
+        "{'name': 'y', 'node': 'b', 'memory': '1G', 'age': 1}, {'name': 'z', 'node': 'b', 'memory': '1G', 'age': 1},"
+        "{'name': 'bad', 'node': 'c', 'memory': '-1G', 'age': 1}],\n"
+        "'groups': [{'name': 'db', 'scope': 'rack', 'guests': ['x', 'bad']}, {'name': 'soft', 'scope': 'rack', 'hard': "
+        "false, 'guests': ['y', 'bad']}, {'name': 'near', 'guests': ['z', 'bad']}]}";
+    read_quoted(text, &c, false, 0);
+    assert_int_equal(rules_movable(c.model, guest(c.model, "x")), RULE_FIXED);
+    assert_int_equal(rules_movable(c.model, guest(c.model, "y")), RULE_NONE);
+    assert_int_equal(rules_movable(c.model, guest(c.model, "z")), RULE_NONE);
+    says(&c, "group 'db': one of its guests is left out, and the others are not moved");
+    model_free(c.model);
+}
+
 static void test_a_migration(void **state)
 {
     (void)state;
@@ -353,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_a_node),
         cmocka_unit_test(test_names_twice),
         cmocka_unit_test(test_a_group),
+        cmocka_unit_test(test_a_wide_group),
         cmocka_unit_test(test_a_migration),
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_many),
