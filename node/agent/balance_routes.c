@@ -10,6 +10,7 @@
 
 #include "node/agent/api.h"
 #include "node/agent/balance_modes.h"
+#include "node/agent/balance_part.h"
 #include "node/agent/balance_question.h"
 #include "node/agent/change.h"
 #include "node/agent/cluster.h"
@@ -518,6 +519,16 @@ static void applied(void *context, int rc, uint64_t revision, const struct err *
     forget(w);
 }
 
+/* As it is to be carried out. */
+static json_t *part_of(const struct api_call *call, const struct object *plan)
+{
+    const json_t *part = json_object_get(call->query, "part");
+    json_t *value = json_deep_copy(plan->value);
+    if (part)
+        balance_part(value, (unsigned)json_integer_value(part));
+    return value;
+}
+
 static void mark(struct balance_routes *r, struct api_call *call, const struct object *plan)
 {
     char at[TIMESTAMP_BYTES];
@@ -529,7 +540,7 @@ static void mark(struct balance_routes *r, struct api_call *call, const struct o
     }
     if (!change)
         return;
-    json_t *value = json_deep_copy(plan->value);
+    json_t *value = part_of(call, plan);
     json_object_set_new(value, "apply", json_pack("{s:s, s:s}", "by", call->who.name, "at", timestamp(at)));
     snprintf(w->plan, sizeof w->plan, "%s", plan->id);
     change_put(change, OBJECT_PLAN, plan->id, value, plan->revision);
@@ -550,6 +561,14 @@ static bool may_apply(struct api_call *call, const struct mirror *m, const struc
     return false;
 }
 
+static void show_part(struct api_call *call, const struct object *plan)
+{
+    json_t *value = part_of(call, plan), *view = objects_view(plan);
+    json_object_set(view, "spec", json_object_get(value, "spec"));
+    json_decref(value);
+    api_reply(call, 200, view);
+}
+
 static void apply(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
@@ -564,10 +583,20 @@ static void apply(void *context, struct api_call *call)
     else if (!may_apply(call, m, plan))
         return;
     else if (call->dry_run)
-        api_reply(call, 200, objects_view(plan));
+        show_part(call, plan);
     else
         mark(r, call, plan);
 }
+
+static const struct schema_field apply_query[] = {
+    {.name = "part",
+     .type = SCHEMA_INT,
+     .min = 1,
+     .max = 100,
+     .description = "of the gain, in percent: as few of the first moves as bring that; the rest is left out",
+     .example = "90"},
+    {.name = NULL},
+};
 
 /* ---- nodes to sleep ---- */
 
@@ -657,8 +686,8 @@ static struct route routes[] = {
      "The nodes that can sleep are to be emptied, and drained as they become empty: a plan that is carried out.", NULL,
      NULL, NULL, NULL, consolidate},
     {HTTP_POST, "/v1/plans/{name}/apply", ROLE_OPERATOR, ROUTE_DRY_RUN, "plan_apply", "plan",
-     "A proposal is to be carried out: the balancer begins it if it still fits the cluster.", NULL, NULL, NULL, NULL,
-     apply},
+     "A proposal is to be carried out: the balancer begins it if it still fits the cluster.", NULL, NULL, NULL,
+     apply_query, apply},
 };
 
 enum { ROUTE_COUNT = sizeof routes / sizeof *routes };

@@ -20,6 +20,11 @@ const struct command_option balance_plan_options[] = {
     {.name = NULL},
 };
 
+const struct command_option balance_apply_options[] = {
+    {"part", "PERCENT", COMMAND_INT, "?part", NULL, "as few of its moves as bring so much of the gain (90)"},
+    {.name = NULL},
+};
+
 const struct command_option balance_consolidate_options[] = {
     {"apply", NULL, COMMAND_FLAG, "apply", NULL, "have those that can sleep emptied, and drained as they become empty"},
     {.name = NULL},
@@ -45,6 +50,8 @@ static json_t *lines_of(const json_t *waves)
             json_object_set_new(line, "gain", json_sprintf("%.4f", json_number_value(json_object_get(line, "gain"))));
             json_object_set_new(line, "seconds",
                                 json_sprintf("%.1f", json_number_value(json_object_get(line, "seconds"))));
+            json_object_set_new(line, "downtime",
+                                json_sprintf("%.3f", json_number_value(json_object_get(line, "downtime"))));
             json_object_set_new(line, "bytes",
                                 json_integer((json_int_t)json_number_value(json_object_get(line, "bytes"))));
             json_array_append_new(lines, line);
@@ -68,16 +75,34 @@ static void print_advice_beside(const json_t *advice, bool header)
 }
 
 static const struct command_column plan_columns[] = {
-    {"WAVE", "wave", COLUMN_TEXT, NULL},
-    {"GUEST", "guest", COLUMN_TEXT, NULL},
-    {"FROM", "from", COLUMN_TEXT, NULL},
-    {"TO", "to", COLUMN_TEXT, NULL},
-    {"GAIN", "gain", COLUMN_TEXT, NULL},
-    {"FOR", "for", COLUMN_TEXT, NULL},
-    {"SECONDS", "seconds", COLUMN_TEXT, NULL},
-    {"BYTES", "bytes", COLUMN_SIZE, NULL},
-    {.title = NULL},
+    {"WAVE", "wave", COLUMN_TEXT, NULL},         {"GUEST", "guest", COLUMN_TEXT, NULL},
+    {"FROM", "from", COLUMN_TEXT, NULL},         {"TO", "to", COLUMN_TEXT, NULL},
+    {"GAIN", "gain", COLUMN_TEXT, NULL},         {"FOR", "for", COLUMN_TEXT, NULL},
+    {"SECONDS", "seconds", COLUMN_TEXT, NULL},   {"BYTES", "bytes", COLUMN_SIZE, NULL},
+    {"DOWNTIME", "downtime", COLUMN_TEXT, NULL}, {.title = NULL},
 };
+
+/* How many of the first moves bring which part of the gain. */
+static void print_frontier(const json_t *frontier, bool header)
+{
+    static const struct command_column columns[] = {
+        {"PART", "part", COLUMN_TEXT, NULL},
+        {"MOVES", "moves", COLUMN_TEXT, NULL},
+        {"BYTES", "bytes", COLUMN_SIZE, NULL},
+        {.title = NULL},
+    };
+    json_t *points = json_array(), *point;
+    size_t i;
+    json_array_foreach (frontier, i, point)
+        json_array_append_new(
+            points, json_pack("{s:o, s:O, s:I}", "part",
+                              json_sprintf("%.0f %%", 100 * json_number_value(json_object_get(point, "gain"))), "moves",
+                              json_object_get(point, "moves"), "bytes",
+                              (json_int_t)json_number_value(json_object_get(point, "bytes"))));
+    printf("\n");
+    table_print(points, columns, header);
+    json_decref(points);
+}
 
 static void print_plan(const json_t *plan, bool explain, bool header)
 {
@@ -88,6 +113,8 @@ static void print_plan(const json_t *plan, bool explain, bool header)
            json_string_value(json_object_get(spec, "phase")), text && *text ? ": " : "", text ? text : "",
            json_string_value(json_object_get(spec, "summary")));
     table_print(lines, plan_columns, header);
+    if (json_array_size(lines) > 1)
+        print_frontier(json_object_get(spec, "frontier"), header);
     json_decref(lines);
     print_advice_beside(json_object_get(spec, "advice"), header);
     if (!explain)
@@ -152,34 +179,18 @@ static void print_shortcomings(const json_t *said)
 
 static void print_what_if(const json_t *said, bool header)
 {
-    static const struct command_column frontier_columns[] = {
-        {"PART", "part", COLUMN_TEXT, NULL},
-        {"MOVES", "moves", COLUMN_TEXT, NULL},
-        {"BYTES", "bytes", COLUMN_SIZE, NULL},
-        {.title = NULL},
-    };
     const char *guest;
-    json_t *lines = lines_of(json_object_get(said, "waves")), *points = json_array(), *point, *reason;
-    size_t i;
-    json_array_foreach (json_object_get(said, "frontier"), i, point)
-        json_array_append_new(
-            points, json_pack("{s:o, s:O, s:I}", "part",
-                              json_sprintf("%.0f %%", 100 * json_number_value(json_object_get(point, "gain"))), "moves",
-                              json_object_get(point, "moves"), "bytes",
-                              (json_int_t)json_number_value(json_object_get(point, "bytes"))));
+    json_t *lines = lines_of(json_object_get(said, "waves")), *reason;
     printf("%s\n\n", json_string_value(json_object_get(said, "summary")));
     table_print(lines, plan_columns, header);
-    if (json_array_size(lines) > 1) {
-        printf("\n");
-        table_print(points, frontier_columns, header);
-    }
+    if (json_array_size(lines) > 1)
+        print_frontier(json_object_get(said, "frontier"), header);
     print_shortcomings(said);
     json_object_foreach (json_object_get(said, "reasons"), guest, reason)
         printf("%s%s\n",
                reason == json_object_iter_value(json_object_iter(json_object_get(said, "reasons"))) ? "\n" : "",
                json_string_value(reason));
     json_decref(lines);
-    json_decref(points);
 }
 
 /* Asked anew, and nothing comes of it. */

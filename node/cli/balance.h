@@ -14,6 +14,7 @@ int balance_policy(const struct command *command, int argc, char **argv);
 int balance_mode(const struct command *command, int argc, char **argv);
 
 extern const struct command_option balance_plan_options[];
+extern const struct command_option balance_apply_options[];
 extern const struct command_option balance_consolidate_options[];
 extern const struct command_option balance_mode_options[];
 

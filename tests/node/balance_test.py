@@ -258,6 +258,13 @@ class Balance(ThreeNodes):
         self.assertEqual(self.moves(), [])
         self.assertLess(max(writes.values()), 1e10)
         # it is applied, and the balancer killed while its first wave moves: the next one goes on with it
+        half = self.n1.do('balance', 'apply', plan['name'], '--part', '50', '--dry-run')['spec']
+        gain = plan['spec']['score_before'] - plan['spec']['score_after']
+        self.assertTrue(1 <= half['moves'] <= plan['spec']['moves'] and half['score_before'] - half['score_after'] >= gain / 2, half)
+        self.assertEqual((half['part'], self.plans('active')), (50, []))
+        self.assertIn('part', self.refuses('balance', 'apply', plan['name'], '--part', '0'))
+        shown = self.n1.cli('balance', 'plan').stdout
+        self.assertTrue('DOWNTIME' in shown and '90 %' in shown, shown)
         self.assertEqual(self.n1.cli('balance', 'apply', plan['name']).returncode, 0)
         until('it is carried out', lambda: self.moves(), 20)
         first = self.elected()
