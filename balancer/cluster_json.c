@@ -279,6 +279,17 @@ static void demand(const struct reading *r, struct model_guest *g, int at, const
     }
 }
 
+/* Why it may not move; what is said beyond so many different sentences is not kept. */
+static int read_fixed(struct reading *r, json_t *object, struct model_guest *g)
+{
+    const char *why = NULL;
+    if (json_text_string(&r->text, object, "fixed", &why) < 0)
+        return -EINVAL;
+    if (why && *why)
+        g->fixed = 1 + names_intern(&r->model->reasons, why, strlen(why));
+    return 0;
+}
+
 static int read_guest_numbers(struct reading *r, json_t *object, struct model_guest *g, double *age, struct wish *wish)
 {
     const struct json_text *t = &r->text;
@@ -290,7 +301,7 @@ static int read_guest_numbers(struct reading *r, json_t *object, struct model_gu
         read_four(r, object, "load", RATE_LARGEST, g->load) < 0 ||
         read_four(r, object, "error", RATE_LARGEST, g->load_std) < 0 ||
         json_text_number(t, object, "steal", 0, CORES_LARGEST, &wish->steal) < 0 ||
-        read_expected(r, object, wish) < 0 ||
+        read_expected(r, object, wish) < 0 || read_fixed(r, object, g) < 0 ||
         json_text_size(t, object, "dirty_rate", false, &g->dirty_bytes_per_s) < 0 ||
         json_text_duration(t, object, "moved_ago", &g->moved_ago_s) < 0 ||
         json_text_duration(t, object, "age", age) < 0 ||
@@ -316,7 +327,7 @@ static int read_guest(struct reading *r, json_t *object)
                                        "load",      "error",     "expected", "steal",       "age",      "dirty_rate",
                                        "movable",   "pinned",    "avoid",    "networks",    "pools",    "cpu_models",
                                        "moved_ago", "came_from", "ha",       "ha_priority", "ha_after", "ha_delay",
-                                       "volumes",   "balance",   "storage",  NULL};
+                                       "volumes",   "balance",   "storage",  "fixed",       NULL};
     struct model_guest g = {.balanced = true, .moved_ago_s = -1, .came_from = -1};
     const char *name = NULL;
     double age = -1;

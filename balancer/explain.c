@@ -94,7 +94,7 @@ char *explain_text(const struct explain *e, const struct model *m, int guest, ch
         snprintf(buffer, len, "%s moves to %s: the score falls by %.6f, %s", name, node, e->gain, sake(e->reason));
         break;
     case EXPLAIN_FIXED:
-        snprintf(buffer, len, "%s stays on %s: %s", name, here, rules_text(e->rule));
+        snprintf(buffer, len, "%s stays on %s: %s", name, here, rules_text_of(m, guest, e->rule));
         break;
     case EXPLAIN_UNMEASURED:
         snprintf(buffer, len, "%s stays on %s: it has no fresh measurements", name, here);

@@ -21,6 +21,7 @@ struct model *model_new(enum model_family family)
     names_init(&m->pools, BITS_MAX);
     names_init(&m->cpu_models, BITS_MAX);
     names_init(&m->tags, BITS_MAX);
+    names_init(&m->reasons, BITS_MAX);
     return m;
 }
 
@@ -65,6 +66,7 @@ void model_free(struct model *m)
     names_fini(&m->pools);
     names_fini(&m->cpu_models);
     names_fini(&m->tags);
+    names_fini(&m->reasons);
     free(m);
 }
 

@@ -103,6 +103,7 @@ struct model {
     enum model_family family;
     struct names node_names, guest_names, places, group_names;
     struct names networks, pools, cpu_models, tags; /* each below BITS_MAX */
+    struct names reasons;                           /* why guests may not move */
     struct model_node *nodes;
     struct model_guest *guests;
     struct model_group *groups;

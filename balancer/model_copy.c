@@ -18,7 +18,8 @@ static int copy_tables(struct model *to, const struct model *from)
     if (copy_names(&to->node_names, &from->node_names) < 0 || copy_names(&to->guest_names, &from->guest_names) < 0 ||
         copy_names(&to->places, &from->places) < 0 || copy_names(&to->group_names, &from->group_names) < 0 ||
         copy_names(&to->networks, &from->networks) < 0 || copy_names(&to->pools, &from->pools) < 0 ||
-        copy_names(&to->cpu_models, &from->cpu_models) < 0 || copy_names(&to->tags, &from->tags) < 0)
+        copy_names(&to->cpu_models, &from->cpu_models) < 0 || copy_names(&to->tags, &from->tags) < 0 ||
+        copy_names(&to->reasons, &from->reasons) < 0)
         return -1;
     return 0;
 }

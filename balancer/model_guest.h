@@ -27,6 +27,7 @@ struct model_guest {
     int name; /* in model.guest_names */
     enum guest_state state;
     bool movable; /* false: pinned, or its disk cannot follow */
+    int fixed;    /* 1 + why it is not, in model.reasons; 0: nobody says */
     bool held;    /* by its mode, or its node's: model_hold() */
     enum model_mode mode;
     bool planned;  /* not there yet, its room is taken already */

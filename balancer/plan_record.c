@@ -139,7 +139,8 @@ static int add_move(struct plan *plan, const json_t *move, int wave, const struc
                        snapshot_text(move, "guest"));
     enum rule rule = rules_movable(m, v->guest);
     if (rule != RULE_NONE)
-        return err_set(err, ESTALE, "guest %s cannot be moved now: %s", snapshot_text(move, "guest"), rules_text(rule));
+        return err_set(err, ESTALE, "guest %s cannot be moved now: %s", snapshot_text(move, "guest"),
+                       rules_text_of(m, v->guest, rule));
     plan->count++;
     return 0;
 }

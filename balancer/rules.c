@@ -31,6 +31,12 @@ const char *rules_text(enum rule rule)
     return texts[rule];
 }
 
+const char *rules_text_of(const struct model *m, int guest, enum rule rule)
+{
+    int fixed = m->guests[guest].fixed;
+    return rule == RULE_FIXED && fixed ? m->reasons.text[fixed - 1] : rules_text(rule);
+}
+
 enum rule rules_movable(const struct model *m, int guest)
 {
     const struct model_guest *g = &m->guests[guest];

@@ -43,6 +43,8 @@ enum rule rules_check_after(const struct model *model, const struct policy *poli
                             int other_at);
 
 /* May it move at all? RULE_FIXED, RULE_NODE_STALE, RULE_HELD or RULE_NONE. */
+/* As text, and of a guest that may not move why, if that is known. */
+const char *rules_text_of(const struct model *model, int guest, enum rule rule);
 enum rule rules_movable(const struct model *model, int guest);
 
 /* Hard rules that are broken as things stand: 0 in a healthy cluster. For tests and reports. */

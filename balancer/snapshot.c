@@ -193,11 +193,18 @@ static void put_past(const struct making *m, json_t *to, const char *id)
         json_object_set_new(to, "came_from", json_string(from));
 }
 
-static bool may_move(const json_t *guest)
+/* Why it stays whatever a plan would gain; NULL: it may move. */
+static const char *fixed_by(const struct making *m, const json_t *guest, const json_t *node)
 {
     const json_t *value = json_object_get(guest, "value");
-    return !json_object_get(value, "migration") && !json_is_true(json_object_get(value, "deleting")) &&
-           !strcmp(snapshot_text(json_object_get(guest, "state"), "phase"), "running");
+    bool runs = !strcmp(snapshot_text(json_object_get(guest, "state"), "phase"), "running");
+    return json_is_true(json_object_get(value, "deleting"))                                    ? "it is being deleted"
+           : !json_is_true(snapshot_spec(guest, "running"))                                    ? "it is stopped"
+           : json_object_get(value, "migration")                                               ? "it is on its way"
+           : !is_alive(node)                                                                   ? "its node is away"
+           : !json_object_get(m->ready, snapshot_text(json_object_get(node, "value"), "name")) ? "its node drains"
+           : !runs                                                                             ? "it does not run yet"
+                                                                                               : NULL;
 }
 
 /* Where it is to be, or else where an agent says that it is; NULL: nobody knows. */
@@ -223,14 +230,16 @@ static json_t *make_guest(const struct making *m, const char *id, json_t *guest)
         return NULL;
     }
     bool runs = json_is_true(json_object_get(spec, "running"));
-    bool moves = runs && json_object_get(m->ready, node_name) && may_move(guest);
+    const char *fixed = fixed_by(m, guest, node);
     json_t *to = json_object();
     json_object_set_new_nocheck(to, "name", json_string(snapshot_text(value, "name")));
     json_object_set_new_nocheck(to, "node", json_string(node_name));
     json_object_set_new_nocheck(to, "state", json_string(runs ? "running" : "stopped"));
     json_object_set_new_nocheck(to, "vcpus", json_real(vcpus));
     json_object_set_new_nocheck(to, "memory", json_real(memory));
-    json_object_set_new_nocheck(to, "movable", json_boolean(moves));
+    json_object_set_new_nocheck(to, "movable", json_boolean(!fixed));
+    if (fixed)
+        json_object_set_new_nocheck(to, "fixed", json_string(fixed));
     if (to)
         snapshot_rules_guest(to, spec, node, m->nodes_by_name, json_object_get(m->objects, "image"));
     if (to)
@@ -307,9 +316,9 @@ static json_t *make_arrival(const struct making *m, const json_t *guest)
     const char *to = spec_text(migration, "to");
     if (!json_object_get(m->nodes_by_name, to) || !strcmp(to, spec_text(guest, "node")))
         return NULL;
-    return json_pack("{s:s+, s:s, s:f, s:f, s:b, s:i}", "name", snapshot_text(value, "name"), " on its way", "node", to,
-                     "vcpus", snapshot_number(spec, "vcpus"), "memory", snapshot_number(spec, "memory"), "movable", 0,
-                     "age", 0);
+    return json_pack("{s:s+, s:s, s:f, s:f, s:b, s:s, s:i}", "name", snapshot_text(value, "name"), " on its way",
+                     "node", to, "vcpus", snapshot_number(spec, "vcpus"), "memory", snapshot_number(spec, "memory"),
+                     "movable", 0, "fixed", "it is on its way", "age", 0);
 }
 
 static json_t *make_guests(const struct making *m)

@@ -46,7 +46,8 @@ static void put_pins(json_t *to, const json_t *spec, const json_t *avoid, const 
     if (json_array_size(list))
         json_object_set(to, pinned ? "pinned" : "avoid", list);
     else if (pinned) /* to nodes that are gone: anywhere else is as wrong as here */
-        json_object_set_new(to, "movable", json_false());
+        json_object_update_new(to,
+                               json_pack("{s:b, s:s}", "movable", 0, "fixed", "it is pinned to nodes that are gone"));
     json_decref(list);
 }
 

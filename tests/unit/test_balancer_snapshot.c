@@ -39,6 +39,9 @@ static void test_snapshot(void **state)
     assert_true(json_is_false(json_object_get(named(guests, "g5"), "movable")));
     assert_true(json_is_false(json_object_get(named(guests, "g7"), "movable")));
     assert_string_equal(snapshot_text(named(guests, "g7 on its way"), "node"), "n2");
+    assert_string_equal(snapshot_text(named(guests, "g7"), "fixed"), "it is on its way");
+    assert_string_equal(snapshot_text(named(guests, "g5"), "fixed"), "its node is away");
+    assert_null(json_object_get(named(guests, "g1"), "fixed"));
     assert_true(json_number_value(json_object_get(json_object_get(named(guests, "g1"), "load"), "cpu")) == 0.9);
     assert_int_equal(json_integer_value(json_object_get(named(guests, "g1"), "moved_ago")), 60);
     assert_string_equal(snapshot_text(named(guests, "g1"), "came_from"), "n3");
