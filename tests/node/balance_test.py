@@ -360,7 +360,7 @@ class Balance(ThreeNodes):
         self.addClassCleanup(self.n1.cli, 'volume', 'delete', 'data', '--wait')
         guest = self.n1.do('guest', 'create', 'writer', '--memory', '128M', '--node', self.n1.name, '--network', 'net', '--kernel', 'kernel1',
                            '--initrd', 'ramdisk1', '--cmdline', 'console=ttyS0 quiet panic=-1', '--disk', 'data', '--start', '--wait')
-        self.addClassCleanup(self.remove, 'writer')
+        self.addCleanup(self.remove, 'writer')  # what it did counts for five minutes yet
         address = guest['spec']['networks'][0]['address']
         until('it answers', lambda: self.spaces[0].pings(address), 180)
         self.n1.console('writer', 'while [ ! -e /tmp/rest ]; do dd if=/dev/zero of=/dev/vda bs=1M count=8 conv=fsync 2>/dev/null; done &')
