@@ -2,6 +2,7 @@
 be seen of their volumes."""
 import json
 import os
+import re
 import signal
 import subprocess
 
@@ -84,9 +85,10 @@ class Moving(ThreeNodes):
     def beats(self, name, node):
         """It goes on writing."""
         def beat():
-            text = node.console(name, 'echo beat=$(cat /tmp/beat 2>/dev/null || echo 0)=')
-            return int(text.rsplit('beat=', 1)[1].split('=')[0])
-        first = beat()
+            """0: what the kernel says meanwhile has cut the line."""
+            said = re.findall(r'beat=(\d+)=', node.console(name, 'echo beat=$(cat /tmp/beat 2>/dev/null || echo 0)='))
+            return int(said[-1]) if said else 0
+        first = until('the load has begun', beat)
         until('the load goes on', lambda: beat() > first)
 
     def end_load(self, name, node, still):
