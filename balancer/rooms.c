@@ -8,6 +8,8 @@
 #include "balancer/policy.h"
 #include "balancer/rules.h"
 
+enum { SCANNED_PER_LOOK = 16 };
+
 static bool before(const struct rooms *r, int i, int j)
 {
     int a = r->heap[i], b = r->heap[j];
@@ -96,6 +98,7 @@ int rooms_find(struct rooms *r, const struct policy *p, int guest)
     while (r->count && found < 0) {
         int n = r->heap[0];
         enum rule rule = rules_check(r->model, p, guest, n, -1);
+        r->looks++;
         if (rule == RULE_NONE)
             found = n;
         if (rule == RULE_NONE || (by_room && rule == RULE_MEMORY))
@@ -105,5 +108,20 @@ int rooms_find(struct rooms *r, const struct policy *p, int guest)
     }
     while (aside)
         rooms_changed(r, r->aside[--aside]);
+    return found;
+}
+
+int rooms_find_tight(struct rooms *r, const struct policy *p, int guest)
+{
+    const struct model *m = r->model;
+    int found = -1;
+    r->looks += (uint64_t)m->node_count / SCANNED_PER_LOOK;
+    for (int n = 0; n < m->node_count; n++) {
+        bool better =
+            r->where[n] >= 0 && r->room[n] >= m->use[guest][SUM_MEMORY] && (found < 0 || r->room[n] < r->room[found]);
+        r->looks += better;
+        if (better && rules_check(m, p, guest, n, -1) == RULE_NONE)
+            found = n;
+    }
     return found;
 }

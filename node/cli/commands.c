@@ -220,6 +220,10 @@ static const struct command_column plan_columns[] = {{"PLAN", "name", COLUMN_TEX
                                                      COLUMNS_END};
 static const struct command_column capacity_columns[] = {{"NODES-TO-LOSE", "nodes_to_lose", COLUMN_TEXT, NULL},
                                                          {"ASKED", "asked", COLUMN_TEXT, NULL},
+                                                         {"EXACT", "exact", COLUMN_TRUTH, NULL},
+                                                         {"LIKELY", "likely", COLUMN_TEXT, NULL},
+                                                         {"NOT-TOGETHER", "worst", COLUMN_LIST, NULL},
+                                                         {"NO-PLACE-FOR", "guest", COLUMN_TEXT, NULL},
                                                          {"SHAPE", "shape", COLUMN_TEXT, NULL},
                                                          {"FIT", "fit", COLUMN_TEXT, NULL},
                                                          {"FIT-AND-LOSE", "fit_and_lose", COLUMN_TEXT, NULL},

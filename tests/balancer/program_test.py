@@ -169,6 +169,52 @@ class Program(unittest.TestCase):
         self.assertEqual(said['fit'], (4 * 32 - 16 * 2) // 4)
         self.assertLess(said['fit_and_lose'], said['fit'])
 
+    def test_names_what_may_not_be_lost(self):
+        """One guest may run on two nodes only: each alone may be lost, both together not."""
+        c = cluster(6, 6)
+        for i, g in enumerate(c['guests']):
+            g['node'] = 'n%d' % i
+        c['guests'][5].update(pinned=['n4', 'n5'])
+        path = self.write('c.json', c)
+        said = json.loads(self.run_it('capacity', '--cluster', path, '--json'))
+        self.assertEqual((said['nodes_that_may_be_lost'], said['likely'], said['exact']), (1, 1, True))
+        self.assertEqual((sorted(said['worst']), said['guest']), (['n4', 'n5'], 'g05'))
+        text = self.run_it('capacity', '--cluster', path)
+        self.assertIn('whichever they are: 1\n', text)
+        self.assertRegex(text, r'not n[45] and n[45] together: guest g05 would find no place')
+        del c['guests'][5]['pinned']
+        path = self.write('c.json', c)
+        said = json.loads(self.run_it('capacity', '--cluster', path, '--json'))
+        self.assertEqual((said['nodes_that_may_be_lost'], said['worst'], said['guest']), (2, [], None))
+        self.assertEqual(self.run_it('capacity', '--cluster', path), 'nodes that may be lost at once, whichever they are: 2 or more\n')
+
+    def test_says_what_is_an_estimate(self):
+        """Nearly a million sets of two are too many, and one guest that only two nodes take keeps them from being proved at once."""
+        c = cluster(1400, 1400 * 3)
+        for i, g in enumerate(c['guests']):
+            g['node'] = 'n%d' % (i % 1400)
+        said = json.loads(self.run_it('capacity', '--cluster', self.write('c.json', c), '--lose', '3', '--json'))
+        self.assertEqual((said['nodes_that_may_be_lost'], said['exact'], said['worst']), (4, True, []))
+        c['guests'][700]['pinned'] = ['n700', 'n701']
+        path = self.write('c.json', c)
+        said = json.loads(self.run_it('capacity', '--cluster', path, '--json'))
+        self.assertEqual((said['nodes_that_may_be_lost'], said['likely'], said['exact']), (1, 2, False))
+        self.assertIn('2 are likely: not every set of so many was tried', self.run_it('capacity', '--cluster', path))
+
+    def test_existing_guests_keep_their_rules(self):
+        """One may run on two nodes only; the third guest more would be on the one it is not on, and take its place there."""
+        c = cluster(3, 3)
+        for i, g in enumerate(c['guests']):
+            g.update(node='n%d' % i, memory='20G')
+        c['guests'][0].update(node='n0', pinned=['n0', 'n1'])
+        c['guests'][1].update(memory='2G')
+        c['guests'][2].update(memory='2G')
+        for pins, fits in ((True, 2), (False, 3)):
+            if not pins:
+                del c['guests'][0]['pinned']
+            said = json.loads(self.run_it('capacity', '--cluster', self.write('c.json', c), '--shape', '1:10G', '--json'))
+            self.assertEqual(said['fit_and_lose'], fits, said)
+
     def test_keeps_room_for_a_loss(self):
         policy = self.write('p.json', {'limits': {'lose': 1}, 'patience': {'enter': 0, 'leave': 0}})
         for seed in range(5):
