@@ -32,67 +32,83 @@ int capacity_lost(const struct model *model, const struct policy *p, const int *
 struct node_use {
     double memory;
     int node;
+    bool doubtful;
 };
 
 struct sets {
     struct loss loss;
-    struct node_use *up; /* the nodes, the most memory in use first */
-    int up_count;
+    struct capacity_proof *proof; /* NULL: every node is doubtful */
+    bool *doubtful;               /* [nodes] scratch */
+    struct node_use *up;          /* the nodes, those that are doubtful first, the most memory in use first */
+    int up_count, doubts;
     double guests; /* of a node, on average */
     uint64_t work;
 };
 
-enum outcome { SURVIVED, LIKELY, FAILED };
+enum outcome { SURVIVED, LIKELY, FAILED, UNKNOWN };
 
 static int compare(const void *a, const void *b)
 {
     const struct node_use *x = a, *y = b;
+    if (x->doubtful != y->doubtful)
+        return y->doubtful - x->doubtful;
     if (x->memory != y->memory)
         return x->memory < y->memory ? 1 : -1;
     return (x->node > y->node) - (x->node < y->node);
 }
 
-static int count_up(const struct model *m)
-{
-    int up = 0;
-    for (int n = 0; n < m->node_count; n++)
-        up += !m->nodes[n].offline && !m->nodes[n].outside;
-    return up;
-}
-
-static int sets_init(struct sets *s, struct model *m, const struct policy *p, const struct capacity_moving *moving,
-                     int count)
+static int sets_init(struct sets *s, const struct model *m)
 {
     s->up = malloc(((size_t)m->node_count + 1) * sizeof *s->up);
-    if (!s->up || loss_init(&s->loss, m, p, moving, count) < 0)
+    s->doubtful = malloc(((size_t)m->node_count + 1) * sizeof *s->doubtful);
+    if (!s->up || !s->doubtful)
         return -ENOMEM;
     for (int n = 0; n < m->node_count; n++) {
         if (m->nodes[n].offline || m->nodes[n].outside)
             continue;
-        s->up[s->up_count++] = (struct node_use){m->sum[n][SUM_MEMORY], n};
+        s->up[s->up_count++] = (struct node_use){m->sum[n][SUM_MEMORY], n, true};
         s->guests += m->count[n];
     }
     s->guests = s->up_count ? s->guests / s->up_count : 0;
-    qsort(s->up, (size_t)s->up_count, sizeof *s->up, compare);
     return 0;
 }
 
 static void sets_fini(struct sets *s)
 {
     free(s->up);
+    free(s->doubtful);
     loss_fini(&s->loss);
+    capacity_proof_free(s->proof);
 }
 
-/* Can every set of so many be tried, at a look and a half for each guest? */
-static bool are_few(const struct sets *s, int size)
+/* Sets of so many nodes are survived if none of theirs is doubtful. How many are. */
+static int find_doubts(struct sets *s, int size)
+{
+    s->doubts = s->proof ? capacity_proof_doubts(s->proof, size, s->doubtful) : s->up_count;
+    for (int i = 0; i < s->up_count; i++)
+        s->up[i].doubtful = !s->proof || s->doubtful[s->up[i].node];
+    if (s->doubts)
+        qsort(s->up, (size_t)s->up_count, sizeof *s->up, compare);
+    return s->doubts;
+}
+
+static double sets_of(int nodes, int size)
 {
     double sets = 1;
     for (int i = 0; i < size; i++)
-        sets = sets * (s->up_count - i) / (i + 1);
+        sets = sets * (nodes - i) / (i + 1);
+    return sets > 0 ? sets : 0;
+}
+
+/* Can every set of so many with a doubtful node be tried, at a look and a half for each guest? */
+static bool are_few(const struct sets *s, int size)
+{
+    double sets = sets_of(s->up_count, size) - sets_of(s->up_count - s->doubts, size);
     return sets * (size * s->guests * 1.5 + 1) <= (double)s->work;
 }
 
-/* The next set, by the places of its nodes in order; false: there is none, or its first ones would be others. */
+/* The next set, by the places of its nodes in order; false: there is none with a doubtful node, or, unless all are
+ * wanted, with the same nodes but for the last. */
 static bool next_set(const struct sets *s, int *place, int size, bool all)
 {
     int i = size - 1;
@@ -102,13 +118,15 @@ static bool next_set(const struct sets *s, int *place, int size, bool all)
         return false;
     for (place[i]++; i + 1 < size; i++)
         place[i + 1] = place[i] + 1;
-    return true;
+    return place[0] < s->doubts;
 }
 
 static enum outcome try_sets(struct sets *s, int size, struct capacity_losses *losses)
 {
     bool all = size == 1 || are_few(s, size);
-    uint64_t end = s->loss.rooms.looks + (size > 1 && all ? 2 * s->work : CAPACITY_WORK_MOST);
+    if (!all && s->loss.moving_count)
+        return UNKNOWN;
+    uint64_t end = s->loss.rooms.looks + (size == 1 ? CAPACITY_WORK_MOST : all ? 2 * s->work : s->work);
     int place[CAPACITY_LOSE_MAX], nodes[CAPACITY_LOSE_MAX];
     for (int i = 0; i < size; i++)
         place[i] = i;
@@ -129,30 +147,50 @@ static enum outcome try_sets(struct sets *s, int size, struct capacity_losses *l
     return all ? SURVIVED : LIKELY;
 }
 
+/* Its places on both nodes bind the others of its group, which a model in which it is nowhere does not have. */
+static bool any_of_hard_group(const struct model *m, const struct capacity_moving *moving, int count)
+{
+    for (int i = 0; i < count; i++)
+        for (int j = m->group_start[moving[i].guest]; j < m->group_start[moving[i].guest + 1]; j++)
+            if (m->groups[m->group_of[j]].hard)
+                return true;
+    return false;
+}
+
+/* Sets of one node more than are likely so far. Is there a point in more? -ENOMEM. */
+static int try_more(struct sets *s, struct model *m, const struct policy *p, const struct capacity_moving *moving,
+                    int count, struct capacity_losses *losses)
+{
+    enum outcome outcome = SURVIVED;
+    if (find_doubts(s, losses->likely + 1)) {
+        if (!s->loss.m && loss_init(&s->loss, m, p, moving, count) < 0)
+            return -ENOMEM;
+        outcome = try_sets(s, losses->likely + 1, losses);
+    }
+    losses->shown += outcome == SURVIVED && losses->shown == losses->likely;
+    losses->likely += outcome == SURVIVED || outcome == LIKELY;
+    return outcome == SURVIVED || outcome == LIKELY;
+}
+
 int capacity_losses_in(struct model *m, const struct policy *p, int max, const struct capacity_moving *moving,
                        int count, uint64_t work, struct capacity_losses *losses)
 {
-    int up = count_up(m), most = max < CAPACITY_LOSE_MAX ? max : CAPACITY_LOSE_MAX;
-    most = most < up ? most : up;
+    struct sets s = {.work = work, .proof = capacity_proof_new(m, p, moving, count)};
+    int rc = sets_init(&s, m), most = max < CAPACITY_LOSE_MAX ? max : CAPACITY_LOSE_MAX;
+    bool only_proof = any_of_hard_group(m, moving, count);
+    most = most < s.up_count ? most : s.up_count;
     *losses = (struct capacity_losses){.guest = -1};
-    losses->shown = losses->likely = capacity_proof(m, p, most, moving, count);
-    losses->looks = (uint64_t)(m->guest_count + m->node_count) / PROOF_PER_LOOK;
-    if (losses->likely < most) {
-        struct sets s = {.work = work};
-        enum outcome outcome = SURVIVED;
-        if (sets_init(&s, m, p, moving, count) < 0) {
-            sets_fini(&s);
-            return -ENOMEM;
-        }
-        while (losses->likely < most && (outcome = try_sets(&s, losses->likely + 1, losses)) != FAILED) {
-            losses->shown += outcome == SURVIVED && losses->shown == losses->likely;
-            losses->likely++;
-        }
-        losses->looks += s.loss.rooms.looks;
-        sets_fini(&s);
+    bool more = rc == 0;
+    while (more && losses->likely < most) {
+        if (only_proof && find_doubts(&s, losses->likely + 1))
+            break;
+        rc = try_more(&s, m, p, moving, count, losses);
+        more = rc > 0;
     }
     losses->exact = losses->shown == most || losses->worst_count == losses->shown + 1;
-    return 0;
+    losses->looks = s.loss.rooms.looks + (uint64_t)(m->guest_count + m->node_count) / PROOF_PER_LOOK;
+    sets_fini(&s);
+    return rc < 0 ? rc : 0;
 }
 
 int capacity_losses(const struct model *model, const struct policy *p, int max, uint64_t work,

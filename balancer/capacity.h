@@ -21,9 +21,10 @@ enum { CAPACITY_LOSE_MAX = 17 };
 #define CAPACITY_WORK_ASKED UINT64_C(4000000)
 #define CAPACITY_WORK_MOST UINT64_C(10000000)
 
-/* Sets of one node, of two, of three... are looked at: all at once (capacity_proof.h), or else each of them, those with
- * the most memory in use first. Where that would take more than `work`, only those in which all but one are the nodes
- * with the most memory in use: then no set of that size that fails was found, and more is not known. */
+/* Sets of one node, of two, of three... are looked at: all at once (capacity_proof.h), and of those that this leaves
+ * open each, the ones with the most memory in use first. Where that would take more than `work`, only sets in which all
+ * nodes but one are those that come first (a chain of losses, each of whose ends is tried), as far as that goes. If
+ * none of them fails, more is not known. */
 struct capacity_losses {
     int shown;  /* so many nodes may be lost at once, whichever they are: each set is survived */
     int likely; /* of so many, no set that was tried is not: the same, or more if not all could be tried */
@@ -44,7 +45,8 @@ struct capacity_moving {
 };
 
 /* The same in a model that may be changed meanwhile; afterwards it is as it was, and nothing of it may be held by a
- * mode. moving: NULL if count is 0. */
+ * mode. moving: NULL if count is 0; with some of them nothing is likely that is not shown, and with members of hard
+ * groups among them nothing that is not proved. */
 int capacity_losses_in(struct model *model, const struct policy *policy, int max, const struct capacity_moving *moving,
                        int count, uint64_t work, struct capacity_losses *losses);
 

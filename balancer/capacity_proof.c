@@ -27,16 +27,16 @@ struct kind {
 
 /* Guests of one kind and about one size. */
 struct cell {
-    bool any;
+    bool any, doubtful;
     double most[PARTS];
 };
 
 /* A guest that may have to be placed, with what else may be lost with it. */
 struct entry {
-    int guest, node, size, kind;
+    int guest, node, size, kind; /* kind: -1: nothing is said of it */
 };
 
-struct proof {
+struct capacity_proof {
     const struct model *m;
     const struct policy *policy;
     int lose; /* so many nodes */
@@ -45,11 +45,23 @@ struct proof {
     int kind_count;
     struct entry *entries, *sorted;
     int entry_count;
+    bool unsaid;                 /* there are entries without a kind */
     struct cell (*cells)[SIZES]; /* [kinds] */
     double (*room)[PARTS];       /* [nodes] what the rules leave there; memory below 0: takes nobody */
     double (*held)[PARTS];       /* [nodes] of guests of the sizes so far */
     double least[PARTS];         /* any guest so far has of it, if it has */
 };
+
+/* fmin() and fmax() are calls, because of what is no number. */
+static double smaller(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
 
 static bool takes(const struct model_node *n)
 {
@@ -73,7 +85,7 @@ static int place_of(const struct model_node *n, bool site)
 }
 
 /* The nodes of the largest rack, and of the largest site: so many are taken at most by a member of a group. */
-static int measure_places(struct proof *proof)
+static int measure_places(struct capacity_proof *proof)
 {
     const struct model *m = proof->m;
     int *count = malloc(PLACES_MAX * sizeof *count);
@@ -94,7 +106,7 @@ static int measure_places(struct proof *proof)
 }
 
 /* Nodes that members of its hard groups may take from a guest; negative: that cannot be said. */
-static int taken_by_groups(const struct proof *proof, int guest)
+static int taken_by_groups(const struct capacity_proof *proof, int guest)
 {
     const struct model *m = proof->m;
     long taken = 0;
@@ -121,7 +133,7 @@ static bool same_needs(const struct model_guest *a, const struct model_guest *b)
 }
 
 /* The number of its kind; negative: there are too many, or it is of none. */
-static int kind_of(struct proof *proof, int guest)
+static int kind_of(struct capacity_proof *proof, int guest)
 {
     const struct model_guest *g = &proof->m->guests[guest];
     int taken = taken_by_groups(proof, guest), k = 0;
@@ -136,24 +148,23 @@ static int kind_of(struct proof *proof, int guest)
     return k;
 }
 
-static bool add(struct proof *proof, int guest, int node)
+static void add(struct capacity_proof *proof, int guest, int node)
 {
     const struct model *m = proof->m;
     const double *use = m->use[guest];
     if (node < 0 || m->guests[guest].state != GUEST_RUNNING || m->nodes[node].offline || m->nodes[node].outside)
-        return true;
+        return;
     int kind = m->guests[guest].planned ? -1 : kind_of(proof, guest), size = size_of(use[SUM_MEMORY]);
+    proof->entries[proof->entry_count++] = (struct entry){guest, node, size, kind};
     if (kind < 0)
-        return false;
+        return;
     struct cell *cell = &proof->cells[kind][size];
     cell->any = true;
     for (int r = 0; r < PARTS; r++)
-        cell->most[r] = fmax(cell->most[r], use[sum_of[r]]);
-    proof->entries[proof->entry_count++] = (struct entry){guest, node, size, kind};
-    return true;
+        cell->most[r] = larger(cell->most[r], use[sum_of[r]]);
 }
 
-static void sort_entries(struct proof *proof)
+static void sort_entries(struct capacity_proof *proof)
 {
     int start[SIZES + 1] = {0};
     for (int i = 0; i < proof->entry_count; i++)
@@ -164,7 +175,7 @@ static void sort_entries(struct proof *proof)
         proof->sorted[start[SIZES - 1 - proof->entries[i].size]++] = proof->entries[i];
 }
 
-static void measure_rooms(struct proof *proof)
+static void measure_rooms(struct capacity_proof *proof)
 {
     const struct model *m = proof->m;
     for (int n = 0; n < m->node_count; n++) {
@@ -177,7 +188,7 @@ static void measure_rooms(struct proof *proof)
 /* ---- the proof ---- */
 
 /* What so many nodes have of it at most. */
-static double fullest(const struct proof *proof, int part)
+static double fullest(const struct capacity_proof *proof, int part)
 {
     double most[CAPACITY_LOSE_MAX] = {0}, sum = 0;
     for (int n = 0; n < proof->m->node_count; n++) {
@@ -199,11 +210,12 @@ static double price(double room, double size, double least, double all, double m
 {
     if (room < size + (size > 0 ? rounding : 0))
         return 0;
-    double blocks = fmax(room - size, least);
+    double blocks = larger(room - size, least);
     return all <= 0 || blocks >= all * most ? most : blocks / all;
 }
 
-static bool finds_place(const struct proof *proof, const struct kind *kind, const struct cell *cell, const double *all)
+static bool finds_place(const struct capacity_proof *proof, const struct kind *kind, const struct cell *cell,
+                        const double *all)
 {
     const struct model *m = proof->m;
     const int parts = cell->most[DISK] > 0 ? PARTS : DISK;
@@ -214,24 +226,24 @@ static bool finds_place(const struct proof *proof, const struct kind *kind, cons
         double cheapest = parts + 1;
         for (int r = 0; r < parts && cheapest > 0; r++)
             cheapest =
-                fmin(cheapest, price(proof->room[n][r], cell->most[r], proof->least[r], all[r], (double)parts + 1));
+                smaller(cheapest, price(proof->room[n][r], cell->most[r], proof->least[r], all[r], (double)parts + 1));
         sum += cheapest;
-        largest = fmax(largest, cheapest);
+        largest = larger(largest, cheapest);
     }
     return sum - (proof->lose + kind->taken) * largest > parts + rounding;
 }
 
-static void count_in(struct proof *proof, const struct entry *e)
+static void count_in(struct capacity_proof *proof, const struct entry *e)
 {
     for (int r = 0; r < PARTS; r++) {
         double need = proof->m->use[e->guest][sum_of[r]];
         proof->held[e->node][r] += need;
-        proof->least[r] = need > 0 ? fmin(proof->least[r], need) : proof->least[r];
+        proof->least[r] = need > 0 ? smaller(proof->least[r], need) : proof->least[r];
     }
 }
 
-/* Sizes from the largest; of each, everybody finds a place beside those of the sizes so far. */
-static bool all_find_places(struct proof *proof)
+/* Sizes from the largest; of each, everybody finds a place beside those of the sizes so far, or it is doubtful. */
+static void judge(struct capacity_proof *proof)
 {
     memset(proof->held, 0, (size_t)proof->m->node_count * sizeof *proof->held);
     for (int r = 0; r < PARTS; r++)
@@ -243,49 +255,73 @@ static bool all_find_places(struct proof *proof)
             count_in(proof, &proof->sorted[i]);
         for (int r = 0; r < PARTS; r++)
             all[r] = fullest(proof, r);
-        for (int k = 0; k < proof->kind_count; k++)
-            if (proof->cells[k][size].any && !finds_place(proof, &proof->kinds[k], &proof->cells[k][size], all))
-                return false;
+        for (int k = 0; k < proof->kind_count; k++) {
+            struct cell *cell = &proof->cells[k][size];
+            cell->doubtful = cell->any && !finds_place(proof, &proof->kinds[k], cell, all);
+        }
     }
-    return true;
 }
 
-static bool gather(struct proof *proof, const struct capacity_moving *moving, int count)
+void capacity_proof_free(struct capacity_proof *proof)
+{
+    if (!proof)
+        return;
+    free(proof->entries);
+    free(proof->sorted);
+    free(proof->cells);
+    free(proof->room);
+    free(proof->held);
+    free(proof);
+}
+
+static int allocate(struct capacity_proof *proof, int moving)
 {
     const struct model *m = proof->m;
-    for (int g = 0; g < m->guest_count; g++)
-        if (!add(proof, g, m->at[g]))
-            return false;
-    for (int i = 0; i < count; i++)
-        if (!add(proof, moving[i].guest, moving[i].from) || !add(proof, moving[i].guest, moving[i].to))
-            return false;
-    sort_entries(proof);
-    measure_rooms(proof);
-    return true;
+    size_t nodes = (size_t)m->node_count + 1, entries = (size_t)m->guest_count + 2 * (size_t)moving + 1;
+    proof->entries = malloc(entries * sizeof *proof->entries);
+    proof->sorted = malloc(entries * sizeof *proof->sorted);
+    proof->cells = calloc(PROOF_KINDS_MAX, sizeof *proof->cells);
+    proof->room = malloc(nodes * sizeof *proof->room);
+    proof->held = malloc(nodes * sizeof *proof->held);
+    return proof->entries && proof->sorted && proof->cells && proof->room && proof->held ? 0 : -1;
 }
 
-int capacity_proof(const struct model *m, const struct policy *p, int max, const struct capacity_moving *moving,
-                   int count)
+struct capacity_proof *capacity_proof_new(const struct model *m, const struct policy *p,
+                                          const struct capacity_moving *moving, int count)
 {
-    if (m->family != MODEL_DROVER || m->has_mirrors || max < 1)
-        return 0;
-    size_t nodes = (size_t)m->node_count + 1, entries = (size_t)m->guest_count + 2 * (size_t)count + 1;
-    struct proof proof = {.m = m,
-                          .policy = p,
-                          .entries = malloc(entries * sizeof *proof.entries),
-                          .sorted = malloc(entries * sizeof *proof.sorted),
-                          .cells = calloc(PROOF_KINDS_MAX, sizeof *proof.cells),
-                          .room = malloc(nodes * sizeof *proof.room),
-                          .held = malloc(nodes * sizeof *proof.held)};
-    int proved = 0, most = max < CAPACITY_LOSE_MAX ? max : CAPACITY_LOSE_MAX;
-    if (proof.entries && proof.sorted && proof.cells && proof.room && proof.held && measure_places(&proof) == 0 &&
-        gather(&proof, moving, count))
-        for (proof.lose = 1; proof.lose <= most && all_find_places(&proof); proof.lose++)
-            proved = proof.lose;
-    free(proof.entries);
-    free(proof.sorted);
-    free(proof.cells);
-    free(proof.room);
-    free(proof.held);
-    return proved;
+    if (m->family != MODEL_DROVER || m->has_mirrors)
+        return NULL;
+    struct capacity_proof *proof = calloc(1, sizeof *proof);
+    if (!proof)
+        return NULL;
+    proof->m = m;
+    proof->policy = p;
+    if (allocate(proof, count) < 0 || measure_places(proof) < 0) {
+        capacity_proof_free(proof);
+        return NULL;
+    }
+    for (int g = 0; g < m->guest_count; g++)
+        add(proof, g, m->at[g]);
+    for (int i = 0; i < count; i++) {
+        add(proof, moving[i].guest, moving[i].from);
+        add(proof, moving[i].guest, moving[i].to);
+    }
+    sort_entries(proof);
+    measure_rooms(proof);
+    return proof;
+}
+
+int capacity_proof_doubts(struct capacity_proof *proof, int lose, bool *doubtful)
+{
+    int doubts = 0, nodes = proof->m->node_count;
+    proof->lose = lose < CAPACITY_LOSE_MAX ? lose : CAPACITY_LOSE_MAX;
+    judge(proof);
+    memset(doubtful, 0, (size_t)nodes * sizeof *doubtful);
+    for (int i = 0; i < proof->entry_count; i++) {
+        const struct entry *e = &proof->entries[i];
+        doubtful[e->node] |= e->kind < 0 || proof->cells[e->kind][e->size].doubtful;
+    }
+    for (int n = 0; n < nodes; n++)
+        doubts += doubtful[n];
+    return doubts;
 }

@@ -94,8 +94,7 @@ static void say_losses(const struct model *m, const struct capacity_losses *l, i
     printf("nodes that may be lost at once, whichever they are: %d%s\n", l->shown, l->shown > asked ? " or more" : "");
     if (l->likely > l->shown)
         printf(
-            "%d are likely: not every set of so many was tried, but at least one chain of losses survives, that of the "
-            "nodes with the most memory in use\n",
+            "%d are likely: at least one chain of so many losses is survived, but not every set of nodes was tried\n",
             l->likely);
     for (int i = 0; i < l->worst_count; i++)
         printf("%s%s", i ? i + 1 < l->worst_count ? ", " : " and " : "not ", model_node_name(m, l->worst[i]));

@@ -91,8 +91,26 @@ void rooms_fini(struct rooms *r)
     *r = (struct rooms){0};
 }
 
+/* The roomiest of those it is pinned to. */
+static int find_pinned(struct rooms *r, const struct policy *p, int guest)
+{
+    const struct model_guest *g = &r->model->guests[guest];
+    int found = -1;
+    r->looks += (uint64_t)g->pin_count;
+    for (int i = 0; i < g->pin_count; i++) {
+        int n = g->pins[i];
+        bool better = r->where[n] >= 0 &&
+                      (found < 0 || r->room[n] > r->room[found] || (r->room[n] == r->room[found] && n < found));
+        if (better && rules_check(r->model, p, guest, n, -1) == RULE_NONE)
+            found = n;
+    }
+    return found;
+}
+
 int rooms_find(struct rooms *r, const struct policy *p, int guest)
 {
+    if (r->model->family == MODEL_DROVER && r->model->guests[guest].pins && !r->model->guests[guest].avoids)
+        return find_pinned(r, p, guest);
     bool by_room = r->model->family == MODEL_DROVER && p->memory_limit >= 1; /* what is too much for it is for all */
     int found = -1, aside = 0;
     while (r->count && found < 0) {

@@ -10,6 +10,7 @@
 #include "balancer/capacity_proof.h"
 #include "balancer/model.h"
 #include "balancer/model_copy.h"
+#include "balancer/plan_room.h"
 #include "balancer/policy.h"
 #include "balancer/rules.h"
 
@@ -210,6 +211,19 @@ static int truth_of(const struct model *m, const struct policy *policy, int most
 
 /* ---- claims ---- */
 
+/* So many are said to be survived without trying any. */
+static int proved_of(const struct model *m, const struct policy *policy, int most)
+{
+    bool doubtful[NODES_MOST];
+    struct capacity_proof *proof = capacity_proof_new(m, policy, NULL, 0);
+    int proved = 0;
+    assert_non_null(proof);
+    while (proved < most && !capacity_proof_doubts(proof, proved + 1, doubtful))
+        proved++;
+    capacity_proof_free(proof);
+    return proved;
+}
+
 static void check_worst(const struct model *m, const struct capacity_losses *l)
 {
     bool named = false;
@@ -233,7 +247,7 @@ static void no_more_is_claimed_than_is_true(void **state)
         struct model *m = cluster_of((uint64_t)number);
         struct capacity_losses l, again;
         int up = m->node_count - m->nodes[0].offline, most = up < LOSE ? up : LOSE;
-        int truth = truth_of(m, &policy, most), proof = capacity_proof(m, &policy, most, NULL, 0);
+        int truth = truth_of(m, &policy, most), proof = proved_of(m, &policy, most);
         assert_int_equal(capacity_losses(m, &policy, LOSE, CAPACITY_WORK, &l), 0);
         if (l.shown > truth || proof > truth)
             fail_msg("cluster %d: %d nodes are said, %d proved to be bearable, and %d are", number, l.shown, proof,
@@ -302,6 +316,60 @@ static void what_fits_keeps_the_rules(void **state)
     assert_true(some > clusters_wanted / 10 && fewer > clusters_wanted / 20);
 }
 
+/* ---- along a plan ---- */
+
+static bool anyone_must(const struct model *m, const struct plan *plan)
+{
+    for (int i = 0; i < plan->count; i++)
+        if (plan->moves[i].from < 0 || m->nodes[plan->moves[i].from].offline)
+            return true;
+    return false;
+}
+
+static bool ends_wave(const struct plan *plan, int i)
+{
+    return i + 1 == plan->count || plan->moves[i + 1].wave != plan->moves[i].wave;
+}
+
+/* Plans that were made without a thought of losses: as far as they are said to keep the room they do, in truth. */
+static void the_room_is_there_after_each_wave(void **state)
+{
+    (void)state;
+    int kept = 0, taken = 0;
+    for (int number = 1; number <= clusters_wanted; number++) {
+        struct policy policy = policy_default();
+        struct plan_options options = {.seed = 1, .budget.evaluations = 2000};
+        struct plan plan;
+        struct plan_room room, nothing;
+        policy.vcpu_ratio = 2 + number % 3;
+        policy.enter = policy.leave = policy.move_cost = policy.second_cost = 0;
+        policy.parallel = 1 + number % 4;
+        policy.weight[RESOURCE_CPU] = 0;
+        policy.reserved_weight = number % 2 ? 1 : -1; /* also the contrary of spreading */
+        struct model *m = cluster_of((uint64_t)number);
+        assert_int_equal(plan_make(m, &policy, &options, &plan, NULL), 0);
+        int tolerated = capacity_tolerates(m, &policy, 2);
+        if (tolerated > 0 && plan.count && !anyone_must(m, &plan)) {
+            assert_int_equal(plan_room_check(m, &policy, &plan, tolerated, PLAN_ROOM_WORK, &room), 0);
+            assert_true(room.good == plan.count || (room.culprit >= room.good && room.culprit < plan.count));
+            for (int i = 0; i < plan.count && (i < room.good || i <= room.culprit); i++) {
+                model_place(m, plan.moves[i].guest, plan.moves[i].to, plan.moves[i].to_mirror);
+                if (i < room.good && ends_wave(&plan, i) && truth_of(m, &policy, tolerated) < tolerated)
+                    fail_msg("cluster %d: the room is gone after move %d of %d", number, i + 1, plan.count);
+            }
+            assert_true(room.culprit < 0 || capacity_tolerates(m, &policy, tolerated) < tolerated);
+            assert_int_equal(plan_room_check(m, &policy, &plan, tolerated, 0, &nothing), 0);
+            assert_true(nothing.good == 0 && nothing.culprit < 0);
+            kept += room.culprit < 0;
+            taken += room.culprit >= 0;
+        }
+        plan_fini(&plan);
+        model_free(m);
+    }
+    print_message("%d plans keep the room, %d do not\n", kept, taken);
+    assert_true(kept && taken);
+}
+
 /* ---- by hand ---- */
 
 /* Nodes with so much room, and guests of these sizes on them. */
@@ -327,6 +395,16 @@ static struct model *model_of(int nodes, double room, int guests, const double *
     return m;
 }
 
+static void pin(struct model *m, int guest, int count, int first)
+{
+    struct model_guest *g = &m->guests[guest];
+    free(g->pins);
+    g->pins = malloc((size_t)count * sizeof *g->pins);
+    g->pin_count = count;
+    for (int i = 0; i < count; i++)
+        g->pins[i] = (first + i) % m->node_count;
+}
+
 /* The two nodes with the most memory in use may be lost together, two others not: only they can run one another's. */
 static void the_worst_pair_is_not_that_of_the_fullest(void **state)
 {
@@ -336,10 +414,7 @@ static void the_worst_pair_is_not_that_of_the_fullest(void **state)
     struct policy policy = policy_default();
     struct model *m = model_of(6, 100, 6, memory, at);
     struct capacity_losses l;
-    m->guests[4].pins = malloc(2 * sizeof *m->guests[4].pins);
-    m->guests[4].pins[0] = 4;
-    m->guests[4].pins[1] = 5;
-    m->guests[4].pin_count = 2;
+    pin(m, 4, 2, 4);
     assert_int_equal(capacity_losses(m, &policy, 2, CAPACITY_WORK, &l), 0);
     assert_int_equal(l.shown, 1);
     assert_true(l.exact);
@@ -366,22 +441,22 @@ static void a_second_order_finds_room(void **state)
     struct model *m = model_of(3, 100, 4, memory, at);
     assert_int_equal(capacity_lost(m, &policy, (int[]){0}, 1), 0); /* 60 to n2, 40 to n1 */
     m->nodes[2].free_at_load = 99;
-    m->guests[0].pins = malloc(sizeof *m->guests[0].pins);
-    m->guests[0].pins[0] = 2;
-    m->guests[0].pin_count = 1;
+    pin(m, 0, 1, 2);
     assert_int_equal(capacity_lost(m, &policy, (int[]){0}, 1), 0); /* 60 fills n1 */
     m->nodes[1].free_at_load = 99;
     assert_int_equal(capacity_lost(m, &policy, (int[]){0}, 1), 1);
     model_free(m);
 }
 
-/* A large cluster with room is proved, in which all sets of ten nodes could never be tried. */
+/* A large cluster with room is proved, in which all sets of ten nodes could never be tried. What is said of one guest
+ * that two nodes can run is tried; of hundreds of such guests not all can be. */
 static void a_large_cluster_is_proved(void **state)
 {
     (void)state;
-    enum { NODES = 400, GUESTS = 2400 };
+    enum { NODES = 400, GUESTS = 2400, TWO = 200 };
     static double memory[GUESTS];
     static int at[GUESTS];
+    static bool doubtful[NODES];
     struct policy policy = policy_default();
     struct capacity_losses l;
     for (int g = 0; g < GUESTS; g++) {
@@ -392,15 +467,25 @@ static void a_large_cluster_is_proved(void **state)
     assert_int_equal(capacity_losses(m, &policy, 10, CAPACITY_WORK, &l), 0);
     assert_int_equal(l.shown, 10);
     assert_true(l.exact);
-    m->guests[7].pins = malloc(2 * sizeof *m->guests[7].pins); /* one that two nodes can run is none of its business */
-    m->guests[7].pins[0] = at[7];
-    m->guests[7].pins[1] = at[8];
-    m->guests[7].pin_count = 2;
-    assert_int_equal(capacity_proof(m, &policy, 10, NULL, 0), 0);
+    pin(m, TWO, 2, at[TWO]);
+    struct capacity_proof *proof = capacity_proof_new(m, &policy, NULL, 0);
+    assert_int_equal(capacity_proof_doubts(proof, 1, doubtful), 1);
+    assert_int_equal(capacity_proof_doubts(proof, 10, doubtful), 1);
+    assert_true(doubtful[at[TWO]]);
+    capacity_proof_free(proof);
+    assert_int_equal(capacity_losses(m, &policy, 2, CAPACITY_WORK, &l), 0);
+    assert_int_equal(l.shown, 1);
+    assert_true(l.exact && l.worst_count == 2 && l.guest == TWO);
+    assert_int_equal(l.worst[0] + l.worst[1], at[TWO] + at[TWO] + 1);
+    for (int g = 0; g < NODES; g++)
+        if (g != TWO)
+            pin(m, g, 3, at[g]);
     assert_int_equal(capacity_losses(m, &policy, 2, CAPACITY_WORK, &l), 0);
     assert_int_equal(l.shown, 1);
     assert_int_equal(l.likely, 2);
     assert_false(l.exact);
+    assert_int_equal(capacity_losses(m, &policy, 2, 40 * CAPACITY_WORK, &l), 0);
+    assert_true(l.exact && l.shown == 1 && l.guest == TWO);
     model_free(m);
 }
 
@@ -411,6 +496,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_more_is_claimed_than_is_true),
         cmocka_unit_test(what_fits_keeps_the_rules),
+        cmocka_unit_test(the_room_is_there_after_each_wave),
         cmocka_unit_test(the_worst_pair_is_not_that_of_the_fullest),
         cmocka_unit_test(a_second_order_finds_room),
         cmocka_unit_test(a_large_cluster_is_proved),
