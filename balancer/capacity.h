@@ -60,7 +60,8 @@ int capacity_lost(const struct model *model, const struct policy *policy, const 
 
 struct capacity_fit {
     int count;      /* guests of this shape that fit beside what is there */
-    int with_loss;  /* and how many, if after that `lose` nodes must still be survivable: shown, not likely */
+    int with_loss;  /* and how many, if after that `lose` nodes must still be survivable */
+    bool exact;     /* that is shown; false: it is likely */
     int limited_by; /* enum rule that stopped the next one on most nodes */
 };
 

@@ -10,7 +10,7 @@
 #include "balancer/rules.h"
 #include "node/base/err.h"
 
-enum { FIT_MAX = 1000000, FIT_CHECKS = 16 };
+enum { FIT_MAX = 1000000, FIT_TIMES = 4 };
 
 /* No more than this by memory alone, and one that does not fit. */
 static int most_of(const struct model *m, const struct model_guest *shape)
@@ -52,34 +52,52 @@ static int commonest_rule(const struct model *m, const struct policy *p, int gue
     return most;
 }
 
+struct beside {
+    struct model *m;
+    const struct policy *policy;
+    const int *at; /* places of those from `first` on */
+    int first, lose;
+    uint64_t looks;
+};
+
 /* With the first `count` of them on their places and no more. */
-static bool bears(struct model *m, const struct policy *p, int first, const int *at, int count, int lose)
+static struct capacity_losses losses_beside(struct beside *b, int count)
 {
-    struct capacity_losses losses;
-    for (int g = first; g < m->guest_count; g++) {
-        int n = g - first < count ? at[g - first] : -1;
-        if (m->at[g] != n)
-            model_place(m, g, n, -1);
+    struct capacity_losses losses = {0};
+    for (int g = b->first; g < b->m->guest_count; g++) {
+        int n = g - b->first < count ? b->at[g - b->first] : -1;
+        if (b->m->at[g] != n)
+            model_place(b->m, g, n, -1);
     }
-    return capacity_losses_in(m, p, lose, NULL, 0, CAPACITY_WORK_ASKED / FIT_CHECKS, &losses) == 0 &&
-           losses.shown >= lose;
+    if (capacity_losses_in(b->m, b->policy, b->lose, NULL, 0, CAPACITY_WORK_ASKED, &losses) < 0)
+        losses = (struct capacity_losses){0};
+    b->looks += losses.looks;
+    return losses;
 }
 
-/* The most of them beside which the loss is survived; found by halves, so it is one beside which one more was too many.
- */
-static int with_loss(struct model *m, const struct policy *p, int first, const int *at, int placed, int lose)
+/* The most of them beside which the loss is survived, as far as is likely; found by halves, so it is one beside which
+ * one more was too many, unless it takes too long. */
+static void fit_with_loss(struct beside *b, int placed, struct capacity_fit *fit)
 {
-    if (bears(m, p, first, at, placed, lose))
-        return placed;
-    int good = 0, bad = placed;
-    while (bad - good > 1) {
-        int half = good + (bad - good) / 2;
-        if (bears(m, p, first, at, half, lose))
-            good = half;
-        else
-            bad = half;
+    struct capacity_losses losses = losses_beside(b, placed);
+    int good = losses.likely >= b->lose ? placed : 0, bad = placed;
+    bool shown = losses.shown >= b->lose;
+    if (!good) {
+        losses = losses_beside(b, 0);
+        shown = losses.shown >= b->lose || losses.likely < b->lose;
     }
-    return good;
+    while (losses.likely >= b->lose && bad - good > 1 && b->looks < FIT_TIMES * CAPACITY_WORK_ASKED) {
+        int half = good + (bad - good) / 2;
+        struct capacity_losses now = losses_beside(b, half);
+        if (now.likely < b->lose) {
+            bad = half;
+            continue;
+        }
+        good = half;
+        shown = now.shown >= b->lose;
+    }
+    fit->with_loss = good;
+    fit->exact = shown;
 }
 
 int capacity_fits(const struct model *model, const struct policy *p, const struct model_guest *shape, int lose,
@@ -93,11 +111,12 @@ int capacity_fits(const struct model *model, const struct policy *p, const struc
         placed = place_all(m, p, first, at);
     }
     if (placed >= 0) {
-        *fit = (struct capacity_fit){.count = placed, .with_loss = placed, .limited_by = RULE_MEMORY};
+        *fit = (struct capacity_fit){.count = placed, .with_loss = placed, .exact = true, .limited_by = RULE_MEMORY};
         if (placed < most)
             fit->limited_by = commonest_rule(m, p, first + placed);
+        struct beside beside = {.m = m, .policy = p, .at = at, .first = first, .lose = lose};
         if (lose > 0 && placed > 0)
-            fit->with_loss = with_loss(m, p, first, at, placed, lose);
+            fit_with_loss(&beside, placed, fit);
     }
     free(at);
     model_free(m);

@@ -137,6 +137,7 @@ static json_t *capacity_of(json_t *question, const struct model *m, const struct
     json_object_set_new(answer, "shape", json_string(text));
     json_object_set_new(answer, "fit", json_integer(fit.count));
     json_object_set_new(answer, "fit_and_lose", json_integer(fit.with_loss));
+    json_object_set_new(answer, "fit_exact", json_boolean(fit.exact));
     json_object_set_new(answer, "limited_by", json_string(rules_text((enum rule)fit.limited_by)));
     return answer;
 }

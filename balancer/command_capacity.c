@@ -111,6 +111,7 @@ static int say_json(const struct arguments *a, const struct model *m, const stru
     if (a->shape && rc == 0) {
         json_object_set_new(answer, "fit", json_integer(fit->count));
         json_object_set_new(answer, "fit_and_lose", json_integer(fit->with_loss));
+        json_object_set_new(answer, "fit_exact", json_boolean(fit->exact));
         json_object_set_new(answer, "limited_by", json_string(rules_text((enum rule)fit->limited_by)));
     }
     char *text = rc == 0 ? json_dumps(answer, 0) : NULL;
@@ -143,8 +144,9 @@ static int answer(void *context, const struct command_cluster *c, const struct p
         return say_json(a, m, &losses, &fit, err);
     say_losses(m, &losses, a->lose);
     if (a->shape)
-        printf("guests of %s that fit: %d, of them %d so that %d lost nodes are survived; then: %s\n", a->shape,
-               fit.count, fit.with_loss, a->lose, rules_text((enum rule)fit.limited_by));
+        printf("guests of %s that fit: %d, of them %d so that %d lost nodes are survived%s; then: %s\n", a->shape,
+               fit.count, fit.with_loss, a->lose, fit.exact ? "" : " (likely: not every set of nodes was tried)",
+               rules_text((enum rule)fit.limited_by));
     return 0;
 }
 

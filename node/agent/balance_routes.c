@@ -389,6 +389,9 @@ static const struct schema_field capacity_fields[] = {
     {.name = "shape", .type = SCHEMA_STRING, .description = "that was asked for"},
     {.name = "fit", .type = SCHEMA_INT, .description = "guests of that shape beside what is there"},
     {.name = "fit_and_lose", .type = SCHEMA_INT, .description = "and so that the loss is still survived"},
+    {.name = "fit_exact",
+     .type = SCHEMA_BOOL,
+     .description = "false: fit_and_lose is an estimate, because not every set of nodes could be tried"},
     {.name = "limited_by", .type = SCHEMA_STRING, .description = "why not one more"},
     {.name = NULL},
 };
@@ -580,7 +583,7 @@ static struct route routes[] = {
      "Changes mode or policy; what is no policy is refused with line, field and reason.", &policy_change,
      &policy_answer, NULL, NULL, change_policy},
     {HTTP_GET, "/v1/balance/capacity", ROLE_VIEWER, 0, "balance_capacity", "balance",
-     "How many nodes may be lost now, and how many guests of a shape fit.", NULL, &capacity_answer, NULL,
+     "How many nodes may be lost now, which not, and how many guests of a shape fit.", NULL, &capacity_answer, NULL,
      capacity_query, capacity},
     {HTTP_POST, "/v1/balance/plan", ROLE_VIEWER, ROUTE_NO_AUDIT, "balance_plan", "balance",
      "What would be planned now, under another policy if one is named; nothing of it is kept or carried out.",

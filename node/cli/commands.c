@@ -458,7 +458,7 @@ const struct command commands[] = {
     {"balance", "mode", "off|advise|automatic",
      "Do nothing, make plans, or carry them out as well: all of the cluster, or one group.", NULL, NULL, NULL,
      balance_mode_options, NULL, balance_mode, false, NULL, NULL},
-    COMMAND("capacity", "", "", "How many nodes may be lost now, and how many guests of a shape fit.", "GET",
+    COMMAND("capacity", "", "", "How many nodes may be lost now, which not, and how many guests of a shape fit.", "GET",
             "/v1/balance/capacity", NULL, capacity, capacity_columns),
 
     COMMAND("node", "list", "", "All nodes.", "GET", "/v1/nodes", NULL, NULL, node_columns),

@@ -301,7 +301,7 @@ static void what_fits_keeps_the_rules(void **state)
         int lose = 1 + number % 2;
         shape.memory = 10 + number % 30;
         assert_int_equal(capacity_fits(m, &policy, &shape, lose, &fit, NULL), 0);
-        assert_true(fit.with_loss <= fit.count && m->guest_count + fit.count <= 2 * GUESTS_MOST);
+        assert_true(fit.exact && fit.with_loss <= fit.count && m->guest_count + fit.count <= 2 * GUESTS_MOST);
         struct model *more = model_copy_and(m, &shape, fit.with_loss);
         add_more(more, &policy, m->guest_count, fit.with_loss);
         if (fit.with_loss && truth_of(more, &policy, lose) < lose)
