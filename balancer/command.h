@@ -3,6 +3,7 @@
 #define BALANCER_COMMAND_H
 
 #include <argp.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,6 +11,8 @@
 #include "balancer/cluster_json.h"
 #include "balancer/ganeti_text.h"
 #include "balancer/policy.h"
+
+struct capacity_losses;
 
 enum { EXIT_OK = 0, EXIT_WRONG = 1, EXIT_USAGE = 2 };
 
@@ -45,6 +48,10 @@ uint64_t command_number(const char *text, struct argp_state *state, const char *
 
 /* "4:16G" or "4:16G:100G" as a guest that could be placed; -EINVAL with a sentence. */
 int command_parse_shape(const char *text, struct model_guest *shape, struct err *err);
+
+/* "exact", "likely", "worst" and "guest" of what may be lost, into an answer. -ENOMEM with a sentence. */
+int command_add_losses(json_t *answer, const struct model *model, const struct capacity_losses *losses,
+                       struct err *err);
 
 /* Loads what files says, acts, and says what is wrong: the program's exit status. */
 int command_run(const struct command_files *files,

@@ -115,17 +115,22 @@ static json_t *capacity_of(json_t *question, const struct model *m, const struct
 {
     int lose = (int)json_integer_value(json_object_get(question, "lose"));
     const char *text = snapshot_text(question, "shape");
+    struct capacity_losses losses;
     struct capacity_fit fit = {0};
     struct model_guest shape;
     if (lose < 0 || lose > LOSE_MAX) {
         err_set(err, EINVAL, "lose: 0 to %d nodes", LOSE_MAX);
         return NULL;
     }
-    json_t *answer =
-        json_pack("{s:i, s:i}", "nodes_to_lose", capacity_tolerates(m, policy, lose > 0 ? lose + 1 : 1), "asked", lose);
-    if (!*text)
+    if (capacity_losses(m, policy, lose > 0 ? lose + 1 : 1, CAPACITY_WORK_ASKED, &losses)) {
+        err_set(err, ENOMEM, "no memory to try losses");
+        return NULL;
+    }
+    json_t *answer = json_pack("{s:i, s:i}", "nodes_to_lose", losses.shown, "asked", lose);
+    int rc = command_add_losses(answer, m, &losses, err);
+    if (!*text && rc == 0)
         return answer;
-    int rc = command_parse_shape(text, &shape, err);
+    rc = rc ? rc : command_parse_shape(text, &shape, err);
     double disk = rc ? 0 : shape.disk;
     shape.disk = 0;
     if (rc || capacity_fits(m, policy, &shape, lose, &fit, err)) {
@@ -136,6 +141,7 @@ static json_t *capacity_of(json_t *question, const struct model *m, const struct
     json_object_set_new(answer, "shape", json_string(text));
     json_object_set_new(answer, "fit", json_integer(fit.count));
     json_object_set_new(answer, "fit_and_lose", json_integer(fit.with_loss));
+    json_object_set_new(answer, "fit_exact", json_boolean(fit.exact));
     json_object_set_new(answer, "limited_by", json_string(rules_text((enum rule)fit.limited_by)));
     return answer;
 }

@@ -272,12 +272,19 @@ static void read_cluster(struct conductor_job *j)
         policy_learn_link(&j->policy, j->cluster.link_learned);
 }
 
+static void count_losses(struct conductor_job *j)
+{
+    struct capacity_losses losses;
+    int rc = capacity_losses(j->cluster.model, &j->policy, CONDUCTOR_LOSE_MAX, CAPACITY_WORK, &losses);
+    j->nodes_to_lose = rc ? 0 : losses.shown;
+}
+
 static void plan(struct conductor_job *j)
 {
     allow_moves(j);
     j->guest_ids = ids_of(j->objects);
     if (j->losses_wanted)
-        j->nodes_to_lose = capacity_tolerates(j->cluster.model, &j->policy, CONDUCTOR_LOSE_MAX);
+        count_losses(j);
     begin_as_before(j);
     j->rc = plan_by_modes(j);
     if (!j->rc)

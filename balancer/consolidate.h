@@ -101,7 +101,7 @@ void consolidate_losses_fini(struct consolidate_losses *losses); /* zeroed is ac
 int consolidate_room(struct consolidate_losses *losses, const struct model *model, const struct policy *policy,
                      int wanted);
 /* The same, for every state between before the plan's move `first` and after the one before `end`, in any order: at
- * least so many. 0 also where it is not known, because members of a hard group move. */
+ * least so many. Where members of a hard group move, only what is proved without trying. */
 int consolidate_room_during(struct consolidate_losses *losses, const struct model *model, const struct policy *policy,
                             const struct plan *plan, int first, int end, int wanted);
 

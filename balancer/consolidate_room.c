@@ -78,14 +78,6 @@ int consolidate_room(struct consolidate_losses *l, const struct model *model, co
     return capacity_tolerates_in(l->m, p, wanted, NULL, 0);
 }
 
-static bool is_in_hard_group(const struct model *m, int guest)
-{
-    for (int i = m->group_start[guest]; i < m->group_start[guest + 1]; i++)
-        if (m->groups[m->group_of[i]].hard)
-            return true;
-    return false;
-}
-
 static void hold(struct model *m, int node, const double *row, double sign)
 {
     for (int k = 0; node >= 0 && k < SUM_COUNT; k++)
@@ -100,9 +92,6 @@ int consolidate_room_during(struct consolidate_losses *l, const struct model *mo
     struct model *m = l->m;
     const struct plan_move *moves = &plan->moves[first];
     int count = end - first, tolerated = 0;
-    for (int i = 0; i < count; i++)
-        if (is_in_hard_group(m, moves[i].guest))
-            return 0;
     follow(l, model);
     struct capacity_moving *moving = calloc((size_t)count + 1, sizeof *moving);
     for (int i = 0; moving && i < count; i++) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "balancer/capacity.h"
+#include "balancer/plan_room.h"
 #include "balancer/policy.h"
 #include "balancer/waves.h"
 #include "node/base/err.h"
@@ -58,6 +59,27 @@ static void sum_up(struct plan *plan)
     plan->seconds += longest;
 }
 
+/* The plan leads to the state of this score's model. */
+static int note_end(const struct score *score, struct plan *plan, struct err *err)
+{
+    const struct model *m = score->model;
+    size_t bytes = ((size_t)m->guest_count + 1) * sizeof *plan->at;
+    free(plan->at);
+    free(plan->mirror);
+    plan->at = malloc(bytes);
+    plan->mirror = malloc(bytes);
+    if (!plan->at || !plan->mirror)
+        return err_set(err, ENOMEM, "no memory for a plan");
+    memcpy(plan->at, m->at, bytes - sizeof *plan->at);
+    memcpy(plan->mirror, m->mirror, bytes - sizeof *plan->mirror);
+    plan->after = score_exact(score);
+    plan->spread_after = score_spread(score);
+    plan->stranded = 0;
+    for (int g = 0; g < m->guest_count; g++)
+        plan->stranded += m->at[g] < 0 || (m->nodes[m->at[g]].offline && !m->nodes[m->at[g]].outside);
+    return 0;
+}
+
 /* From the state of `model` to the one the search found. */
 static int order(const struct model *model, const struct policy *policy, const struct search *s, struct plan *plan,
                  struct err *err)
@@ -67,99 +89,63 @@ static int order(const struct model *model, const struct policy *policy, const s
     int rc = from ? score_init(&score, from, policy, err) : err_set(err, ENOMEM, "no memory for a plan");
     if (rc == 0 && waves_make(&score, s->model->at, s->model->mirror, plan) < 0)
         rc = err_set(err, ENOMEM, "no memory for a plan of %d moves", plan->count);
-    if (rc == 0) {
-        size_t bytes = ((size_t)from->guest_count + 1) * sizeof *plan->at;
-        plan->after = score_exact(&score);
-        plan->spread_after = score_spread(&score);
-        plan->at = malloc(bytes);
-        plan->mirror = malloc(bytes);
-        if (plan->at && plan->mirror) {
-            memcpy(plan->at, from->at, bytes - sizeof *plan->at);
-            memcpy(plan->mirror, from->mirror, bytes - sizeof *plan->mirror);
-        } else {
-            rc = err_set(err, ENOMEM, "no memory for a plan");
-        }
-        plan->stranded = 0;
-        for (int g = 0; g < from->guest_count; g++)
-            plan->stranded +=
-                from->at[g] < 0 || (from->nodes[from->at[g]].offline && !from->nodes[from->at[g]].outside);
-    }
+    rc = rc == 0 ? note_end(&score, plan, err) : rc;
     score_fini(&score);
     model_free(from);
     return rc;
 }
 
-/* Of a wave after which the room is gone: the move with which it went. Nobody who must move is to blame. */
-static int culprit_of(const struct model *before, const struct policy *policy, const struct plan *plan, int first,
-                      int last, int tolerated)
+/* As far as it is said, and no worse than before: at the end of the wave after which the score was least. */
+static int cut(const struct model *model, const struct policy *policy, struct plan *plan, int good, struct err *err)
 {
-    struct model *m = model_copy(before);
-    int found = -1;
-    for (int i = first; m && i <= last && found < 0; i++) {
-        const struct plan_move *move = &plan->moves[i];
-        bool must = move->from < 0 || m->nodes[move->from].offline;
-        model_place(m, move->guest, move->to, move->to_mirror);
-        int left = capacity_tolerates(m, policy, tolerated);
-        if (!must && left < tolerated)
-            found = i;
-        tolerated = left; /* what went with one that must move is no later one's doing */
+    struct model *m = model_copy(model);
+    struct score score = {0};
+    int best = 0;
+    for (int i = 0; i < good; i++) {
+        bool ends = i + 1 == plan->count || plan->moves[i + 1].wave != plan->moves[i].wave;
+        if (ends && plan->moves[i].after < (best ? plan->moves[best - 1].after : plan->before) - 1e-12)
+            best = i + 1;
     }
+    for (int i = 0; m && i < best; i++)
+        model_place(m, plan->moves[i].guest, plan->moves[i].to, plan->moves[i].to_mirror);
+    plan->dropped += plan->count - best;
+    plan->count = best;
+    plan->waves = best ? plan->moves[best - 1].wave + 1 : 0;
+    int rc = m ? score_init(&score, m, policy, err) : err_set(err, ENOMEM, "no memory for a plan");
+    rc = rc == 0 ? note_end(&score, plan, err) : rc;
+    score_fini(&score);
     model_free(m);
-    return found;
+    return rc;
 }
 
-/* The room for lost nodes that was there before the plan must be there after each of its waves. The first move that
- * takes it is forbidden and everything planned anew. True if the plan may stay. */
-static bool keeps_reserve(const struct model *model, const struct policy *policy, const struct plan *plan,
-                          struct search *s, int tolerated)
-{
-    struct model *m = model_copy(model), *wave = model_copy(model);
-    bool good = m && wave;
-    for (int i = 0, first = 0; good && i < plan->count; i++) {
-        const struct plan_move *move = &plan->moves[i];
-        model_place(m, move->guest, move->to, move->to_mirror);
-        if (i + 1 < plan->count && plan->moves[i + 1].wave == move->wave)
-            continue;
-        int left = capacity_tolerates(m, policy, tolerated);
-        int culprit = left < tolerated ? culprit_of(wave, policy, plan, first, i, tolerated) : -1;
-        tolerated = left;
-        if (culprit >= 0) {
-            s->stays[plan->moves[culprit].guest] = true;
-            good = false;
-        }
-        for (; first <= i; first++)
-            model_place(wave, plan->moves[first].guest, plan->moves[first].to, plan->moves[first].to_mirror);
-    }
-    model_free(m);
-    model_free(wave);
-    return good;
-}
-
+/* The room for lost nodes that was there before the plan must be there after each of its waves: the first move that
+ * takes it is forbidden and everything planned anew, some times; then, or when looking has taken long, only the waves
+ * up to there are planned. */
 static int search_and_order(const struct model *model, const struct policy *policy, const struct plan_options *options,
                             struct search *s, struct plan *plan, struct err *err)
 {
     int tolerated = policy->lose > 0 ? capacity_tolerates(model, policy, policy->lose) : 0;
+    uint64_t looks = 0;
     for (int round = 0;; round++) {
+        struct plan_room room;
         search_run(s, options->must);
         int rc = order(model, policy, s, plan, err);
-        if (rc < 0 || tolerated <= 0 || keeps_reserve(model, policy, plan, s, tolerated))
+        if (rc < 0 || tolerated <= 0)
             return rc;
-        if (round == RESERVE_ROUNDS || s->stopped) { /* better no move than one that takes the room */
-            memcpy(plan->at, model->at, (size_t)model->guest_count * sizeof *plan->at);
-            memcpy(plan->mirror, model->mirror, (size_t)model->guest_count * sizeof *plan->mirror);
-            plan->dropped += plan->count;
-            plan->count = plan->waves = 0;
-            plan->after = plan->before;
-            plan->spread_after = plan->spread;
+        if (plan_room_check(model, policy, plan, tolerated, PLAN_ROOM_WORK - looks, &room) < 0)
+            return err_set(err, ENOMEM, "no memory to check a plan");
+        if (room.good == plan->count)
             return 0;
+        looks += room.looks;
+        if (room.culprit < 0 || round == RESERVE_ROUNDS || s->stopped || looks >= PLAN_ROOM_WORK) {
+            s->stopped |= looks >= PLAN_ROOM_WORK; /* more might be found with more time */
+            return cut(model, policy, plan, room.good, err);
         }
+        s->stays[plan->moves[room.culprit].guest] = true;
         for (int g = 0; g < model->guest_count; g++)
             if (s->model->at[g] != model->at[g] || s->model->mirror[g] != model->mirror[g])
                 score_commit(&s->score, g, model->at[g], model->mirror[g]);
         score_refresh(&s->score);
-        free(plan->at);
-        free(plan->mirror);
-        plan->at = plan->mirror = NULL;
         plan->count = plan->waves = plan->dropped = 0;
     }
 }

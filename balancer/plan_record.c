@@ -175,10 +175,11 @@ static int judge_room(const struct plan *plan, const struct model *model, const 
     struct model *m = model_copy(model);
     if (!m)
         return err_set(err, ENOMEM, "no memory to check a plan");
-    int wanted = capacity_tolerates(m, policy, policy->lose);
+    model_hold(m, MODE_AUTOMATIC, MODE_OFF + 1); /* a loss asks for no mode */
+    int wanted = capacity_tolerates_in(m, policy, policy->lose, NULL, 0);
     for (int i = 0; i < plan->count && plan->moves[i].wave == plan->moves[0].wave; i++)
         model_place(m, plan->moves[i].guest, plan->moves[i].to, -1);
-    int left = wanted > 0 ? capacity_tolerates(m, policy, wanted) : wanted;
+    int left = wanted > 0 ? capacity_tolerates_in(m, policy, wanted, NULL, 0) : wanted;
     model_free(m);
     return left < wanted ? err_set(err, ESTALE, "after its wave %d the room for %d lost nodes would be gone",
                                    plan->moves[0].wave + 1, wanted)

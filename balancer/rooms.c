@@ -8,6 +8,8 @@
 #include "balancer/policy.h"
 #include "balancer/rules.h"
 
+enum { SCANNED_PER_LOOK = 16 };
+
 static bool before(const struct rooms *r, int i, int j)
 {
     int a = r->heap[i], b = r->heap[j];
@@ -89,13 +91,32 @@ void rooms_fini(struct rooms *r)
     *r = (struct rooms){0};
 }
 
+/* The roomiest of those it is pinned to. */
+static int find_pinned(struct rooms *r, const struct policy *p, int guest)
+{
+    const struct model_guest *g = &r->model->guests[guest];
+    int found = -1;
+    r->looks += (uint64_t)g->pin_count;
+    for (int i = 0; i < g->pin_count; i++) {
+        int n = g->pins[i];
+        bool better = r->where[n] >= 0 &&
+                      (found < 0 || r->room[n] > r->room[found] || (r->room[n] == r->room[found] && n < found));
+        if (better && rules_check(r->model, p, guest, n, -1) == RULE_NONE)
+            found = n;
+    }
+    return found;
+}
+
 int rooms_find(struct rooms *r, const struct policy *p, int guest)
 {
+    if (r->model->family == MODEL_DROVER && r->model->guests[guest].pins && !r->model->guests[guest].avoids)
+        return find_pinned(r, p, guest);
     bool by_room = r->model->family == MODEL_DROVER && p->memory_limit >= 1; /* what is too much for it is for all */
     int found = -1, aside = 0;
     while (r->count && found < 0) {
         int n = r->heap[0];
         enum rule rule = rules_check(r->model, p, guest, n, -1);
+        r->looks++;
         if (rule == RULE_NONE)
             found = n;
         if (rule == RULE_NONE || (by_room && rule == RULE_MEMORY))
@@ -105,5 +126,20 @@ int rooms_find(struct rooms *r, const struct policy *p, int guest)
     }
     while (aside)
         rooms_changed(r, r->aside[--aside]);
+    return found;
+}
+
+int rooms_find_tight(struct rooms *r, const struct policy *p, int guest)
+{
+    const struct model *m = r->model;
+    int found = -1;
+    r->looks += (uint64_t)m->node_count / SCANNED_PER_LOOK;
+    for (int n = 0; n < m->node_count; n++) {
+        bool better =
+            r->where[n] >= 0 && r->room[n] >= m->use[guest][SUM_MEMORY] && (found < 0 || r->room[n] < r->room[found]);
+        r->looks += better;
+        if (better && rules_check(m, p, guest, n, -1) == RULE_NONE)
+            found = n;
+    }
     return found;
 }

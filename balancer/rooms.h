@@ -5,6 +5,8 @@
 #ifndef BALANCER_ROOMS_H
 #define BALANCER_ROOMS_H
 
+#include <stdint.h>
+
 struct model;
 struct policy;
 
@@ -14,6 +16,7 @@ struct rooms {
     int *heap, *where;         /* where: -1: it takes none */
     int *aside;                /* scratch */
     int count;
+    uint64_t looks; /* at nodes, as a measure of work */
 };
 
 int rooms_init(struct rooms *rooms, const struct model *model);
@@ -22,5 +25,7 @@ void rooms_fini(struct rooms *rooms); /* zeroed is accepted */
 void rooms_changed(struct rooms *rooms, int node);
 /* The roomiest node that the rules allow this guest; -1: none. */
 int rooms_find(struct rooms *rooms, const struct policy *policy, int guest);
+/* The one that it leaves the least memory on; looks at every node. */
+int rooms_find_tight(struct rooms *rooms, const struct policy *policy, int guest);
 
 #endif

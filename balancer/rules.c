@@ -60,6 +60,32 @@ static bool reaches(const struct model_guest *g, const struct model_node *n, enu
     return *rule == RULE_NONE;
 }
 
+bool rules_reach(const struct model *m, const struct model_guest *g, int node)
+{
+    enum rule rule;
+    return reaches(g, &m->nodes[node], &rule) && !model_is_pinned_away(g, node);
+}
+
+/* Memory of all guests together. */
+static double memory_limit(const struct model_node *n, const struct policy *p)
+{
+    double limit = p->memory_limit < 1 ? p->memory_limit * n->memory - n->memory_own : n->free_at_load;
+    return limit < n->free_at_load ? limit : n->free_at_load;
+}
+
+static double vcpu_limit(const struct model_node *n, const struct policy *p)
+{
+    return (n->vcpu_ratio > 0 ? n->vcpu_ratio : p->vcpu_ratio) * n->vcpus;
+}
+
+void rules_room(const struct model *m, const struct policy *p, int node, double *memory, double *vcpus, double *disk)
+{
+    const struct model_node *n = &m->nodes[node];
+    *memory = memory_limit(n, p) - m->sum[node][SUM_MEMORY] - m->held[node][SUM_MEMORY];
+    *vcpus = vcpu_limit(n, p) - n->vcpus_own - m->sum[node][SUM_VCPUS] - m->held[node][SUM_VCPUS];
+    *disk = model_disk_free(m, node);
+}
+
 /* Capacity with what the guest brings; `change` is what another guest's step brought or took before. */
 static enum rule capacity(const struct model *m, const struct policy *p, int guest, int at, const double *change)
 {
@@ -69,15 +95,13 @@ static enum rule capacity(const struct model *m, const struct policy *p, int gue
     for (int k = SUM_MEMORY; change && k <= SUM_SPINDLES; k++)
         more[k] = change[k];
     double memory = m->sum[at][SUM_MEMORY] + m->held[at][SUM_MEMORY] + more[SUM_MEMORY] + use[SUM_MEMORY];
-    double limit = p->memory_limit < 1 ? p->memory_limit * n->memory - n->memory_own : n->free_at_load;
-    if (memory > (limit < n->free_at_load ? limit : n->free_at_load))
+    if (memory > memory_limit(n, p))
         return RULE_MEMORY;
     if (use[SUM_DISK] > 0 &&
         m->sum[at][SUM_DISK] + m->held[at][SUM_DISK] + more[SUM_DISK] + use[SUM_DISK] > n->disk_at_load)
         return RULE_DISK;
-    double ratio = n->vcpu_ratio > 0 ? n->vcpu_ratio : p->vcpu_ratio;
     double vcpus = m->sum[at][SUM_VCPUS] + m->held[at][SUM_VCPUS] + more[SUM_VCPUS] + use[SUM_VCPUS] + n->vcpus_own;
-    return vcpus > ratio * n->vcpus ? RULE_VCPUS : RULE_NONE;
+    return vcpus > vcpu_limit(n, p) ? RULE_VCPUS : RULE_NONE;
 }
 
 static enum rule check_drover(const struct model *m, const struct policy *p, int guest, int at, int other, int other_at)
@@ -138,8 +162,7 @@ static bool breaks_where_it_is(const struct model *m, int guest)
 {
     const struct model_guest *g = &m->guests[guest];
     int at = m->at[guest];
-    enum rule rule;
-    return at < 0 || model_is_pinned_away(g, at) || !reaches(g, &m->nodes[at], &rule);
+    return at < 0 || !rules_reach(m, g, at);
 }
 
 int rules_broken(const struct model *m, const struct policy *p)
@@ -149,10 +172,9 @@ int rules_broken(const struct model *m, const struct policy *p)
         const struct model_node *node = &m->nodes[n];
         if (node->offline || node->outside)
             continue;
-        double ratio = node->vcpu_ratio > 0 ? node->vcpu_ratio : p->vcpu_ratio;
         broken += model_memory_free(m, n) < 0;
         broken += m->sum[n][SUM_DISK] > 0 && model_disk_free(m, n) < 0;
-        broken += m->sum[n][SUM_VCPUS] + m->held[n][SUM_VCPUS] + node->vcpus_own > ratio * node->vcpus;
+        broken += m->sum[n][SUM_VCPUS] + m->held[n][SUM_VCPUS] + node->vcpus_own > vcpu_limit(node, p);
     }
     for (int g = 0; m->family == MODEL_DROVER && g < m->guest_count; g++)
         broken += breaks_where_it_is(m, g);

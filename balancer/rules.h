@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 struct model;
+struct model_guest;
 struct policy;
 
 enum rule {
@@ -46,6 +47,12 @@ enum rule rules_check_after(const struct model *model, const struct policy *poli
 /* As text, and of a guest that may not move why, if that is known. */
 const char *rules_text_of(const struct model *model, int guest, enum rule rule);
 enum rule rules_movable(const struct model *model, int guest);
+
+/* Of Drover's family. Do its networks, pools, CPU models and pins let the guest onto this node, whatever is there? */
+bool rules_reach(const struct model *model, const struct model_guest *guest, int node);
+/* What one more guest may have there at most, of memory, of vCPUs and of disk. */
+void rules_room(const struct model *model, const struct policy *policy, int node, double *memory, double *vcpus,
+                double *disk);
 
 /* Hard rules that are broken as things stand: 0 in a healthy cluster. For tests and reports. */
 int rules_broken(const struct model *model, const struct policy *policy);

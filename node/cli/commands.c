@@ -220,6 +220,10 @@ static const struct command_column plan_columns[] = {{"PLAN", "name", COLUMN_TEX
                                                      COLUMNS_END};
 static const struct command_column capacity_columns[] = {{"NODES-TO-LOSE", "nodes_to_lose", COLUMN_TEXT, NULL},
                                                          {"ASKED", "asked", COLUMN_TEXT, NULL},
+                                                         {"EXACT", "exact", COLUMN_TRUTH, NULL},
+                                                         {"LIKELY", "likely", COLUMN_TEXT, NULL},
+                                                         {"NOT-TOGETHER", "worst", COLUMN_LIST, NULL},
+                                                         {"NO-PLACE-FOR", "guest", COLUMN_TEXT, NULL},
                                                          {"SHAPE", "shape", COLUMN_TEXT, NULL},
                                                          {"FIT", "fit", COLUMN_TEXT, NULL},
                                                          {"FIT-AND-LOSE", "fit_and_lose", COLUMN_TEXT, NULL},
@@ -455,7 +459,7 @@ const struct command commands[] = {
     {"balance", "mode", "off|advise|automatic",
      "Do nothing, make plans, or carry them out as well: all of the cluster, or one group.", NULL, NULL, NULL,
      balance_mode_options, NULL, balance_mode, false, NULL, NULL},
-    COMMAND("capacity", "", "", "How many nodes may be lost now, and how many guests of a shape fit.", "GET",
+    COMMAND("capacity", "", "", "How many nodes may be lost now, which not, and how many guests of a shape fit.", "GET",
             "/v1/balance/capacity", NULL, capacity, capacity_columns),
 
     COMMAND("node", "list", "", "All nodes.", "GET", "/v1/nodes", NULL, NULL, node_columns),

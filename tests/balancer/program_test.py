@@ -170,6 +170,58 @@ class Program(unittest.TestCase):
         self.assertEqual(said['fit'], (4 * 32 - 16 * 2) // 4)
         self.assertLess(said['fit_and_lose'], said['fit'])
 
+    def test_names_what_may_not_be_lost(self):
+        """One guest may run on two nodes only: each alone may be lost, both together not."""
+        c = cluster(6, 6)
+        for i, g in enumerate(c['guests']):
+            g['node'] = 'n%d' % i
+        c['guests'][5].update(pinned=['n4', 'n5'])
+        path = self.write('c.json', c)
+        said = json.loads(self.run_it('capacity', '--cluster', path, '--json'))
+        self.assertEqual((said['nodes_that_may_be_lost'], said['likely'], said['exact']), (1, 1, True))
+        self.assertEqual((sorted(said['worst']), said['guest']), (['n4', 'n5'], 'g05'))
+        text = self.run_it('capacity', '--cluster', path)
+        self.assertIn('whichever they are: 1\n', text)
+        self.assertRegex(text, r'not n[45] and n[45] together: guest g05 would find no place')
+        del c['guests'][5]['pinned']
+        path = self.write('c.json', c)
+        said = json.loads(self.run_it('capacity', '--cluster', path, '--json'))
+        self.assertEqual((said['nodes_that_may_be_lost'], said['worst'], said['guest']), (2, [], None))
+        self.assertEqual(self.run_it('capacity', '--cluster', path), 'nodes that may be lost at once, whichever they are: 2 or more\n')
+
+    def test_says_what_is_an_estimate(self):
+        """Sets of one node of a thousand can be proved at once, or tried; of hundreds of nodes with guests that few nodes take they are too many."""
+        nodes = 1000
+        c = cluster(nodes, nodes * 3)
+        for i, g in enumerate(c['guests']):
+            g['node'] = 'n%d' % (i % nodes)
+        said = json.loads(self.run_it('capacity', '--cluster', self.write('c.json', c), '--lose', '3', '--json'))
+        self.assertEqual((said['nodes_that_may_be_lost'], said['exact'], said['worst']), (4, True, []))
+        c['guests'][500]['pinned'] = ['n500', 'n501']
+        said = json.loads(self.run_it('capacity', '--cluster', self.write('c.json', c), '--json'))
+        self.assertEqual((said['nodes_that_may_be_lost'], said['exact'], sorted(said['worst'])), (1, True, ['n500', 'n501']))
+        for i in range(nodes):
+            if i != 500:
+                c['guests'][i]['pinned'] = ['n%d' % ((i + k) % nodes) for k in range(3)]
+        path = self.write('c.json', c)
+        said = json.loads(self.run_it('capacity', '--cluster', path, '--json'))
+        self.assertEqual((said['nodes_that_may_be_lost'], said['likely'], said['exact']), (1, 2, False))
+        self.assertIn('2 are likely: at least one chain of so many losses is survived, but not every set of nodes was tried', self.run_it('capacity', '--cluster', path))
+
+    def test_existing_guests_keep_their_rules(self):
+        """One may run on two nodes only; the third guest more would be on the one it is not on, and take its place there."""
+        c = cluster(3, 3)
+        for i, g in enumerate(c['guests']):
+            g.update(node='n%d' % i, memory='20G')
+        c['guests'][0].update(node='n0', pinned=['n0', 'n1'])
+        c['guests'][1].update(memory='2G')
+        c['guests'][2].update(memory='2G')
+        for pins, fits in ((True, 2), (False, 3)):
+            if not pins:
+                del c['guests'][0]['pinned']
+            said = json.loads(self.run_it('capacity', '--cluster', self.write('c.json', c), '--shape', '1:10G', '--json'))
+            self.assertEqual(said['fit_and_lose'], fits, said)
+
     def test_keeps_room_for_a_loss(self):
         policy = self.write('p.json', {'limits': {'lose': 1}, 'patience': {'enter': 0, 'leave': 0}})
         for seed in range(5):

@@ -2,8 +2,8 @@
  * plans. The worst of five; objects as the store has them, every guest with windows of thirty samples
  * and three days of hours.
  *
- * usage: balancer_look [NODES [GUESTS [MIGRATIONS]]], as many past ones as guests; prints milliseconds of processor
- * time as JSON */
+ * usage: balancer_look [NODES [GUESTS [MIGRATIONS [LOSE]]]], as many past ones as guests, limits.lose 0; prints
+ * milliseconds of processor time as JSON */
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -144,6 +144,16 @@ static void make_news(json_t *objects, unsigned nodes, unsigned guests, unsigned
         make_load(objects, n, nodes, guests);
 }
 
+static void make_policy(json_t *objects, int lose)
+{
+    char text[256];
+    snprintf(text, sizeof text,
+             "{\"kind\":\"policy\",\"id\":\"balance\",\"name\":\"balance\",\"spec\":{\"mode\":\"advise\","
+             "\"text\":\"{\\\"limits\\\":{\\\"lose\\\":%d}}\"}}",
+             lose);
+    take(objects, "/drover/policy/balance", text);
+}
+
 static void keep(void *data, struct conductor_job *job)
 {
     *(struct conductor_job **)data = job;
@@ -167,8 +177,7 @@ int main(int argc, char **argv)
         make_guest(objects, g, g % nodes);
     for (unsigned i = 0; i < migrations; i++)
         make_migration(objects, i, i % guests);
-    take(objects, "/drover/policy/balance",
-         "{\"kind\":\"policy\",\"id\":\"balance\",\"name\":\"balance\",\"spec\":{\"mode\":\"advise\"}}");
+    make_policy(objects, argc > 4 ? atoi(argv[4]) : 0);
     double look = 0, thread = 0, take_over = 0, model = 0;
     for (int i = 0; i < LOOKS; i++) {
         struct conductor_step step;
