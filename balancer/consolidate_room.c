@@ -3,24 +3,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "balancer/bound.h"
 #include "balancer/capacity.h"
 #include "balancer/consolidate.h"
 #include "node/base/err.h"
-
-enum { NOBODY = -1, SEVERAL = -2 };
-
-/* The only node it could run on, were all of them empty and open. */
-static int only_node(const struct model *empty, const struct policy *p, int guest)
-{
-    int only = NOBODY;
-    for (int n = 0; n < empty->node_count; n++)
-        if (rules_check(empty, p, guest, n, -1) == RULE_NONE) {
-            if (only != NOBODY)
-                return SEVERAL;
-            only = n;
-        }
-    return only;
-}
 
 int consolidate_losses_init(struct consolidate_losses *l, const struct model *model, const struct policy *p,
                             struct err *err)
@@ -33,16 +19,12 @@ int consolidate_losses_init(struct consolidate_losses *l, const struct model *mo
         consolidate_losses_fini(l);
         return err_set(err, ENOMEM, "no memory for a plan");
     }
-    for (int g = 0; g < empty->guest_count; g++)
-        model_place(empty, g, -1, -1);
     for (int n = 0; n < empty->node_count; n++)
         if (empty->nodes[n].drained)
             consolidate_open(empty, n);
         else
             empty->nodes[n].offline = empty->nodes[n].stale = false;
-    model_hold(empty, MODE_AUTOMATIC, MODE_OFF + 1);
-    for (int g = 0; g < empty->guest_count; g++)
-        l->only[g] = only_node(empty, p, g);
+    bound_find(empty, p, l->only);
     model_free(empty);
     return 0;
 }
@@ -66,7 +48,7 @@ static void follow(struct consolidate_losses *l, const struct model *model)
         int at = model->at[g], only = l->only[g];
         if (m->at[g] != at)
             model_place(m, g, at, -1);
-        m->guests[g].state = at >= 0 && (only == NOBODY || only == at) ? GUEST_DOWN : model->guests[g].state;
+        m->guests[g].state = at >= 0 && (only == BOUND_NOWHERE || only == at) ? GUEST_DOWN : model->guests[g].state;
     }
 }
 
@@ -98,7 +80,7 @@ int consolidate_room_during(struct consolidate_losses *l, const struct model *mo
         int guest = moves[i].guest;
         moving[i] = (struct capacity_moving){.guest = guest, .from = moves[i].from, .to = moves[i].to};
         model_place(m, guest, -1, -1);
-        if (l->only[guest] == NOBODY) /* who moves to the only node for it does count until it is there */
+        if (l->only[guest] == BOUND_NOWHERE) /* who moves to the only node for it does count until it is there */
             m->guests[guest].state = GUEST_DOWN;
         hold(m, moves[i].from, m->use[guest], 1);
         hold(m, moves[i].to, m->use[guest], 1);

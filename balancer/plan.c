@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balancer/bound.h"
 #include "balancer/capacity.h"
 #include "balancer/plan_room.h"
 #include "balancer/policy.h"
@@ -121,10 +122,10 @@ static int cut(const struct model *model, const struct policy *policy, struct pl
 /* The room for lost nodes that was there before the plan must be there after each of its waves: the first move that
  * takes it is forbidden and everything planned anew, some times; then, or when looking has taken long, only the waves
  * up to there are planned. */
-static int search_and_order(const struct model *model, const struct policy *policy, const struct plan_options *options,
-                            struct search *s, struct plan *plan, struct err *err)
+static int search_and_keep(const struct model *model, const struct model *judged, const struct policy *policy,
+                           const struct plan_options *options, struct search *s, struct plan *plan, struct err *err)
 {
-    int tolerated = policy->lose > 0 ? capacity_tolerates(model, policy, policy->lose) : 0;
+    int tolerated = judged ? capacity_tolerates(judged, policy, policy->lose) : 0;
     uint64_t looks = 0;
     for (int round = 0;; round++) {
         struct plan_room room;
@@ -132,7 +133,7 @@ static int search_and_order(const struct model *model, const struct policy *poli
         int rc = order(model, policy, s, plan, err);
         if (rc < 0 || tolerated <= 0)
             return rc;
-        if (plan_room_check(model, policy, plan, tolerated, PLAN_ROOM_WORK - looks, &room) < 0)
+        if (plan_room_check(judged, policy, plan, tolerated, PLAN_ROOM_WORK - looks, &room) < 0)
             return err_set(err, ENOMEM, "no memory to check a plan");
         if (room.good == plan->count)
             return 0;
@@ -148,6 +149,17 @@ static int search_and_order(const struct model *model, const struct policy *poli
         score_refresh(&s->score);
         plan->count = plan->waves = plan->dropped = 0;
     }
+}
+
+static int search_and_order(const struct model *model, const struct policy *policy, const struct plan_options *options,
+                            struct search *s, struct plan *plan, struct err *err)
+{
+    struct model *judged = policy->lose > 0 ? bound_copy(model, policy) : NULL;
+    if (policy->lose > 0 && !judged)
+        return err_set(err, ENOMEM, "no memory to check a plan");
+    int rc = search_and_keep(model, judged, policy, options, s, plan, err);
+    model_free(judged);
+    return rc;
 }
 
 static int make(const struct model *model, const struct policy *policy, const struct plan_options *options,

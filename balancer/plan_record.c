@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balancer/bound.h"
 #include "balancer/capacity.h"
 #include "balancer/model.h"
 #include "balancer/plan_file.h"
@@ -172,10 +173,9 @@ static int judge(const struct plan *plan, const struct model *m, const struct po
 /* The wave that is to begin must leave as much room for lost nodes as there is, up to what the policy wants. */
 static int judge_room(const struct plan *plan, const struct model *model, const struct policy *policy, struct err *err)
 {
-    struct model *m = model_copy(model);
+    struct model *m = bound_copy(model, policy);
     if (!m)
         return err_set(err, ENOMEM, "no memory to check a plan");
-    model_hold(m, MODE_AUTOMATIC, MODE_OFF + 1); /* a loss asks for no mode */
     int wanted = capacity_tolerates_in(m, policy, policy->lose, NULL, 0);
     for (int i = 0; i < plan->count && plan->moves[i].wave == plan->moves[0].wave; i++)
         model_place(m, plan->moves[i].guest, plan->moves[i].to, -1);

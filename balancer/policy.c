@@ -14,7 +14,7 @@ struct policy policy_default(void)
         .error_factor = 0.9,
         .vcpu_ratio = 8,
         .memory_limit = 1,
-        .lose = 0,
+        .lose = 1,
         .move_cost = 300,
         .second_cost = 0.1,
         .downtime_cost = 10,
@@ -52,6 +52,7 @@ struct policy policy_ganeti(void)
     p.move_cost = p.second_cost = p.downtime_cost = p.gib_cost = 0;
     p.enter = p.leave = 0;
     p.cool_down_s = p.return_s = 0;
+    p.lose = 0;
     return p;
 }
 

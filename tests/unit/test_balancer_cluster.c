@@ -376,10 +376,14 @@ static void test_room_is_looked_at_again(void **state)
                                 " {\"name\": \"a2\", \"node\": \"a\", \"memory\": \"1G\", \"age\": 1},"
                                 " {\"name\": \"a3\", \"node\": \"a\", \"memory\": \"0.5G\", \"age\": 1},"
                                 " {\"name\": \"b1\", \"node\": \"b\", \"memory\": \"7.5G\", \"age\": 1},"
-                                " {\"name\": \"c1\", \"node\": \"c\", \"memory\": \"2.4G\", \"age\": 1}]}";
+                                " {\"name\": \"c1\", \"node\": \"c\", \"memory\": \"2.39G\", \"age\": 1},"
+                                /* whom nobody could take over anyway */
+                                " {\"name\": \"bound\", \"node\": \"c\", \"pinned\": [\"c\"], \"age\": 1,"
+                                " \"memory\": \"0.01G\"}]}";
     struct policy policy = policy_default();
     struct cluster_json cluster;
     struct err err = {0};
+    policy.lose = 0;
     assert_int_equal(cluster_json_read(&cluster, "c", three, strlen(three), &policy, &err), 0);
     json_t *record = json_pack("{s:{s:[[{s:i, s:s, s:s, s:s}]]}}", "spec", "waves", "move", 0, "guest", "a2", "from",
                                "a", "to", "b");

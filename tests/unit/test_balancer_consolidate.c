@@ -96,7 +96,7 @@ static void an_idle_cluster_shrinks(void **state)
     consolidate_fini(&c);
 
     policy.consolidate.keep = 1; /* without room for a loss */
-    policy.consolidate.lose = 0;
+    policy.consolidate.lose = policy.lose = 0;
     c = advice(m, &policy);
     assert_int_equal(c.sleeps, 8);
     consolidate_fini(&c);
