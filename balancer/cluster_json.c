@@ -243,6 +243,27 @@ static int read_storage(struct reading *r, json_t *object, struct model_guest *g
     return 0;
 }
 
+/* {"n1": "2h"}: how long ago a plan has sent it away from there. */
+static int read_left(struct reading *r, json_t *object, struct model_guest *g)
+{
+    json_t *list = json_object_get(object, "left"), *ago;
+    const char *name;
+    if (list && !json_is_object(list))
+        return json_text_refuse(&r->text, "left", "an object of nodes and times is needed: {\"n1\": \"2h\"}");
+    json_object_foreach (list, name, ago) {
+        int node = names_find(&r->model->node_names, name, strlen(name));
+        double seconds = 0;
+        if (node < 0 && cluster_lost_has_node(&r->lost, name))
+            continue;
+        if (node < 0)
+            return json_text_refuse(&r->text, "left", "there is no node '%s'", name);
+        if (json_text_duration(&r->text, list, name, &seconds) < 0)
+            return -EINVAL;
+        model_note_left(g, node, seconds);
+    }
+    return 0;
+}
+
 /* Of a guest, in processors: what it waited for; what it will want by its days before, and what that is wrong by. */
 struct wish {
     double steal, expected, error;
@@ -327,7 +348,7 @@ static int read_guest(struct reading *r, json_t *object)
                                        "load",      "error",     "expected", "steal",       "age",      "dirty_rate",
                                        "movable",   "pinned",    "avoid",    "networks",    "pools",    "cpu_models",
                                        "moved_ago", "came_from", "ha",       "ha_priority", "ha_after", "ha_delay",
-                                       "volumes",   "balance",   "storage",  "fixed",       NULL};
+                                       "volumes",   "balance",   "storage",  "fixed",       "left",     NULL};
     struct model_guest g = {.balanced = true, .moved_ago_s = -1, .came_from = -1};
     const char *name = NULL;
     double age = -1;
@@ -346,6 +367,7 @@ static int read_guest(struct reading *r, json_t *object)
         return json_text_refuse(&r->text, "memory", "a guest that runs has some");
     int rc = read_pins(r, object, &g);
     rc = rc < 0 ? rc : read_storage(r, object, &g);
+    rc = rc < 0 ? rc : read_left(r, object, &g);
     if (rc < 0) {
         free_lists(&g);
         return rc;

@@ -25,8 +25,9 @@ double cost_link_of(const struct model *m, const struct policy *p, int node)
 struct cost_copy cost_copy_begin(const struct model *m, int guest)
 {
     const struct model_guest *g = &m->guests[guest];
+    double disk = g->local && !g->mirrored ? g->disk * MIB : 0;
     return (struct cost_copy){
-        .memory = g->memory * MIB, .dirty_bytes_per_s = g->dirty_bytes_per_s, .left = g->memory * MIB};
+        .memory = g->memory * MIB, .dirty_bytes_per_s = g->dirty_bytes_per_s, .left = g->memory * MIB + disk};
 }
 
 bool cost_copy_goes_on(const struct cost_copy *c, const struct policy *p, double rate)
@@ -61,12 +62,22 @@ struct cost cost_migration(const struct model *m, const struct policy *p, int gu
     return cost;
 }
 
-double cost_threshold(const struct model *m, const struct policy *p, int guest, int nodes)
+double cost_price(const struct model *m, const struct policy *p, int guest, int from, int to, int nodes)
 {
-    struct cost c = cost_migration(m, p, guest, 0, m->node_count > 1 ? 1 : 0);
+    struct cost c = cost_migration(m, p, guest, from, to);
+    bool must = from < 0 || m->nodes[from].offline;
+    if (m->family == MODEL_DROVER && c.seconds > p->stable_s && !must)
+        return COST_TOO_LONG;
     double price = p->move_cost + p->second_cost * c.seconds + p->downtime_cost * c.downtime_s +
                    p->gib_cost * c.bytes / (1024 * MIB);
     return price / p->stable_s / (nodes > 0 ? nodes : 1);
+}
+
+/* As if all other nodes were alike: the first of them stands for them. */
+double cost_threshold(const struct model *m, const struct policy *p, int guest, int nodes)
+{
+    int from = m->at[guest], to = from == 0 ? 1 : 0;
+    return cost_price(m, p, guest, from, to < m->node_count ? to : from, nodes);
 }
 
 static int compare(const void *a, const void *b)

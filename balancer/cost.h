@@ -15,7 +15,8 @@ enum { COST_ROUNDS_MAX = 30 };
 
 static const double COST_SWITCH_S = 0.02; /* to stop here and start there */
 
-/* A guest's memory on its way: `left` is what this round has to send. */
+/* A guest's memory, and before it a disk that is its node's alone, on their way: `left` is what this round has to send.
+ */
 struct cost_copy {
     double memory, dirty_bytes_per_s, left;
     int round;
@@ -39,7 +40,11 @@ void cost_copy_round(struct cost_copy *copy, double seconds, double rate);
 double cost_link(const struct model *model, const struct policy *policy, int from, int to);
 double cost_link_of(const struct model *model, const struct policy *policy, int node);
 
-/* The gain in score at which a move of this guest begins to pay. */
+/* The gain in score at which this move begins to pay; COST_TOO_LONG if that would be over before the move is, and the
+ * guest may stay. */
+static const double COST_TOO_LONG = 1e6;
+double cost_price(const struct model *model, const struct policy *policy, int guest, int from, int to, int nodes);
+/* From where it is, to some other node. */
 double cost_threshold(const struct model *model, const struct policy *policy, int guest, int nodes);
 
 /* The speed that past migrations reached: the median of bytes/seconds; 0 if count is 0. Sorts speeds[]. */

@@ -6,7 +6,8 @@
 
 static bool comes_back(const struct model_guest *g, const struct policy *p, int node)
 {
-    return g->came_from == node && g->moved_ago_s >= 0 && g->moved_ago_s < p->return_s;
+    double ago = model_left_ago(g, node);
+    return ago >= 0 && ago < p->return_s;
 }
 
 /* The best node that the rules allow, and how many better ones they do not. */
@@ -105,7 +106,7 @@ char *explain_text(const struct explain *e, const struct model *m, int guest, ch
         break;
     case EXPLAIN_RETURN:
         snprintf(buffer, len, "%s stays on %s: it came from %s only %.0f s ago", name, here, node,
-                 m->guests[guest].moved_ago_s);
+                 model_left_ago(&m->guests[guest], e->node));
         break;
     case EXPLAIN_RULES:
         snprintf(buffer, len, "%s stays on %s: %d better nodes are forbidden, most of them because: %s", name, here,

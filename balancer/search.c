@@ -75,6 +75,8 @@ int search_init(struct search *s, struct model *m, const struct policy *p, uint6
     }
     memcpy(s->home, m->at, (size_t)m->guest_count * sizeof *s->home);
     memcpy(s->home_mirror, m->mirror, (size_t)m->guest_count * sizeof *s->home_mirror);
+    for (int n = 0; n < m->node_count; n++)
+        s->links |= m->nodes[n].link_bytes_per_s > 0;
     s->least_gain = m->family == MODEL_GANETI ? 1e-6 : 1e-9;
     for (int g = 0; g < m->guest_count; g++) {
         const struct model_guest *guest = &m->guests[g];
@@ -114,8 +116,8 @@ bool search_must_move(const struct search *s, int guest)
 
 bool search_forbidden(const struct search *s, int guest, int at)
 {
-    const struct model_guest *g = &s->model->guests[guest];
-    return g->came_from == at && at >= 0 && g->moved_ago_s >= 0 && g->moved_ago_s < s->policy->return_s;
+    double ago = model_left_ago(&s->model->guests[guest], at);
+    return ago >= 0 && ago < s->policy->return_s;
 }
 
 /* Moves from its home to there: two if it has a mirror and both nodes are new, since one stays in each step. */
@@ -127,11 +129,18 @@ static int steps_to(const struct search *s, int guest, int at, int mirror)
     return q >= 0 && at != p && at != q && mirror != p && mirror != q ? 2 : 1;
 }
 
+static double price_to(const struct search *s, int guest, int at, int mirror)
+{
+    int steps = steps_to(s, guest, at, mirror), home = s->home[guest];
+    if (!steps || !s->links || at == home)
+        return steps * s->threshold[guest];
+    return steps * cost_price(s->model, s->policy, guest, home, at, s->score.up);
+}
+
 double search_price(const struct search *s, int guest, int at, int mirror)
 {
     const struct model *m = s->model;
-    int steps = steps_to(s, guest, at, mirror) - steps_to(s, guest, m->at[guest], m->mirror[guest]);
-    return steps * s->threshold[guest];
+    return price_to(s, guest, at, mirror) - price_to(s, guest, m->at[guest], m->mirror[guest]);
 }
 
 /* ---- targets ---- */

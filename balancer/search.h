@@ -42,6 +42,7 @@ struct search {
     uint64_t evaluations, seed;
     bool stopped;      /* by the budget: it may not be at rest */
     bool others_stay;  /* nobody makes room for who must move */
+    bool links;        /* nodes have links of their own, so that a price depends on where it goes */
     double *threshold; /* [guests] what a move must earn */
     int *home, *home_mirror;
     bool *stays;       /* [guests] may not be touched */

@@ -26,8 +26,7 @@ struct world {
     struct rule_memory memory;
     int *back_in;                   /* [nodes] steps until a failed node returns */
     double (*load)[RESOURCE_COUNT]; /* [nodes] of this step, in seconds times the resource's unit */
-    int *left_node;                 /* [guests] the node it left last, -1 */
-    double *left_at;                /* [guests] and when */
+    double *left_at;                /* [guests] when it left a node last; negative: never */
     uint64_t dice;
     bool active;
     int step, moves_now, begun_now;
@@ -57,8 +56,9 @@ static void show_loads(struct world *w)
     for (int g = 0; g < m->guest_count; g++) {
         struct model_guest *guest = &m->guests[g];
         guest->measured = !forecasts || w->step >= FORECAST_STEPS_NEEDED;
-        guest->came_from = w->left_node[g];
-        guest->moved_ago_s = w->left_node[g] >= 0 ? w->step * w->config->step_s - w->left_at[g] : -1;
+        for (int i = 0; i < guest->left_count; i++)
+            guest->left[i].ago_s += w->step ? (float)w->config->step_s : 0;
+        guest->moved_ago_s = w->left_at[g] >= 0 ? w->step * w->config->step_s - w->left_at[g] : -1;
     }
     simulation_loads_show(&w->loads, m, w->step);
     model_recount(m);
@@ -96,8 +96,9 @@ static void arrive(struct world *w, const struct flow *flow)
     w->result->moves++;
     w->moves_now++;
     if (flow->from != flow->to) {
-        w->result->returns += w->left_node[g] == flow->to && now - w->left_at[g] < w->config->policy->return_s;
-        w->left_node[g] = flow->from;
+        double ago = model_left_ago(&w->m->guests[g], flow->to);
+        w->result->returns += ago >= 0 && ago < w->config->policy->return_s;
+        model_note_left(&w->m->guests[g], flow->from, 0);
         w->left_at[g] = now;
         shift_load(w, g, flow->from, flow->to, w->second);
     }
@@ -384,15 +385,17 @@ static int run_world(struct world *w, const struct model *model, struct err *err
     w->memory.pause = calloc(nodes, sizeof *w->memory.pause);
     w->back_in = calloc(nodes, sizeof *w->back_in);
     w->load = calloc(nodes, sizeof *w->load);
-    w->left_node = malloc(guests * sizeof *w->left_node);
-    w->left_at = calloc(guests, sizeof *w->left_at);
+    w->left_at = malloc(guests * sizeof *w->left_at);
     w->result->timeline = calloc((size_t)w->config->steps + 1, sizeof *w->result->timeline);
-    if (!w->m || !w->memory.hot_steps || !w->memory.pause || !w->back_in || !w->load || !w->left_node || !w->left_at ||
+    if (!w->m || !w->memory.hot_steps || !w->memory.pause || !w->back_in || !w->load || !w->left_at ||
         !w->result->timeline || simulation_loads_init(&w->loads, model, w->config) < 0 ||
         flows_init(&w->flows, w->m, w->config->policy) < 0)
         return err_set(err, ENOMEM, "no memory for a simulation of %d guests", model->guest_count);
-    for (size_t g = 0; g < guests; g++)
-        w->left_node[g] = -1;
+    for (int g = 0; g < model->guest_count; g++) { /* nobody has moved before */
+        w->left_at[g] = -1;
+        w->m->guests[g].came_from = -1;
+        w->m->guests[g].left_count = 0;
+    }
     for (int n = 0; n < w->m->node_count; n++)
         w->m->nodes[n].stale = false;
     look_what_is_known(w);
@@ -417,7 +420,6 @@ int simulation_run(const struct model *model, const struct simulation_config *co
     free(w.memory.pause);
     free(w.back_in);
     free(w.load);
-    free(w.left_node);
     free(w.left_at);
     if (rc < 0)
         simulation_fini(result);

@@ -43,6 +43,7 @@ struct making {
     json_t *objects, *nodes_by_name; /* name to entry */
     json_t *ready;                   /* names of nodes that guests may leave: true */
     json_t *last_ended, *last_done;  /* guest's id to its migration's spec and state */
+    json_t *left;                    /* guest's id to {node that a plan sent it away from: seconds since then} */
     json_t *modes;                   /* of groups; lent, NULL: none */
     json_t *left_out;                /* as cluster_json.h reads it: who is not in the snapshot */
     const struct snapshot_time *now;
@@ -183,14 +184,13 @@ static void put_writes(const struct making *m, json_t *to, const char *id, const
 /* What moved, or failed to, a while ago: it rests. */
 static void put_past(const struct making *m, json_t *to, const char *id)
 {
-    const json_t *ended = json_object_get(m->last_ended, id), *done = json_object_get(m->last_done, id);
-    int64_t at = snapshot_seconds(snapshot_text(json_object_get(ended, "state"), "ended"));
-    const char *from = spec_text(done, "from");
-    if (at < 0)
+    const json_t *ended = json_object_get(m->last_ended, id);
+    json_t *left = json_object_get(m->left, id);
+    if (!ended)
         return;
-    json_object_set_new(to, "moved_ago", json_integer(m->now->wall_s > at ? m->now->wall_s - at : 0));
-    if (done && json_object_get(m->nodes_by_name, from))
-        json_object_set_new(to, "came_from", json_string(from));
+    json_object_set_new(to, "moved_ago", json_real(ended_ago(m, ended)));
+    if (left)
+        json_object_set(to, "left", left);
 }
 
 /* Why it stays whatever a plan would gain; NULL: it may move. */
@@ -267,6 +267,23 @@ static void keep_later(json_t *map, const char *guest, json_t *migration)
         json_object_set(map, guest, migration);
 }
 
+/* Who was sent away by a person, a drain or a loss may come back. */
+static void keep_left(struct making *m, const char *guest, const json_t *migration)
+{
+    const char *from = spec_text(migration, "from");
+    double ago = ended_ago(m, migration);
+    json_t *left = json_object_get(m->left, guest);
+    if (!snapshot_spec(migration, "plan") || !json_object_get(m->nodes_by_name, from))
+        return;
+    if (!left) {
+        left = json_object();
+        json_object_set_new(m->left, guest, left);
+    }
+    const json_t *known = json_object_get(left, from);
+    if (!known || json_number_value(known) > ago)
+        json_object_set_new(left, from, json_real(ago));
+}
+
 static json_t *look_back(struct making *m)
 {
     json_t *list = json_array(), *migration;
@@ -280,6 +297,7 @@ static json_t *look_back(struct making *m)
         if (strcmp(snapshot_text(state, "phase"), "done") != 0)
             continue;
         keep_later(m->last_done, guest, migration);
+        keep_left(m, guest, migration);
         if (snapshot_number(state, "done_bytes") > 0 && snapshot_number(state, "total_ms") > 0)
             json_array_append_new(list, json_pack("{s:f, s:f}", "bytes", snapshot_number(state, "done_bytes"),
                                                   "seconds", snapshot_number(state, "total_ms") / 1000));
@@ -344,6 +362,7 @@ json_t *snapshot_make(json_t *objects, const struct snapshot_time *now)
                        .ready = json_object(),
                        .last_ended = json_object(),
                        .last_done = json_object(),
+                       .left = json_object(),
                        .modes = snapshot_modes_groups(objects),
                        .left_out = json_array(),
                        .now = now};
@@ -353,6 +372,7 @@ json_t *snapshot_make(json_t *objects, const struct snapshot_time *now)
     json_decref(m.ready);
     json_decref(m.last_ended);
     json_decref(m.last_done);
+    json_decref(m.left);
     json_t *made =
         json_pack("{s:o, s:o, s:o, s:o}", "nodes", nodes, "guests", guests, "groups", groups, "migrations", migrations);
     if (json_array_size(m.left_out))

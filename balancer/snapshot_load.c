@@ -180,6 +180,7 @@ void snapshot_load_node(json_t *to, const json_t *record, const json_t *labels)
 {
     json_object_set_new(to, "disk_rate", json_real(rate_of(labels, "disk_rate", USUAL_DISK_RATE)));
     json_object_set_new(to, "network_rate", json_real(rate_of(labels, "network_rate", USUAL_NETWORK_RATE)));
+    put(to, "link", rate_of(labels, "link", 0));
     if (!json_is_object(record))
         return;
     json_object_set_new(to, "pressure", parts_of(record, "pressure"));

@@ -43,8 +43,8 @@ static void test_snapshot(void **state)
     assert_string_equal(snapshot_text(named(guests, "g5"), "fixed"), "its node is away");
     assert_null(json_object_get(named(guests, "g1"), "fixed"));
     assert_true(json_number_value(json_object_get(json_object_get(named(guests, "g1"), "load"), "cpu")) == 0.9);
-    assert_int_equal(json_integer_value(json_object_get(named(guests, "g1"), "moved_ago")), 60);
-    assert_string_equal(snapshot_text(named(guests, "g1"), "came_from"), "n3");
+    assert_true(json_number_value(json_object_get(named(guests, "g1"), "moved_ago")) == 60);
+    assert_null(json_object_get(named(guests, "g1"), "left")); /* a person has moved it */
     assert_null(json_object_get(named(guests, "g7"), "load")); /* no window of its own yet */
     assert_int_equal(json_array_size(json_object_get(cluster, "migrations")), 1);
     json_decref(cluster);
@@ -127,6 +127,38 @@ static void test_what_a_guest_writes(void **state)
     assert_true(writes(w, "g1") == 3e6); /* that one taught nothing */
 }
 
+/* It does not go back to any node that plans have sent it away from lately. */
+static void test_nodes_it_has_left(void **state)
+{
+    struct world *w = *state;
+    static const char *const ways[][3] = {{"n2", "n3", "11:00:00"}, {"n3", "n1", "11:30:00"}, {"n2", "n3", "09:00:00"}};
+    for (unsigned i = 0; i < 3; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "/drover/migration/M%u", i);
+        put(w, key, "{'id':'M%u','name':'m%u','spec':{'guest_id':'G1','from':'%s','to':'%s','plan':'P','move':%u}}", i,
+            i, ways[i][0], ways[i][1], i);
+        snprintf(key, sizeof key, "/drover/state/migration/M%u", i);
+        put(w, key, "{'phase':'done','ended':'2026-11-26T%sZ'}", ways[i][2]);
+    }
+    json_t *cluster = snapshot_make(w->objects, &w->now);
+    json_t *left = json_object_get(named(json_object_get(cluster, "guests"), "g1"), "left");
+    assert_int_equal(json_object_size(left), 2);
+    assert_true(json_number_value(json_object_get(left, "n2")) == 3600);
+    assert_true(json_number_value(json_object_get(left, "n3")) == 1800);
+    json_decref(cluster);
+    struct cluster_json read;
+    struct err err;
+    struct policy policy = policy_default();
+    assert_int_equal(conductor_model(w->objects, &policy, &w->now, &read, &err), 0);
+    const struct model_guest *g = &read.model->guests[0];
+    assert_true(model_left_ago(g, 1) == 3600 && model_left_ago(g, 2) == 1800 && model_left_ago(g, 0) < 0);
+    struct model_guest many = {.came_from = -1};
+    for (int n = 0; n < 6; n++) /* the newest are kept */
+        model_note_left(&many, n, 100 - 10 * n);
+    assert_true(model_left_ago(&many, 1) < 0 && model_left_ago(&many, 2) == 80 && model_left_ago(&many, 5) == 50);
+    model_free(read.model);
+}
+
 /* Who has just come somewhere is known from where it was, until it is measured there, it is too long ago, or it is
  * gone.
  */
@@ -157,6 +189,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_snapshot, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_all_loads, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_what_a_guest_writes, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_nodes_it_has_left, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_measured_before, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
