@@ -39,6 +39,8 @@ int64_t snapshot_seconds(const char *timestamp)
     return end && (*end == '.' || *end == 'Z') ? (int64_t)timegm(&tm) : -1;
 }
 
+static const double LEARN_BYTES = 64 << 20;
+
 struct making {
     json_t *objects, *nodes_by_name; /* name to entry */
     json_t *ready;                   /* names of nodes that guests may leave: true */
@@ -298,7 +300,8 @@ static json_t *look_back(struct making *m)
             continue;
         keep_later(m->last_done, guest, migration);
         keep_left(m, guest, migration);
-        if (snapshot_number(state, "done_bytes") > 0 && snapshot_number(state, "total_ms") > 0)
+        /* less says how long it takes to begin and end, and not how fast the link is */
+        if (snapshot_number(state, "done_bytes") >= LEARN_BYTES && snapshot_number(state, "total_ms") > 0)
             json_array_append_new(list, json_pack("{s:f, s:f}", "bytes", snapshot_number(state, "done_bytes"),
                                                   "seconds", snapshot_number(state, "total_ms") / 1000));
     }

@@ -27,7 +27,7 @@ static void test_snapshot(void **state)
     put(w, "/drover/migration/M9", "{'id':'M9','name':'m9','spec':{'guest_id':'G7','from':'n1','to':'n2'}}");
     put(w, "/drover/migration/M8", "{'id':'M8','name':'m8','spec':{'guest_id':'G1','from':'n3','to':'n1'}}");
     put(w, "/drover/state/migration/M8",
-        "{'phase':'done','ended':'2026-11-26T11:59:00.123Z','done_bytes':2000,'total_ms':500}");
+        "{'phase':'done','ended':'2026-11-26T11:59:00.123Z','done_bytes':2000000000,'total_ms':500}");
     w->now.clock_s += 30;
     json_t *cluster = snapshot_make(w->objects, &w->now), *nodes = json_object_get(cluster, "nodes");
     json_t *guests = json_object_get(cluster, "guests");
@@ -63,7 +63,7 @@ static void test_all_loads(void **state)
         "'steal':[90,90,90]}}}");
     put(w, "/drover/migration/M8", "{'id':'M8','name':'m8','spec':{'guest_id':'G1','from':'n3','to':'n1'}}");
     put(w, "/drover/state/migration/M8",
-        "{'phase':'done','ended':'2026-11-26T11:00:00Z','done_bytes':2000,'total_ms':500,'dirty_rate':5000000}");
+        "{'phase':'done','ended':'2026-11-26T11:00:00Z','done_bytes':2000000000,'total_ms':500,'dirty_rate':5000000}");
     json_t *cluster = snapshot_make(w->objects, &w->now), *nodes = json_object_get(cluster, "nodes");
     json_t *guests = json_object_get(cluster, "guests"), *g1 = named(guests, "g1"), *g3 = named(guests, "g3");
     assert_true(number_in(g1, "load", "disk") == 200 * 4096 && number_in(g1, "load", "network") == 3 * 4096);
