@@ -235,11 +235,21 @@ static bool put_to_sleep(json_t *objects, const json_t *entry, char *kept, size_
 {
     json_t *empty = consolidate_record_empty(objects, json_object_get(entry, "value"), kept, len), *node;
     size_t i, count = json_array_size(empty);
-    json_array_foreach (empty, i, node) {
+    json_t *plan = count ? json_deep_copy(json_object_get(entry, "value")) : NULL;
+    json_t *spec = json_object_get(plan, "spec"), *slept = json_object_get(spec, "slept");
+    if (plan && !slept) {
+        slept = json_array();
+        json_object_set_new(spec, "slept", slept);
+    }
+    for (i = 0; i < count && step->count + 1 < CONDUCTOR_PUTS_MAX; i++) {
+        node = json_array_get(empty, i);
         json_t *value = json_deep_copy(json_object_get(node, "value"));
         json_object_set_new(json_object_get(value, "spec"), "drained", json_true());
+        json_array_append_new(slept, json_string(snapshot_text(value, "name")));
         put(step, "node", id_of(node), value, revision_of(node));
     }
+    if (plan)
+        put(step, "plan", id_of(entry), plan, revision_of(entry));
     json_decref(empty);
     return !count;
 }
@@ -251,7 +261,7 @@ static void finish(json_t *objects, const json_t *entry, const char *wall, struc
     if (!put_to_sleep(objects, entry, kept, sizeof kept, step))
         return;
     if (*kept)
-        snprintf(reason, sizeof reason, "node %s has got a guest meanwhile and stays on", kept);
+        snprintf(reason, sizeof reason, "node %s is not empty and stays on", kept);
     put_plan(step, entry, "done", reason, "ended", wall);
 }
 

@@ -370,7 +370,7 @@ json_t *snapshot_make(json_t *objects, const struct snapshot_time *now)
                        .left_out = json_array(),
                        .now = now};
     json_t *nodes = make_nodes(&m), *migrations = look_back(&m), *guests = make_guests(&m);
-    json_t *groups = snapshot_rules_groups(json_object_get(objects, "guest"), m.nodes_by_name);
+    json_t *groups = snapshot_rules_groups(json_object_get(objects, "guest"));
     json_decref(m.nodes_by_name);
     json_decref(m.ready);
     json_decref(m.last_ended);

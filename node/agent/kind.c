@@ -617,6 +617,7 @@ static const struct schema_field plan_spec[] = {
      .type = SCHEMA_ARRAY,
      .item = &sleeping_node,
      .description = "nodes that it empties, and that are drained then"},
+    {.name = "slept", .type = SCHEMA_ARRAY, .item = &sleeping_node, .description = "those that were"},
     {.name = "reasons_left_out", .type = SCHEMA_INT, .description = "guests whose reason is not kept"},
     {.name = NULL},
 };

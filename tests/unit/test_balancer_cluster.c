@@ -320,7 +320,38 @@ static void test_who_comes_keeps_a_node_on(void **state)
     look(w);
     assert_true(is_drained(w, "N1") && !is_drained(w, "N3"));
     assert_string_equal(snapshot_text(json_object_get(plan_in(w, "done"), "spec"), "reason"),
-                        "node n3 has got a guest meanwhile and stays on");
+                        "node n3 is not empty and stays on");
+}
+
+/* It is drained once: who opens it again, or labels it, wants it open; one that is away has not been emptied. */
+static void test_nodes_that_are_to_stay_on(void **state)
+{
+    struct world *w = *state;
+    apply_sleep(w);
+    look(w);
+    assert_true(is_drained(w, "N3"));
+    put_node(w, 3, "");
+    put_node(w, 1, ",'labels':{'sleep':'never'}");
+    begin_moves(w, plan_in(w, "active"));
+    end_moves(w, plan_in(w, "active"), "done");
+    for (int i = 0; i < 3; i++)
+        look(w);
+    assert_true(!is_drained(w, "N3") && !is_drained(w, "N1"));
+    assert_non_null(plan_in(w, "done"));
+}
+
+/* Where one is of which nothing can be read nobody knows: no node is empty. */
+static void test_nobody_sleeps_in_the_dark(void **state)
+{
+    struct world *w = *state;
+    static const char nonsense[] = "nonsense";
+    apply_sleep(w);
+    assert_true(follow_take(w->objects, "/drover/guest/G9", nonsense, sizeof nonsense - 1, ++w->revision, 0));
+    look(w);
+    assert_false(is_drained(w, "N3"));
+    drop(w, "/drover/guest/G9");
+    look(w);
+    assert_true(is_drained(w, "N3"));
 }
 
 /* Quiet hours begin in the middle of a plan: what a person applied goes on, what was begun by itself does not. */
@@ -711,6 +742,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nothing_goes_where_nobody_has_looked, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_nodes_go_to_sleep, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_who_comes_keeps_a_node_on, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_nodes_that_are_to_stay_on, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_nobody_sleeps_in_the_dark, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_quiet_hours_begin, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_room_is_looked_at_again, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_begins_at_the_proposal, world_setup, world_teardown),
