@@ -9,6 +9,7 @@
 #include "balancer/capacity.h"
 #include "balancer/model.h"
 #include "balancer/plan_file.h"
+#include "balancer/plan_room.h"
 #include "balancer/policy.h"
 #include "balancer/snapshot.h"
 #include "balancer/waves.h"
@@ -177,8 +178,17 @@ static int judge_room(const struct plan *plan, const struct model *model, const 
     if (!m)
         return err_set(err, ENOMEM, "no memory to check a plan");
     int wanted = capacity_tolerates_in(m, policy, policy->lose, NULL, 0);
-    for (int i = 0; i < plan->count && plan->moves[i].wave == plan->moves[0].wave; i++)
-        model_place(m, plan->moves[i].guest, plan->moves[i].to, -1);
+    bool musts = false;
+    for (int pass = 0; pass < 2; pass++) { /* what goes with those that must go is nobody's doing */
+        for (int i = 0; i < plan->count && plan->moves[i].wave == plan->moves[0].wave; i++) {
+            bool must = plan_room_must(model, &plan->moves[i]);
+            if (must == !pass)
+                model_place(m, plan->moves[i].guest, plan->moves[i].to, -1);
+            musts |= must;
+        }
+        if (!pass && musts && wanted > 0)
+            wanted = capacity_tolerates_in(m, policy, wanted, NULL, 0);
+    }
     int left = wanted > 0 ? capacity_tolerates_in(m, policy, wanted, NULL, 0) : wanted;
     model_free(m);
     return left < wanted ? err_set(err, ESTALE, "after its wave %d the room for %d lost nodes would be gone",

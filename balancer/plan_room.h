@@ -6,6 +6,7 @@
 #ifndef BALANCER_PLAN_ROOM_H
 #define BALANCER_PLAN_ROOM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "balancer/plan.h"
@@ -17,6 +18,9 @@ struct plan_room {
     int culprit;    /* the move with which it goes; never of one that must move; -1: none, or not looked so far */
     uint64_t looks; /* that it took */
 };
+
+/* It goes whatever goes with it: from nowhere, from a closed node, or from where its pins do not want it. */
+bool plan_room_must(const struct model *model, const struct plan_move *move);
 
 /* tolerated: how many nodes may be lost now, and are to be. Ends at `work` looks, a wave later at most. -ENOMEM. */
 int plan_room_check(const struct model *model, const struct policy *policy, const struct plan *plan, int tolerated,
