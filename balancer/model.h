@@ -68,6 +68,7 @@ struct model_node {
     bool drained;  /* somebody emptied it on purpose; offline and empty, it sleeps (consolidate.h) */
     bool stays_on; /* it may not sleep, whatever it holds */
     int members;   /* of volumes, and witnesses */
+    int arrived;   /* guests that plans have sent there within the last hour */
     double memory, memory_own, memory_free;
     double disk, disk_free;
     double vcpus, vcpus_own;          /* threads of the machine, and those it keeps for itself */

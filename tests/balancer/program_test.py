@@ -248,6 +248,23 @@ class Program(unittest.TestCase):
             self.assertEqual(plan['stranded'], 1)
             self.assertRegex(plan['reasons']['big'], 'forbidden, most of them because: .*memory')
 
+    def test_a_new_node_fills_gently(self):
+        """So many guests an hour come to one node, and no more; who must go is no part of it."""
+        c = cluster(2, 16)
+        for g in c['guests']:
+            g['node'] = 'n0'
+        into = self.write('p.json', {'moves': {'into_per_hour': 3}})
+        plan = self.plan(c, '--policy', into, '--explain')
+        self.assertEqual((plan['moves'], {m['to'] for w in plan['waves'] for m in w}), (3, {'n1'}))
+        c['nodes'][1]['arrived'] = 2
+        self.assertEqual(self.plan(c, '--policy', into)['moves'], 1)
+        c['nodes'][1]['arrived'] = 3
+        plan = self.plan(c, '--policy', into, '--explain')
+        self.assertEqual(plan['moves'], 0)
+        self.assertTrue(any('enough guests have come to the node within the hour' in r for r in plan['reasons'].values()))
+        self.assertEqual(self.plan(c, '--policy', into, '--drain', 'n0')['moves'], 16)
+        self.refuses(c, 'p.json:1: moves.into_per_hour', policy='{"moves": {"into_per_hour": -1}}')
+
     def test_a_move_that_takes_too_long(self):
         """Longer than its gain lasts, by its own node's link and its disk; who must go goes."""
         c = cluster(4, 1)

@@ -145,6 +145,18 @@ static void test_nodes_it_has_left(void **state)
     assert_int_equal(json_object_size(left), 2);
     assert_true(json_number_value(json_object_get(left, "n2")) == 3600);
     assert_true(json_number_value(json_object_get(left, "n3")) == 1800);
+    put(w, "/drover/migration/M7",
+        "{'id':'M7','name':'m7','spec':{'guest_id':'G2','from':'n1','to':'n3','plan':'P','began':'2026-11-26T11:30:00Z'"
+        "}}");
+    put(w, "/drover/migration/M8",
+        "{'id':'M8','name':'m8','spec':{'guest_id':'G3','from':'n1','to':'n3','plan':'P','began':'2026-11-26T10:30:00Z'"
+        "}}");
+    put(w, "/drover/migration/M9",
+        "{'id':'M9','name':'m9','spec':{'guest_id':'G4','from':'n1','to':'n3','began':'2026-11-26T11:59:00Z'}}");
+    json_decref(cluster);
+    cluster = snapshot_make(w->objects, &w->now);
+    assert_int_equal(json_integer_value(json_object_get(named(json_object_get(cluster, "nodes"), "n3"), "arrived")), 1);
+    assert_null(json_object_get(named(json_object_get(cluster, "nodes"), "n1"), "arrived"));
     json_decref(cluster);
     struct cluster_json read;
     struct err err;
