@@ -396,6 +396,36 @@ static void test_quiet_hours_begin(void **state)
     }
 }
 
+/* The load has gone while the first wave moved: the rest is not worth its price any more, unless a person wants it. */
+static void test_gain_is_looked_at_again(void **state)
+{
+    for (int applied = 0; applied < 2; applied++) {
+        struct world *w = *state;
+        if (applied) {
+            world_teardown(state);
+            world_setup(state);
+            w = *state;
+            put_policy(w, "advise", eager);
+            look(w);
+            apply(w);
+        }
+        look(w);
+        assert_int_equal(plan_record_waves(plan_in(w, "active")) > 1, 1);
+        begin_moves(w, plan_in(w, "active"));
+        end_moves(w, plan_in(w, "active"), "done");
+        put_load(w, 1, "'G1':{'cpu':[1,1,1]},'G2':{'cpu':[1,1,1]},'G3':{'cpu':[1,1,1]},'G4':{'cpu':[1,1,1]}");
+        look(w);
+        if (applied) {
+            assert_int_equal(plan_record_wave(plan_in(w, "active")), 1);
+            continue;
+        }
+        json_t *ended = plan_in(w, "void");
+        assert_non_null(ended);
+        assert_non_null(
+            strstr(snapshot_text(json_object_get(ended, "spec"), "reason"), "what is left of it would bring"));
+    }
+}
+
 /* Before a wave begins, the room for a lost node that is there now must be there after it, too. */
 static void test_room_is_looked_at_again(void **state)
 {
@@ -745,6 +775,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nodes_that_are_to_stay_on, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_nobody_sleeps_in_the_dark, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_quiet_hours_begin, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_gain_is_looked_at_again, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_room_is_looked_at_again, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_begins_at_the_proposal, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_waves_one_by_one, world_setup, world_teardown),
