@@ -551,7 +551,7 @@ static const struct schema volume_move_answer = {"VolumeMove", "The bytes of a v
 
 /* ---- plans ---- */
 
-static const char *const plan_phases[] = {"proposed", "active", "done", "void", NULL};
+static const char *const plan_phases[] = {"proposed", "active", "done", "void", "shadow", NULL};
 static const struct schema_field plan_move_fields[] = {
     {.name = "move", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "its number in the plan"},
     {.name = "guest", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED, .description = "which moves"},

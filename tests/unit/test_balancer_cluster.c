@@ -599,28 +599,6 @@ static void test_advise(void **state)
     assert_non_null(strstr(void_reason(w), "mode"));
 }
 
-/* Another policy is only looked at: what it would have done is in the status and kept with the plan. */
-static void test_shadow(void **state)
-{
-    struct world *w = *state;
-    json_t *spec = json_object_get(
-        json_object_get(json_object_get(json_object_get(w->objects, "policy"), "balance"), "value"), "spec");
-    json_object_set_new(spec, "shadow", json_string("{\"moves\": {\"max\": 1}, \"cost\": {\"move\": 1}}"));
-    assert_true(look(w) >= 1);
-    json_t *plan = plan_in(w, "active"), *shadow = json_object_get(json_object_get(plan, "spec"), "shadow");
-    assert_true(json_integer_value(json_object_get(json_object_get(plan, "spec"), "moves")) > 1);
-    assert_int_equal(json_array_size(json_object_get(shadow, "moves")), 1);
-    assert_string_equal(snapshot_text(json_array_get(json_object_get(shadow, "moves"), 0), "from"), "n1");
-    json_t *status = json_object_get(json_object_get(json_object_get(w->objects, "balancer"), "status"), "state");
-    assert_non_null(strstr(snapshot_text(json_object_get(status, "shadow"), "summary"), "1 moves"));
-    struct policy policy;
-    struct err err;
-    json_object_set_new(spec, "shadow", json_string("nonsense"));
-    assert_int_equal(conductor_shadow(w->objects, &policy, &err), -EINVAL);
-    json_object_set_new(spec, "shadow", json_string(""));
-    assert_int_equal(conductor_shadow(w->objects, &policy, &err), 0);
-}
-
 /* Planning is handed over: nothing comes of it before it was run, nor if the election or the mode changed meanwhile. */
 static void test_planned_elsewhere(void **state)
 {
@@ -784,7 +762,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_void_when_nobody_begins, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_void_when_the_mode_changes, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_advise, world_setup, world_teardown),
-        cmocka_unit_test_setup_teardown(test_shadow, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_planned_elsewhere, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_applied_too_late, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_limits, world_setup, world_teardown),
