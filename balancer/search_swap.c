@@ -5,7 +5,7 @@
 #include "balancer/rules.h"
 #include "balancer/search.h"
 
-enum { SWAP_HOT_MAX = 200, SWAP_HOT_OF_MANY = 128, CHAIN_HOT_MAX = 32 };
+enum { SWAP_HOT_MAX = 200, SWAP_HOT_OF_MANY = 128, CHAIN_HOT_MAX = 32, ROOM_GUESTS_MAX = 4 };
 
 struct pair {
     double gain;
@@ -151,13 +151,78 @@ static bool chain_from(struct search *s, int hot)
     return false;
 }
 
+/* The best node that takes it but this one; -1: none. */
+static int other_place(struct search *s, int guest, int but)
+{
+    const struct model *m = s->model;
+    double least = 0;
+    int best = -1;
+    for (int i = 0; i < s->target_count; i++) {
+        int r = s->targets[i];
+        if (r == but || search_forbidden(s, guest, r) || rules_check(m, s->policy, guest, r, -1) != RULE_NONE)
+            continue;
+        double after = score_after(&s->score, guest, r, -1);
+        s->evaluations++;
+        if (best < 0 || after < least) {
+            least = after;
+            best = r;
+        }
+    }
+    return best;
+}
+
+/* Of those on node q that may leave it, the largest; *to: where to. -1: nobody can. */
+static int next_to_leave(struct search *s, int q, int *to)
+{
+    const struct model *m = s->model;
+    int largest = -1;
+    for (int b = m->first[q]; b >= 0; b = m->next[b]) {
+        bool larger = largest < 0 || m->guests[b].memory > m->guests[largest].memory;
+        int r = larger && may_pair(s, b) ? other_place(s, b, q) : -1;
+        if (r >= 0) {
+            largest = b;
+            *to = r;
+        }
+    }
+    return largest;
+}
+
+/* Several leave node q so that the guest may come; all of it or nothing. */
+static bool clear_for(struct search *s, int guest, int q)
+{
+    const struct model *m = s->model;
+    int gone[ROOM_GUESTS_MAX], count = 0, to = -1;
+    double before = score_value(&s->score), price = search_price(s, guest, q, -1);
+    while (count < ROOM_GUESTS_MAX && rules_check(m, s->policy, guest, q, -1) != RULE_NONE && !search_over(s)) {
+        int b = next_to_leave(s, q, &to);
+        if (b < 0)
+            break;
+        price += search_price(s, b, to, -1);
+        score_commit(&s->score, b, to, -1);
+        gone[count++] = b;
+    }
+    if (rules_check(m, s->policy, guest, q, -1) == RULE_NONE &&
+        before - score_after(&s->score, guest, q, -1) - price > s->least_gain) {
+        score_commit(&s->score, guest, q, -1);
+        return true;
+    }
+    while (count > 0)
+        score_commit(&s->score, gone[--count], q, -1);
+    return false;
+}
+
+static bool lacks_room(const struct search *s, int guest, int q)
+{
+    enum rule rule = search_forbidden(s, guest, q) ? RULE_SAME : rules_check(s->model, s->policy, guest, q, -1);
+    return rule == RULE_MEMORY || rule == RULE_DISK || rule == RULE_VCPUS || rule == RULE_APART;
+}
+
 static bool make_room_for(struct search *s, int guest)
 {
     const struct model *m = s->model;
     for (int j = 0; j < s->target_count && !search_over(s); j++) {
         int q = s->targets[j];
-        enum rule rule = search_forbidden(s, guest, q) ? RULE_SAME : rules_check(m, s->policy, guest, q, -1);
-        if (rule != RULE_MEMORY && rule != RULE_DISK && rule != RULE_VCPUS && rule != RULE_APART)
+        if (!lacks_room(s, guest, q))
             continue;
         for (int b = m->first[q], next; b >= 0; b = next) {
             next = m->next[b];
@@ -165,6 +230,9 @@ static bool make_room_for(struct search *s, int guest)
                 return true;
         }
     }
+    for (int j = 0; j < s->target_count && !search_over(s); j++)
+        if (lacks_room(s, guest, s->targets[j]) && clear_for(s, guest, s->targets[j]))
+            return true;
     return false;
 }
 

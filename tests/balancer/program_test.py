@@ -115,6 +115,15 @@ class Program(unittest.TestCase):
             plan = self.plan(c, how, 'n2')
             self.assertEqual({m['guest']: m['to'] for w in plan['waves'] for m in w}, moves)
             self.assertEqual(plan['stranded'], 0 if moves else 1)
+        guests = [{'name': 'a%d' % i, 'node': 'n0', 'memory': '5G', 'age': 5} for i in range(3)]
+        guests += [{'name': 'b', 'node': 'n1', 'memory': '28G', 'age': 5}, {'name': 'big', 'node': 'n2', 'memory': '25G', 'age': 5}]
+        plan = self.plan({'nodes': nodes, 'guests': guests}, '--drain', 'n2')  # two would have to leave, and cannot
+        moves = [(m['guest'][0], m['to']) for w in plan['waves'] for m in w]
+        self.assertEqual((plan['stranded'], sorted(moves)), (1, []))
+        guests[3]['memory'] = '20G'
+        plan = self.plan({'nodes': nodes, 'guests': guests}, '--drain', 'n2')
+        moves = [(m['guest'][0], m['to']) for w in plan['waves'] for m in w]
+        self.assertEqual((plan['stranded'], sorted(moves)), (0, [('a', 'n1'), ('a', 'n1'), ('b', 'n0')]))
 
     def test_says_why(self):
         c = cluster()
