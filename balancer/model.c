@@ -333,14 +333,13 @@ static void count_guest(struct model *m, int guest, double sign)
     reserve(m, guest, sign);
 }
 
-/* Members stay where they are, whoever goes where. Where some wait for the disks, they do more than they get done. */
+/* Members stay where they are, whoever goes where. */
 static void count_members(struct model *m, int guest)
 {
     const struct model_guest *g = &m->guests[guest];
     for (int i = 0; i < g->storage_count; i++) {
-        const struct model_node *n = &m->nodes[g->storage[i].node];
         double *sum = m->sum[g->storage[i].node], work = g->storage[i].bytes_per_s;
-        sum[SUM_LOAD_DISK] += work * (1 + n->pressure[RESOURCE_DISK] + n->stalled[RESOURCE_DISK]);
+        sum[SUM_LOAD_DISK] += model_disk_work(&m->nodes[g->storage[i].node], work);
         sum[SUM_LOAD_NETWORK] += work;
     }
 }
@@ -381,6 +380,12 @@ void model_place(struct model *m, int guest, int at, int mirror)
 double model_memory_free(const struct model *m, int n)
 {
     return m->nodes[n].free_at_load - m->sum[n][SUM_MEMORY] - m->held[n][SUM_MEMORY];
+}
+
+/* Where some wait for the disks, they do more than they get done. */
+double model_disk_work(const struct model_node *node, double bytes_per_s)
+{
+    return bytes_per_s * (1 + node->pressure[RESOURCE_DISK] + node->stalled[RESOURCE_DISK]);
 }
 
 double model_disk_free(const struct model *m, int n)
