@@ -1,13 +1,13 @@
 #include "balancer/plan.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "balancer/bound.h"
 #include "balancer/capacity.h"
 #include "balancer/plan_room.h"
+#include "balancer/plan_time.h"
 #include "balancer/policy.h"
 #include "balancer/waves.h"
 #include "node/base/err.h"
@@ -41,23 +41,6 @@ static bool is_balanced(const struct search *s, const struct plan_options *optio
     for (int n = 0; n < m->node_count; n++)
         overload |= !m->nodes[n].offline && s->score.part[n] > 0;
     return !overload && s->score.groups <= 0;
-}
-
-/* What the waves cost: each as long as its longest move. */
-static void sum_up(struct plan *plan)
-{
-    double longest = 0;
-    plan->seconds = plan->bytes = 0;
-    for (int i = 0; i < plan->count; i++) {
-        const struct plan_move *move = &plan->moves[i];
-        if (i && move->wave != plan->moves[i - 1].wave) {
-            plan->seconds += longest;
-            longest = 0;
-        }
-        longest = fmax(longest, move->cost.seconds);
-        plan->bytes += move->cost.bytes;
-    }
-    plan->seconds += longest;
 }
 
 /* The plan leads to the state of this score's model. */
@@ -192,7 +175,8 @@ static int make(const struct model *model, const struct policy *policy, const st
                     : !s.score.up || !m->guest_count ? PLAN_EMPTY
                     : balanced                       ? PLAN_BALANCED
                                                      : PLAN_AT_REST;
-        sum_up(plan);
+        if (rc == 0 && plan_time_waves(plan, m, policy) < 0)
+            rc = err_set(err, ENOMEM, "no memory for a plan of %d moves", plan->count);
     }
     search_fini(&s);
     model_free(m);

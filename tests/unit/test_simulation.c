@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "balancer/flows.h"
+#include "balancer/plan_time.h"
 #include "balancer/rules.h"
 #include "balancer/simulation.h"
 #include "balancer/simulation_loads.h"
@@ -251,6 +252,70 @@ static void test_holds_both_places(void **state)
     ends(&lab, 0, SWITCH_S);
     assert_int_equal(rules_check(lab.c.m, &lab.c.policy, 1, 1, -1), RULE_NONE);
     end_lab(&lab);
+}
+
+/* ---- what a plan says that it takes ---- */
+
+static struct plan_move move_of(const struct cluster *c, int guest, int to, int wave)
+{
+    int from = c->at[guest];
+    return (struct plan_move){.guest = guest,
+                              .from = from,
+                              .from_mirror = -1,
+                              .to = to,
+                              .to_mirror = -1,
+                              .wave = wave,
+                              .cost = cost_migration(c->m, &c->policy, guest, from, to)};
+}
+
+/* Two over one link take twice as long as each of them alone would, and so does the wave; one after the other they take
+ * no more; and two that share nothing take as long as one. */
+static void test_a_plan_shares_links(void **state)
+{
+    static const struct {
+        int from, waves;
+        double each, all;
+    } cases[] = {{0, 1, 8, 8}, {0, 2, 4, 8}, {1, 1, 4, 4}};
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        struct cluster c = begin_cluster();
+        add(&c, 0, 4);
+        add(&c, cases[k].from, 4);
+        add(&c, 0, 4)->state = GUEST_DOWN; /* has nothing to send */
+        ready(&c);
+        struct plan_move moves[] = {move_of(&c, 2, 3, 0), move_of(&c, 0, 2, 0), move_of(&c, 1, 3, cases[k].waves - 1)};
+        struct plan plan = {.moves = moves, .count = 3, .waves = cases[k].waves};
+        is_near(moves[1].cost.seconds, 4 + SWITCH_S);
+        assert_int_equal(plan_time_waves(&plan, c.m, &c.policy), 0);
+        is_near(moves[1].cost.seconds, cases[k].each + SWITCH_S);
+        is_near(moves[2].cost.seconds, cases[k].each + SWITCH_S);
+        assert_true(moves[0].cost.seconds == 0);
+        is_near(plan.seconds, cases[k].all + cases[k].waves * SWITCH_S);
+        is_near(plan.bytes, 8 * GIB);
+        plan.count = 2;
+        plan_time_sum(&plan);
+        is_near(plan.seconds, cases[k].each + SWITCH_S);
+        is_near(plan.bytes, 4 * GIB);
+        model_free(c.m);
+    }
+}
+
+/* The whole balancer, asked to empty a node whose guests go over its link two at a time. */
+static void test_a_drain_shares_its_link(void **state)
+{
+    struct cluster c = begin_cluster();
+    struct plan_options options = {.seed = 1};
+    struct plan plan;
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        add(&c, 0, 4);
+    ready(&c);
+    assert_int_equal(plan_drain(c.m, &c.policy, &options, 0, &plan, NULL), 0);
+    assert_int_equal(plan.count, 2);
+    assert_int_equal(plan.waves, 1);
+    is_near(plan.seconds, 8 + SWITCH_S);
+    plan_fini(&plan);
+    model_free(c.m);
 }
 
 /* ---- simulations ---- */
@@ -697,6 +762,8 @@ int main(void)
         cmocka_unit_test(test_links_of_their_own),
         cmocka_unit_test(test_less_link_is_more_to_send),
         cmocka_unit_test(test_holds_both_places),
+        cmocka_unit_test(test_a_plan_shares_links),
+        cmocka_unit_test(test_a_drain_shares_its_link),
         cmocka_unit_test(test_loads_are_kept),
         cmocka_unit_test(test_traces_of_all),
         cmocka_unit_test(test_the_balancer_sees_disks),
