@@ -103,8 +103,8 @@ static int cut(const struct model *model, const struct policy *policy, struct pl
 }
 
 /* The room for lost nodes that was there before the plan must be there after each of its waves: the first move that
- * takes it is forbidden and everything planned anew, some times; then, or when looking has taken long, only the waves
- * up to there are planned. */
+ * takes it is forbidden and everything planned anew, some times; then, or when looking has taken long or the time is
+ * over, only the waves up to there are planned. */
 static int search_and_keep(const struct model *model, const struct model *judged, const struct policy *policy,
                            const struct plan_options *options, struct search *s, struct plan *plan, struct err *err)
 {
@@ -116,15 +116,14 @@ static int search_and_keep(const struct model *model, const struct model *judged
         int rc = order(model, policy, s, plan, err);
         if (rc < 0 || tolerated <= 0)
             return rc;
-        if (plan_room_check(judged, policy, plan, tolerated, PLAN_ROOM_WORK - looks, &room) < 0)
+        if (plan_room_check(judged, policy, plan, tolerated, PLAN_ROOM_WORK - looks, &s->budget, &room) < 0)
             return err_set(err, ENOMEM, "no memory to check a plan");
         if (room.good == plan->count)
             return 0;
         looks += room.looks;
-        if (room.culprit < 0 || round == RESERVE_ROUNDS || s->stopped || looks >= PLAN_ROOM_WORK) {
-            s->stopped |= looks >= PLAN_ROOM_WORK; /* more might be found with more time */
+        s->stopped |= room.stopped || looks >= PLAN_ROOM_WORK; /* more might be found with more time */
+        if (room.culprit < 0 || round == RESERVE_ROUNDS || s->stopped)
             return cut(model, policy, plan, room.good, err);
-        }
         s->stays[plan->moves[room.culprit].guest] = true;
         for (int g = 0; g < model->guest_count; g++)
             if (s->model->at[g] != model->at[g] || s->model->mirror[g] != model->mirror[g])
