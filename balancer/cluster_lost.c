@@ -51,9 +51,14 @@ static void say(struct cluster_lost *lost, const char *why, const char *more, co
     sentences_add(&lost->said, "%s; it is left out%s%s", why, more, name);
 }
 
+/* By its name, or as "guest NAME" if somebody else has left it out. */
 static void remember(struct names *names, const json_t *entry)
 {
+    static const char guest[] = "guest ";
     const char *name = json_string_value(json_object_get(entry, "name"));
+    const char *who = json_string_value(json_object_get(entry, "who"));
+    if (!name && who && !strncmp(who, guest, sizeof guest - 1))
+        name = who + sizeof guest - 1;
     if (name && *name)
         names_intern(names, name, strlen(name));
 }

@@ -235,11 +235,21 @@ static bool put_to_sleep(json_t *objects, const json_t *entry, char *kept, size_
 {
     json_t *empty = consolidate_record_empty(objects, json_object_get(entry, "value"), kept, len), *node;
     size_t i, count = json_array_size(empty);
-    json_array_foreach (empty, i, node) {
+    json_t *plan = count ? json_deep_copy(json_object_get(entry, "value")) : NULL;
+    json_t *spec = json_object_get(plan, "spec"), *slept = json_object_get(spec, "slept");
+    if (plan && !slept) {
+        slept = json_array();
+        json_object_set_new(spec, "slept", slept);
+    }
+    for (i = 0; i < count && step->count + 1 < CONDUCTOR_PUTS_MAX; i++) {
+        node = json_array_get(empty, i);
         json_t *value = json_deep_copy(json_object_get(node, "value"));
         json_object_set_new(json_object_get(value, "spec"), "drained", json_true());
+        json_array_append_new(slept, json_string(snapshot_text(value, "name")));
         put(step, "node", id_of(node), value, revision_of(node));
     }
+    if (plan)
+        put(step, "plan", id_of(entry), plan, revision_of(entry));
     json_decref(empty);
     return !count;
 }
@@ -251,7 +261,7 @@ static void finish(json_t *objects, const json_t *entry, const char *wall, struc
     if (!put_to_sleep(objects, entry, kept, sizeof kept, step))
         return;
     if (*kept)
-        snprintf(reason, sizeof reason, "node %s has got a guest meanwhile and stays on", kept);
+        snprintf(reason, sizeof reason, "node %s is not empty and stays on", kept);
     put_plan(step, entry, "done", reason, "ended", wall);
 }
 
@@ -384,6 +394,16 @@ static void put_status(struct conductor *c, const struct conductor_job *job, con
     put(step, "state/balancer", "status", status, -1);
 }
 
+/* What another policy would do now is kept when it is something else than before: beside our own plans it can be read
+ * over days, whatever the mode. */
+static void keep_shadow(json_t *objects, struct conductor_job *job, struct conductor_step *step)
+{
+    const json_t *last = conductor_find_plan(objects, "shadow", false);
+    json_t *fresh = job->shadow_record;
+    if (fresh && !(last && plan_record_same_moves(json_object_get(last, "value"), fresh)))
+        put(step, "plan", snapshot_text(fresh, "id"), json_incref(fresh), 0);
+}
+
 /* The record is taken. What has changed since it was begun, the check before each wave finds. */
 static void end_plan(struct conductor *c, json_t *objects, struct conductor_job *job, const struct snapshot_time *now,
                      const char *wall, struct conductor_step *step)
@@ -405,6 +425,7 @@ static void end_plan(struct conductor *c, json_t *objects, struct conductor_job 
     c->waits = job->unseen > 0;
     c->active = job->plan.why == PLAN_MOVES;
     propose(c, objects, job, now, step);
+    keep_shadow(objects, job, step);
     snprintf(summary, sizeof summary, "%s%s", job->why_not, explain_plan(&job->plan, &job->policy, text, sizeof text));
     put_status(c, job, summary, job->lately, wall, step);
 }
@@ -449,8 +470,8 @@ void conductor_job_done(struct conductor *c)
 
 /* ---- all of it ---- */
 
-/* The oldest plan that has ended, if there are more than are kept. */
-static void forget_oldest(json_t *objects, struct conductor_step *step)
+/* The oldest plan that has ended, or of the shadow, if there are more than are kept. */
+static void forget_oldest_of(json_t *objects, bool shadow, struct conductor_step *step)
 {
     json_t *entry, *oldest = NULL;
     const char *id;
@@ -458,7 +479,8 @@ static void forget_oldest(json_t *objects, struct conductor_step *step)
     json_object_foreach (json_object_get(objects, "plan"), id, entry) {
         const json_t *value = json_object_get(entry, "value");
         const char *phase = plan_record_phase(value);
-        if (strcmp(phase, "done") != 0 && strcmp(phase, "void") != 0)
+        bool wanted = shadow ? !strcmp(phase, "shadow") : !strcmp(phase, "done") || !strcmp(phase, "void");
+        if (!wanted)
             continue;
         count++;
         if (!oldest ||
@@ -467,6 +489,12 @@ static void forget_oldest(json_t *objects, struct conductor_step *step)
     }
     if (count > CONDUCTOR_HISTORY)
         put(step, "plan", id_of(oldest), NULL, revision_of(oldest));
+}
+
+static void forget_oldest(json_t *objects, struct conductor_step *step)
+{
+    forget_oldest_of(objects, false, step);
+    forget_oldest_of(objects, true, step);
 }
 
 /* A table of what guests used in the hour that is over, beside nothing else: what is wrong with it, or too much, keeps

@@ -86,16 +86,19 @@ static json_t *ids_of(json_t *objects)
 
 /* ---- a plan ---- */
 
-static json_t *record_of(const struct conductor_job *j)
+static json_t *record_made(const struct conductor_job *j, const struct plan *plan, const struct model *m,
+                           const struct policy *policy, const char *phase)
 {
     char id[UUID_TEXT_BYTES];
     uuid_make(id);
-    struct plan_record_origin origin = {.id = id,
-                                        .phase = j->active ? "active" : "proposed",
-                                        .by = by_itself,
-                                        .made = j->wall,
-                                        .guest_ids = j->guest_ids};
-    json_t *record = plan_record_make(&j->plan, j->cluster.model, &j->policy, &origin);
+    struct plan_record_origin origin = {
+        .id = id, .phase = phase, .by = by_itself, .made = j->wall, .guest_ids = j->guest_ids};
+    return plan_record_make(plan, m, policy, &origin);
+}
+
+static json_t *record_of(const struct conductor_job *j)
+{
+    json_t *record = record_made(j, &j->plan, j->cluster.model, &j->policy, j->active ? "active" : "proposed");
     if (record && j->active)
         json_object_set_new(json_object_get(record, "spec"), "began", json_string(j->wall));
     return record;
@@ -113,27 +116,31 @@ static json_t *moves_of(const struct plan *plan, const struct model *m)
 
 /* The same cluster under the other policy: read anew, because a policy says what is stale and what an error counts. Its
  * search is bounded by its steps, so that what the first one took of the time does not matter. */
-static json_t *shadow_of(const struct policy *policy, json_t *snapshot)
+static void look_in_shadow(struct conductor_job *j, const struct policy *policy, json_t *snapshot)
 {
     struct cluster_json cluster;
     struct plan plan = {0};
     struct err err = {0};
     char text[300];
-    json_t *shadow = NULL;
-    if (cluster_json_take(&cluster, "the cluster", snapshot, policy, &err))
-        return json_pack("{s:s, s:[]}", "summary", err.text, "moves");
+    if (cluster_json_take(&cluster, "the cluster", snapshot, policy, &err)) {
+        j->shadow = json_pack("{s:s, s:[]}", "summary", err.text, "moves");
+        return;
+    }
     struct plan_options options = {
         .seed = 1, .budget.evaluations = (uint64_t)cluster.model->guest_count * SHADOW_EVALUATIONS_PER_GUEST + 1};
     struct policy priced = *policy;
     policy_learn_link(&priced, cluster.link_learned);
-    if (plan_make(cluster.model, &priced, &options, &plan, &err))
-        shadow = json_pack("{s:s, s:[]}", "summary", err.text, "moves");
-    else
-        shadow = json_pack("{s:s, s:o}", "summary", explain_plan(&plan, policy, text, sizeof text), "moves",
-                           moves_of(&plan, cluster.model));
+    j->guest_ids = ids_of(j->objects);
+    priced.moves_max = priced.moves_max < PLAN_RECORD_MOVES_MAX ? priced.moves_max : PLAN_RECORD_MOVES_MAX;
+    if (plan_make(cluster.model, &priced, &options, &plan, &err)) {
+        j->shadow = json_pack("{s:s, s:[]}", "summary", err.text, "moves");
+    } else {
+        j->shadow = json_pack("{s:s, s:o}", "summary", explain_plan(&plan, policy, text, sizeof text), "moves",
+                              moves_of(&plan, cluster.model));
+        j->shadow_record = plan.count ? record_made(j, &plan, cluster.model, &priced, "shadow") : NULL;
+    }
     plan_fini(&plan);
     model_free(cluster.model);
-    return shadow;
 }
 
 /* Only what the mode, the hour and the number of moves allow. */
@@ -265,7 +272,7 @@ static void read_cluster(struct conductor_job *j)
         return;
     }
     if (j->question == CONDUCTOR_PLAN && conductor_shadow(j->objects, &shadow, NULL) > 0)
-        j->shadow = shadow_of(&shadow, snapshot);
+        look_in_shadow(j, &shadow, snapshot);
     j->rc = cluster_json_take(&j->cluster, "the cluster", snapshot, &j->policy, &j->err);
     json_decref(snapshot);
     if (!j->rc && j->question == CONDUCTOR_PLAN)
@@ -282,7 +289,8 @@ static void count_losses(struct conductor_job *j)
 static void plan(struct conductor_job *j)
 {
     allow_moves(j);
-    j->guest_ids = ids_of(j->objects);
+    if (!j->guest_ids)
+        j->guest_ids = ids_of(j->objects);
     if (j->losses_wanted)
         count_losses(j);
     begin_as_before(j);
@@ -333,6 +341,7 @@ void conductor_job_free(struct conductor_job *j)
     json_decref(j->objects);
     json_decref(j->guest_ids);
     json_decref(j->shadow);
+    json_decref(j->shadow_record);
     json_decref(j->record);
     free(j);
 }

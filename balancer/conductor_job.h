@@ -56,9 +56,10 @@ struct conductor_job {
     int unseen;        /* guests of the first wave for which it waits */
     int lately;        /* moves that were begun in the last hour */
     int nodes_to_lose;
-    json_t *guest_ids; /* by name */
-    json_t *record;    /* NULL: there is nothing to do */
-    json_t *shadow;    /* what the other policy would have done: {"summary", "moves": [{"guest", "from", "to"}]} */
+    json_t *guest_ids;     /* by name */
+    json_t *record;        /* NULL: there is nothing to do */
+    json_t *shadow_record; /* the same as a plan of phase "shadow"; NULL: it has no moves, or nobody asks */
+    json_t *shadow;        /* what the other policy would have done: {"summary", "moves": [{"guest", "from", "to"}]} */
     char proposal[UUID_TEXT_BYTES]; /* that was there, "" if none */
     bool proposal_fits;
 };

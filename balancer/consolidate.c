@@ -53,7 +53,7 @@ double consolidate_load(const struct model *m, int node, enum model_resource res
 {
     const struct model_node *n = &m->nodes[node];
     double capacity = n->load_capacity[resource];
-    double load = capacity > 0 ? m->sum[node][SUM_LOAD_CPU + (int)resource] / capacity : 0;
+    double load = capacity > 0 ? model_load(m, node, resource) / capacity : 0;
     if (resource != RESOURCE_MEMORY || n->memory <= 0)
         return load;
     double given = (n->memory - n->free_at_load + m->sum[node][SUM_MEMORY]) / n->memory;
@@ -184,10 +184,9 @@ static bool sums_fit(const struct emptying *e, const struct model *closed, struc
         return false;
     }
     for (int r = 0; r < RESOURCE_COUNT; r++) {
-        enum model_sum sum = (enum model_sum)(SUM_LOAD_CPU + r);
         double load = 0, capacity = 0;
         for (int n = 0; n < closed->node_count; n++) {
-            load += consolidate_counts(e->model, n) ? closed->sum[n][sum] : 0;
+            load += consolidate_counts(e->model, n) ? model_load(closed, n, (enum model_resource)r) : 0;
             capacity += consolidate_counts(closed, n) ? closed->nodes[n].load_capacity[r] : 0;
         }
         if (capacity > 0 && load > e->policy->consolidate.limit[r] * capacity) {

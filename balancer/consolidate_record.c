@@ -48,21 +48,38 @@ json_t *consolidate_record(const struct consolidation *c, const struct policy *p
 
 /* ---- carrying it out ---- */
 
-/* Where guests are, or go to. */
-static json_t *inhabited(json_t *objects)
+static void add(json_t *nodes, const char *name)
 {
-    json_t *nodes = json_object(), *guest, *migration;
+    if (name && *name)
+        json_object_set_new(nodes, name, json_true());
+}
+
+/* Where guests are, as is wanted or as is seen, or go to, now or in what is left of the plan. NULL: there is a guest of
+ * which nothing can be read, and it may be anywhere. */
+static json_t *inhabited(json_t *objects, const json_t *record)
+{
+    json_t *nodes = json_object(), *guest, *migration, *move;
     const char *id;
+    size_t i;
     json_object_foreach (json_object_get(objects, "guest"), id, guest) {
-        const char *name = json_string_value(snapshot_spec(guest, "node"));
-        if (name)
-            json_object_set_new(nodes, name, json_true());
+        const char *wanted = json_string_value(snapshot_spec(guest, "node"));
+        const char *seen = snapshot_text(json_object_get(guest, "state"), "node");
+        bool unreadable = json_object_get(guest, "unreadable");
+        if (!unreadable && !json_object_get(guest, "value"))
+            continue; /* it is gone */
+        if (unreadable && !*seen) {
+            json_decref(nodes);
+            return NULL;
+        }
+        add(nodes, wanted);
+        add(nodes, seen);
     }
-    json_object_foreach (json_object_get(objects, "migration"), id, migration) {
-        const char *to = json_string_value(snapshot_spec(migration, "to"));
-        if (to && !*snapshot_text(json_object_get(migration, "state"), "ended"))
-            json_object_set_new(nodes, to, json_true());
-    }
+    json_object_foreach (json_object_get(objects, "migration"), id, migration)
+        if (!*snapshot_text(json_object_get(migration, "state"), "ended"))
+            add(nodes, json_string_value(snapshot_spec(migration, "to")));
+    for (int w = plan_record_wave(record) + 1; w < plan_record_waves(record); w++)
+        json_array_foreach (plan_record_moves(record, w), i, move)
+            add(nodes, snapshot_text(move, "to"));
     return nodes;
 }
 
@@ -76,17 +93,28 @@ static bool has(const json_t *list, const char *name)
     return false;
 }
 
+/* Of those that are to sleep one that may: it is up, nobody has said since that it is to stay on, and it was not
+ * drained for this plan before: who has opened it again wants it open. */
+static bool may_sleep(const json_t *spec, const json_t *node, const char *name)
+{
+    const char *label = json_string_value(json_object_get(snapshot_spec(node, "labels"), "sleep"));
+    return has(json_object_get(spec, "sleep"), name) && !has(json_object_get(spec, "slept"), name) &&
+           json_is_true(json_object_get(json_object_get(node, "state"), "alive")) &&
+           !json_is_true(snapshot_spec(node, "drained")) && !(label && !strcmp(label, "never"));
+}
+
 json_t *consolidate_record_empty(json_t *objects, const json_t *record, char *kept, size_t len)
 {
-    const json_t *sleep = json_object_get(json_object_get(record, "spec"), "sleep");
-    json_t *empty = json_array(), *nodes = json_array_size(sleep) ? inhabited(objects) : NULL, *node;
+    const json_t *spec = json_object_get(record, "spec");
+    bool any = json_array_size(json_object_get(spec, "sleep")) > 0;
+    json_t *empty = json_array(), *nodes = any ? inhabited(objects, record) : NULL, *node;
     const char *id;
     snprintf(kept, len, "%s", "");
-    json_object_foreach (nodes ? json_object_get(objects, "node") : NULL, id, node) {
+    json_object_foreach (any ? json_object_get(objects, "node") : NULL, id, node) {
         const char *name = snapshot_text(json_object_get(node, "value"), "name");
-        if (json_is_true(snapshot_spec(node, "drained")) || !has(sleep, name))
+        if (!may_sleep(spec, node, name))
             continue;
-        if (json_object_get(nodes, name))
+        if (!nodes || json_object_get(nodes, name))
             snprintf(kept, len, "%s", name);
         else
             json_array_append(empty, node);

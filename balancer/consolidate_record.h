@@ -2,7 +2,8 @@
  *
  *     "spec": {..., "sleep": [NODE, ...]}
  *
- * nodes that are drained as soon as they are empty, so that nothing comes back to them. Threads: any. */
+ * nodes that are drained as soon as they are empty, so that nothing comes back to them; each once, and then it is in
+ * "slept", too. Threads: any. */
 #ifndef BALANCER_CONSOLIDATE_RECORD_H
 #define BALANCER_CONSOLIDATE_RECORD_H
 
@@ -17,8 +18,7 @@ json_t *consolidate_record(const struct consolidation *consolidation, const stru
                            const struct plan_record_origin *origin);
 
 /* Of such a plan in the store, by the objects as they are (snapshot.h): nodes that are empty and not drained yet, as
- * entries of "node"; a new reference. *kept (of len bytes): the name of one that has a guest that no move takes away,
- * or ""; it stays on. */
+ * entries of "node"; a new reference. *kept (of len bytes): the name of one that is not empty, or "". */
 json_t *consolidate_record_empty(json_t *objects, const json_t *record, char *kept, size_t len);
 
 #endif

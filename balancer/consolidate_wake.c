@@ -96,7 +96,7 @@ static int fewest(const struct waking *w)
     for (int r = 0; m && r < RESOURCE_COUNT; r++) {
         double load = 0, capacity = 0;
         for (int n = 0; n < m->node_count; n++) {
-            load += consolidate_counts(m, n) ? m->sum[n][SUM_LOAD_CPU + r] : 0;
+            load += consolidate_counts(m, n) ? model_load(m, n, (enum model_resource)r) : 0;
             capacity += consolidate_counts(m, n) ? m->nodes[n].load_capacity[r] : 0;
         }
         while (opened < w->count && load > w->policy->consolidate.limit[r] * capacity) {

@@ -41,7 +41,8 @@ struct explain explain_guest(const struct score *s, const struct model *before, 
     const struct model *m = s->model;
     const struct model_guest *g = &m->guests[guest];
     struct explain e = {.node = -1, .price = cost_threshold(m, s->policy, guest, s->up)};
-    if (plan->at[guest] != before->at[guest] || plan->mirror[guest] != before->mirror[guest]) {
+    bool lost = plan->at[guest] < 0;
+    if (!lost && (plan->at[guest] != before->at[guest] || plan->mirror[guest] != before->mirror[guest])) {
         e.kind = EXPLAIN_MOVED;
         e.node = plan->at[guest];
         for (int i = 0; i < plan->count; i++) {
@@ -64,7 +65,10 @@ struct explain explain_guest(const struct score *s, const struct model *before, 
     else if (resting)
         e.kind = EXPLAIN_RESTING;
     else if (e.node >= 0 && e.gain > e.price + 1e-6)
-        e.kind = comes_back(g, s->policy, e.node) ? EXPLAIN_RETURN : EXPLAIN_LATER;
+        e.kind = comes_back(g, s->policy, e.node)  ? EXPLAIN_RETURN
+                 : plan->kept && plan->kept[guest] ? EXPLAIN_ROOM
+                 : plan->why == PLAN_BALANCED      ? EXPLAIN_BALANCED
+                                                   : EXPLAIN_LATER;
     else if (e.nodes_refused && forbidden > e.price)
         e.kind = EXPLAIN_RULES;
     else
@@ -109,8 +113,12 @@ char *explain_text(const struct explain *e, const struct model *m, int guest, ch
                  model_left_ago(&m->guests[guest], e->node));
         break;
     case EXPLAIN_RULES:
-        snprintf(buffer, len, "%s stays on %s: %d better nodes are forbidden, most of them because: %s", name, here,
-                 e->nodes_refused, rules_text(e->rule));
+        if (m->at[guest] < 0)
+            snprintf(buffer, len, "%s finds no place: %d nodes are forbidden, most of them because: %s", name,
+                     e->nodes_refused, rules_text(e->rule));
+        else
+            snprintf(buffer, len, "%s stays on %s: %d better nodes are forbidden, most of them because: %s", name, here,
+                     e->nodes_refused, rules_text(e->rule));
         break;
     case EXPLAIN_COST:
         snprintf(buffer, len, "%s stays on %s: going to %s gains %.6f and costs %.6f", name, here, node, e->gain,
@@ -118,6 +126,14 @@ char *explain_text(const struct explain *e, const struct model *m, int guest, ch
         break;
     case EXPLAIN_BEST:
         snprintf(buffer, len, "%s stays on %s: no other node is better", name, here);
+        break;
+    case EXPLAIN_ROOM:
+        snprintf(buffer, len, "%s stays on %s: %s is better by %.6f, but the room for a lost node would be gone", name,
+                 here, node, e->gain);
+        break;
+    case EXPLAIN_BALANCED:
+        snprintf(buffer, len, "%s stays on %s: %s is better by %.6f, but the loads are spread well enough", name, here,
+                 node, e->gain);
         break;
     case EXPLAIN_LATER:
         snprintf(buffer, len,
@@ -138,8 +154,9 @@ char *explain_plan(const struct plan *plan, const struct policy *policy, char *b
         break;
     case PLAN_AT_REST:
         snprintf(buffer, len, "%s",
-                 plan->rests ? "no move that is allowed gains more than it costs"
-                             : "the time was over before a move was found that is allowed and pays");
+                 plan->kept    ? "no move gains more than it costs that leaves the room for a lost node"
+                 : plan->rests ? "no move that is allowed gains more than it costs"
+                               : "the time was over before a move was found that is allowed and pays");
         break;
     case PLAN_BALANCED:
         snprintf(buffer, len, "the loads are spread well: %.4f, and balancing begins at %.4f", plan->spread,

@@ -15,6 +15,8 @@ enum explain_kind {
     EXPLAIN_RULES,      /* every node that would be better is forbidden; `rule` is the commonest reason */
     EXPLAIN_COST,       /* the best move gains less than it costs */
     EXPLAIN_BEST,       /* no other node would be better */
+    EXPLAIN_ROOM,       /* a move that pays would take the room for a lost node */
+    EXPLAIN_BALANCED,   /* ... is not looked for while the loads are spread as well as this */
     EXPLAIN_LATER,      /* a move that pays is left: the plan was cut short by its limits */
 };
 

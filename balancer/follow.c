@@ -49,16 +49,18 @@ static json_t *member(json_t *holder, const char *key)
     return object;
 }
 
-/* In which record each guest was measured last: who has just come somewhere, or whose agent has just begun, is known
- * from before. */
+/* What each guest was measured to use last, of its record its own part: who has just come somewhere, or whose agent has
+ * just begun, is known from before. */
 static void remember(json_t *objects, json_t *entry)
 {
-    json_t *all = member(objects, "measured"), *use;
+    json_t *all = member(objects, "measured"), *state = json_object_get(entry, "state"), *use;
     const json_t *there = json_object_get(objects, "guest");
     const char *id;
-    json_object_foreach (json_object_get(json_object_get(entry, "state"), "guests"), id, use)
+    json_object_foreach (json_object_get(state, "guests"), id, use)
         if (snapshot_load_is_enough(use) && json_object_get(json_object_get(there, id), "value"))
-            json_object_set(all, id, entry);
+            json_object_set_new(all, id,
+                                json_pack("{s:{s:O*, s:{s:O}}, s:O*}", "state", "unit", json_object_get(state, "unit"),
+                                          "guests", id, use, "seen", json_object_get(entry, "seen")));
 }
 
 /* One part of an entry, NULL: it cannot be read. What was there before does not hold then, and what does nobody knows;
@@ -176,6 +178,7 @@ static void keep_seen(struct follow *f)
         const json_t *old = json_object_get(json_object_get(f->objects, "load"), id);
         if (old && json_equal(json_object_get(old, "state_revision"), json_object_get(entry, "state_revision")))
             json_object_set(entry, "seen", json_object_get(old, "seen"));
+        remember(f->fresh, entry);
     }
     json_object_foreach (json_object_get(f->objects, "measured"), id, entry)
         if (!json_object_get(measured, id) && json_object_get(json_object_get(f->fresh, "guest"), id))

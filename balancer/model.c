@@ -32,6 +32,7 @@ static void free_sums(struct model *m)
     free(m->use);
     free(m->copy);
     free(m->sum);
+    free(m->standing);
     free(m->held);
     free(m->count);
     free(m->mirrors);
@@ -185,6 +186,7 @@ static int allocate(struct model *m)
     m->mirror = malloc(guests * sizeof *m->mirror);
     m->use = calloc(guests, sizeof *m->use);
     m->sum = calloc(nodes, sizeof *m->sum);
+    m->standing = calloc(nodes, sizeof *m->standing);
     m->held = calloc(nodes, sizeof *m->held);
     m->count = calloc(nodes, sizeof *m->count);
     m->mirrors = calloc(nodes, sizeof *m->mirrors);
@@ -197,8 +199,9 @@ static int allocate(struct model *m)
         m->copy = calloc(guests, sizeof *m->copy);
         m->peers = calloc(nodes * nodes, sizeof *m->peers);
     }
-    bool whole = m->at && m->mirror && m->use && m->sum && m->held && m->count && m->mirrors && m->reserved &&
-                 m->first && m->next && m->prev && m->group_start && (!m->has_mirrors || (m->copy && m->peers));
+    bool whole = m->at && m->mirror && m->use && m->sum && m->standing && m->held && m->count && m->mirrors &&
+                 m->reserved && m->first && m->next && m->prev && m->group_start &&
+                 (!m->has_mirrors || (m->copy && m->peers));
     return whole ? 0 : -ENOMEM;
 }
 
@@ -338,9 +341,12 @@ static void count_members(struct model *m, int guest)
 {
     const struct model_guest *g = &m->guests[guest];
     for (int i = 0; i < g->storage_count; i++) {
-        double *sum = m->sum[g->storage[i].node], work = g->storage[i].bytes_per_s;
-        sum[SUM_LOAD_DISK] += model_disk_work(&m->nodes[g->storage[i].node], work);
-        sum[SUM_LOAD_NETWORK] += work;
+        double work[RESOURCE_COUNT] = {[RESOURCE_NETWORK] = g->storage[i].bytes_per_s};
+        work[RESOURCE_DISK] = model_disk_work(&m->nodes[g->storage[i].node], work[RESOURCE_NETWORK]);
+        for (int r = 0; r < RESOURCE_COUNT; r++) {
+            m->standing[g->storage[i].node][r] += work[r];
+            m->sum[g->storage[i].node][SUM_LOAD_CPU + r] += work[r];
+        }
     }
 }
 
@@ -348,6 +354,7 @@ void model_recount(struct model *m)
 {
     size_t nodes = (size_t)m->node_count;
     memset(m->sum, 0, nodes * sizeof *m->sum);
+    memset(m->standing, 0, nodes * sizeof *m->standing);
     memset(m->count, 0, nodes * sizeof *m->count);
     memset(m->mirrors, 0, nodes * sizeof *m->mirrors);
     memset(m->reserved, 0, nodes * sizeof *m->reserved);
@@ -376,6 +383,11 @@ void model_place(struct model *m, int guest, int at, int mirror)
 }
 
 /* ---- questions ---- */
+
+double model_load(const struct model *m, int n, enum model_resource resource)
+{
+    return m->sum[n][SUM_LOAD_CPU + (int)resource] - m->standing[n][resource];
+}
 
 double model_memory_free(const struct model *m, int n)
 {

@@ -68,6 +68,7 @@ struct model_node {
     bool drained;  /* somebody emptied it on purpose; offline and empty, it sleeps (consolidate.h) */
     bool stays_on; /* it may not sleep, whatever it holds */
     int members;   /* of volumes, and witnesses */
+    int arrived;   /* guests that plans have sent there within the last hour */
     double memory, memory_own, memory_free;
     double disk, disk_free;
     double vcpus, vcpus_own;          /* threads of the machine, and those it keeps for itself */
@@ -111,15 +112,16 @@ struct model {
     int node_room, guest_room, group_room;
 
     /* from here on: made by model_ready() */
-    int *at, *mirror;          /* [guests] */
-    double (*use)[SUM_COUNT];  /* [guests] what one takes where it runs */
-    double (*copy)[SUM_COUNT]; /* [guests] and where its mirror is; NULL without mirrors */
-    double (*sum)[SUM_COUNT];  /* [nodes] */
-    double (*held)[SUM_COUNT]; /* [nodes] what a wave's departing guests still hold */
-    int *count, *mirrors;      /* [nodes] guests that are there (planned ones are not counted) */
-    double *peers;             /* [nodes * nodes] memory node n must have for guests of node p; NULL without mirrors */
-    double *reserved;          /* [nodes] the largest of its row */
-    int *first, *next, *prev;  /* guests of a node as a list */
+    int *at, *mirror;                   /* [guests] */
+    double (*use)[SUM_COUNT];           /* [guests] what one takes where it runs */
+    double (*copy)[SUM_COUNT];          /* [guests] and where its mirror is; NULL without mirrors */
+    double (*sum)[SUM_COUNT];           /* [nodes] */
+    double (*standing)[RESOURCE_COUNT]; /* [nodes] of the sum the work of members, which stays whoever goes */
+    double (*held)[SUM_COUNT];          /* [nodes] what a wave's departing guests still hold */
+    int *count, *mirrors;               /* [nodes] guests that are there (planned ones are not counted) */
+    double *peers;            /* [nodes * nodes] memory node n must have for guests of node p; NULL without mirrors */
+    double *reserved;         /* [nodes] the largest of its row */
+    int *first, *next, *prev; /* guests of a node as a list */
     int *group_start, *group_of; /* [guests + 1], groups of a guest */
     int changes;
     bool has_mirrors;
@@ -152,6 +154,9 @@ int model_hold(struct model *model, enum model_mode cluster, enum model_mode fro
 void model_shun_unseen(struct model *model);
 /* A guest's load is another one; model_recount() when all are said. */
 void model_guest_changed(struct model *model, int guest);
+
+/* What the guests of a node want of it, without what stands there whoever goes. */
+double model_load(const struct model *model, int node, enum model_resource resource);
 
 /* Free and not spoken for, on this node. */
 double model_memory_free(const struct model *model, int node);

@@ -19,6 +19,8 @@ void plan_fini(struct plan *plan)
     free(plan->moves);
     free(plan->at);
     free(plan->mirror);
+    free(plan->kept);
+    free(plan->closed);
     *plan = (struct plan){0};
 }
 
@@ -125,6 +127,9 @@ static int search_and_keep(const struct model *model, const struct model *judged
         if (room.culprit < 0 || round == RESERVE_ROUNDS || s->stopped)
             return cut(model, policy, plan, room.good, err);
         s->stays[plan->moves[room.culprit].guest] = true;
+        if (!plan->kept && !(plan->kept = calloc((size_t)model->guest_count + 1, sizeof *plan->kept)))
+            return err_set(err, ENOMEM, "no memory for a plan");
+        plan->kept[plan->moves[room.culprit].guest] = true;
         for (int g = 0; g < model->guest_count; g++)
             if (s->model->at[g] != model->at[g] || s->model->mirror[g] != model->mirror[g])
                 score_commit(&s->score, g, model->at[g], model->mirror[g]);
@@ -198,6 +203,19 @@ int plan_make(const struct model *model, const struct policy *policy, const stru
     return rc;
 }
 
+/* For those who ask why. */
+static int note_closed(struct plan *plan, const int *nodes, int count, int rc, struct err *err)
+{
+    plan->closed = rc == 0 ? malloc(((size_t)count + 1) * sizeof *plan->closed) : NULL;
+    if (rc == 0 && !plan->closed) {
+        plan_fini(plan);
+        return err_set(err, ENOMEM, "no memory for a plan");
+    }
+    for (int i = 0; rc == 0 && i < count; i++)
+        plan->closed[plan->closed_count++] = nodes[i];
+    return rc;
+}
+
 int plan_drain(const struct model *model, const struct policy *policy, const struct plan_options *options, int node,
                struct plan *plan, struct err *err)
 {
@@ -209,7 +227,7 @@ int plan_drain(const struct model *model, const struct policy *policy, const str
     must.must = true;
     int rc = plan_make(m, policy, &must, plan, err);
     model_free(m);
-    return rc;
+    return note_closed(plan, &node, 1, rc, err);
 }
 
 int plan_lose(const struct model *model, const struct policy *policy, const struct plan_options *options,
@@ -227,7 +245,7 @@ int plan_lose(const struct model *model, const struct policy *policy, const stru
     must.must = must.others_stay = true; /* what is lost is started again, and nothing else is moved */
     int rc = plan_make(m, policy, &must, plan, err);
     model_free(m);
-    return rc;
+    return note_closed(plan, nodes, count, rc, err);
 }
 
 int plan_prefix(const struct plan *plan, double part)

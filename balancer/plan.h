@@ -48,6 +48,9 @@ struct plan {
     bool rests; /* false: the budget ended before nothing was left to find */
     enum plan_rest why;
     int *at, *mirror; /* [guests] where everybody is after it */
+    bool *kept;       /* [guests] who stays because the room for lost nodes would go; NULL: nobody */
+    int *closed;      /* nodes that were emptied, or lost, in thought; NULL: none */
+    int closed_count;
 };
 
 struct plan_options {

@@ -9,10 +9,14 @@
 #include "balancer/capacity.h"
 #include "balancer/model.h"
 #include "balancer/plan_file.h"
+#include "balancer/plan_room.h"
 #include "balancer/policy.h"
+#include "balancer/score.h"
 #include "balancer/snapshot.h"
 #include "balancer/waves.h"
 #include "node/base/err.h"
+
+static const double LEAST_GAIN = 0.5; /* of what was promised */
 
 enum { NAME_LETTERS = 6, NAME_BYTES = 64 };
 
@@ -177,13 +181,43 @@ static int judge_room(const struct plan *plan, const struct model *model, const 
     if (!m)
         return err_set(err, ENOMEM, "no memory to check a plan");
     int wanted = capacity_tolerates_in(m, policy, policy->lose, NULL, 0);
-    for (int i = 0; i < plan->count && plan->moves[i].wave == plan->moves[0].wave; i++)
-        model_place(m, plan->moves[i].guest, plan->moves[i].to, -1);
+    bool musts = false;
+    for (int pass = 0; pass < 2; pass++) { /* what goes with those that must go is nobody's doing */
+        for (int i = 0; i < plan->count && plan->moves[i].wave == plan->moves[0].wave; i++) {
+            bool must = plan_room_must(model, &plan->moves[i]);
+            if (must == !pass)
+                model_place(m, plan->moves[i].guest, plan->moves[i].to, -1);
+            musts |= must;
+        }
+        if (!pass && musts && wanted > 0)
+            wanted = capacity_tolerates_in(m, policy, wanted, NULL, 0);
+    }
     int left = wanted > 0 ? capacity_tolerates_in(m, policy, wanted, NULL, 0) : wanted;
     model_free(m);
     return left < wanted ? err_set(err, ESTALE, "after its wave %d the room for %d lost nodes would be gone",
                                    plan->moves[0].wave + 1, wanted)
                          : 0;
+}
+
+/* What is left of a plan that nobody has asked for must still bring half of what it was to: loads may have gone. */
+static int judge_gain(const json_t *record, const struct plan *plan, double promised, const struct model *model,
+                      const struct policy *policy, struct err *err)
+{
+    bool wanted = json_object_get(record, "apply") != NULL;
+    struct model *m = wanted || promised <= 0 ? NULL : model_copy(model);
+    struct score score = {0};
+    if (wanted || promised <= 0)
+        return 0;
+    int rc = m ? score_init(&score, m, policy, err) : err_set(err, ENOMEM, "no memory to check a plan");
+    double before = rc ? 0 : score_exact(&score);
+    for (int i = 0; !rc && i < plan->count; i++)
+        score_commit(&score, plan->moves[i].guest, plan->moves[i].to, -1);
+    double gain = rc ? 0 : before - score_exact(&score);
+    if (!rc && gain < LEAST_GAIN * promised)
+        rc = err_set(err, ESTALE, "what is left of it would bring %.6f now, and was to bring %.6f", gain, promised);
+    score_fini(&score);
+    model_free(m);
+    return rc;
 }
 
 int plan_record_check(const json_t *record, int wave, json_t *begun, const struct model *model,
@@ -192,6 +226,7 @@ int plan_record_check(const json_t *record, int wave, json_t *begun, const struc
     struct plan plan = {.moves = calloc(PLAN_RECORD_MOVES_MAX, sizeof *plan.moves)};
     int rc = plan.moves ? 0 : err_set(err, ENOMEM, "no memory to check a plan");
     bool started = false;
+    double promised = 0;
     for (int w = wave; !rc && w < plan_record_waves(record); w++) {
         size_t i;
         json_t *move;
@@ -204,12 +239,15 @@ int plan_record_check(const json_t *record, int wave, json_t *begun, const struc
                                                     : err_set(err, E2BIG, "the plan has too many moves");
             if (rc)
                 break;
+            promised += json_number_value(json_object_get(move, "gain"));
         }
     }
     if (!rc && plan.count)
         rc = judge(&plan, model, policy, err);
     if (!rc && plan.count && policy->lose > 0 && !started)
         rc = judge_room(&plan, model, policy, err);
+    if (!rc && plan.count && wave > 0 && !started)
+        rc = judge_gain(record, &plan, promised, model, policy, err);
     free(plan.moves);
     return rc;
 }

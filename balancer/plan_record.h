@@ -38,7 +38,8 @@ int plan_record_waves(const json_t *record);
 json_t *plan_record_moves(const json_t *record, int wave); /* an array, borrowed; NULL: no such wave */
 bool plan_record_same_moves(const json_t *record, const json_t *other);
 
-/* Can it be carried out from here, by the hard rules and with every guest where it begins? From wave `wave` on, without
+/* Can it be carried out from here, by the hard rules and with every guest where it begins? And, behind its first wave,
+ * if nobody has applied it: would it still bring half of what it was to? From wave `wave` on, without
  * the moves that `begun` has under their number. -ESTALE with the reason. */
 int plan_record_check(const json_t *record, int wave, json_t *begun, const struct model *model,
                       const struct policy *policy, struct err *err);

@@ -87,6 +87,11 @@ static int left(struct check *c)
     return rc < 0 ? rc : losses.likely;
 }
 
+bool plan_room_must(const struct model *m, const struct plan_move *move)
+{
+    return move->from < 0 || m->nodes[move->from].offline || model_is_pinned_away(&m->guests[move->guest], move->from);
+}
+
 /* Of a wave after which the room is gone: the move with which it went. What goes with one that must move is no later
  * one's doing. If there is none, and time for all of them, the wave is through. */
 static int find_culprit(struct check *c, int first, int end, int *culprit)
@@ -95,7 +100,7 @@ static int find_culprit(struct check *c, int first, int end, int *culprit)
     for (int i = end - 1; i >= first; i--)
         model_place(c->m, moves[i].guest, moves[i].from, moves[i].from_mirror);
     for (int i = first; i < end && c->tolerated > 0 && !is_over(c); i++) {
-        bool must = moves[i].from < 0 || c->m->nodes[moves[i].from].offline;
+        bool must = plan_room_must(c->m, &moves[i]);
         go(c, &moves[i]);
         int now = left(c);
         if (now < 0)

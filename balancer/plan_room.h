@@ -6,6 +6,7 @@
 #ifndef BALANCER_PLAN_ROOM_H
 #define BALANCER_PLAN_ROOM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "balancer/plan.h"
@@ -19,6 +20,9 @@ struct plan_room {
     uint64_t looks; /* that it took */
     bool stopped;   /* the work or the time came to its end */
 };
+
+/* It goes whatever goes with it: from nowhere, from a closed node, or from where its pins do not want it. */
+bool plan_room_must(const struct model *model, const struct plan_move *move);
 
 /* tolerated: how many nodes may be lost now, and are to be. Ends at `work` looks; or, once the budget's stop() says so
  * (NULL: nobody does), PLAN_ROOM_GRACE later, which is enough for what can be proved of a plan whose search took all of

@@ -30,6 +30,7 @@ struct policy policy_default(void)
         .parallel = 8,
         .per_node = 2,
         .moves_max = 100000,
+        .into_per_hour = 30,
         .per_hour = 60,
         .consolidate =
             {.limit = {[RESOURCE_CPU] = 0.7, [RESOURCE_MEMORY] = 0.85, [RESOURCE_DISK] = 0.7, [RESOURCE_NETWORK] = 0.7},
@@ -52,7 +53,7 @@ struct policy policy_ganeti(void)
     p.move_cost = p.second_cost = p.downtime_cost = p.gib_cost = 0;
     p.enter = p.leave = 0;
     p.cool_down_s = p.return_s = 0;
-    p.lose = 0;
+    p.lose = p.into_per_hour = 0;
     return p;
 }
 

@@ -48,6 +48,7 @@ struct policy {
     int parallel, per_node;   /* moves at a time */
     int per_link;             /* that leave or enter a rack, or a site, at a time; 0: any number */
     int moves_max;            /* of one plan */
+    int into_per_hour;        /* that come to one node within an hour, so that a new one fills gently; 0: any number */
     int per_hour;             /* moves that the balancer begins of its own accord; 0: any number */
     int quiet_from, quiet_to; /* minutes of the day (UTC) between which it begins none; equal: at no time */
     struct policy_consolidate consolidate;

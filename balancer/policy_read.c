@@ -49,6 +49,7 @@ static const struct field fields[] = {
     {"moves", "per_node", WHOLE, AT(per_node), 1, 100},
     {"moves", "per_link", WHOLE, AT(per_link), 0, 1000},
     {"moves", "max", WHOLE, AT(moves_max), 0, 1000000},
+    {"moves", "into_per_hour", WHOLE, AT(into_per_hour), 0, 1000000},
     {"moves", "per_hour", WHOLE, AT(per_hour), 0, 1000000},
     {"moves", "quiet", HOURS, AT(quiet_from), 0, 0},
     {"consolidate", "cpu", NUMBER, AT(consolidate.limit[RESOURCE_CPU]), 0.05, 1},

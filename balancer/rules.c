@@ -25,6 +25,7 @@ const char *rules_text(enum rule rule)
         [RULE_MIGRATION] = "no migration between these nodes",
         [RULE_FIXED] = "the guest may not move",
         [RULE_UNSEEN] = "a guest of the node is not measured yet",
+        [RULE_FILLED] = "enough guests have come to the node within the hour",
         [RULE_HELD] = "balancing is off, or only advised, for it or for the node",
         [RULE_SAME] = "it is there",
     };
@@ -142,6 +143,8 @@ static enum rule check(const struct model *m, const struct policy *p, int guest,
     bool must = m->at[guest] < 0 || m->nodes[m->at[guest]].offline;
     if (n->unseen && at != m->at[guest] && !must)
         return RULE_UNSEEN;
+    if (p->into_per_hour && n->arrived >= p->into_per_hour && at != m->at[guest] && !must)
+        return RULE_FILLED;
     if (m->family == MODEL_GANETI)
         return ganeti_rules_check(m, guest, at, mirror, other, other_at);
     return check_drover(m, p, guest, at, other, other_at);

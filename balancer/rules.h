@@ -31,6 +31,7 @@ enum rule {
     RULE_MIGRATION,   /* nodes between which nothing may move */
     RULE_FIXED,       /* the guest may not move at all */
     RULE_UNSEEN,      /* somebody runs there who is not measured yet: it is fuller than it looks */
+    RULE_FILLED,      /* enough have come to the node within the hour */
     RULE_HELD,        /* the mode of a group it is in, or of the node, keeps the balancer from it */
     RULE_SAME,        /* it is there */
     RULE_COUNT

@@ -472,13 +472,28 @@ double score_heat(const struct score *s, int node)
     return heat;
 }
 
+/* Of a column of loads, without what no move changes. */
+static double moving_spread(const struct score *s, int k)
+{
+    const struct model *m = s->model;
+    double sum = 0, squares = 0;
+    for (int n = 0; n < m->node_count; n++) {
+        size_t i = (size_t)n * (size_t)s->columns + (size_t)k;
+        double d = s->x[i] - s->unit[i] * m->standing[n][s->sum_of[k] - SUM_LOAD_CPU] - s->shift[k];
+        sum += counts(s, n) ? d : 0;
+        squares += counts(s, n) ? d * d : 0;
+    }
+    double variance = s->up > 0 ? (squares - sum * sum / s->up) / s->up : 0;
+    return variance > 0 ? sqrt(variance) : 0;
+}
+
 double score_spread(const struct score *s)
 {
     double largest = 0;
     for (int k = 0; k < s->columns; k++) {
         if (s->sum_of[k] < SUM_LOAD_CPU || s->sum_of[k] > SUM_LOAD_NETWORK)
             continue;
-        double deviation = spread(s, k, s->s1[k], s->s2[k]) / s->weight[k];
+        double deviation = moving_spread(s, k);
         largest = deviation > largest ? deviation : largest;
     }
     return largest;

@@ -39,11 +39,16 @@ int64_t snapshot_seconds(const char *timestamp)
     return end && (*end == '.' || *end == 'Z') ? (int64_t)timegm(&tm) : -1;
 }
 
+enum { HOUR_S = 3600 };
+
+static const double LEARN_BYTES = 64 << 20;
+
 struct making {
     json_t *objects, *nodes_by_name; /* name to entry */
     json_t *ready;                   /* names of nodes that guests may leave: true */
     json_t *last_ended, *last_done;  /* guest's id to its migration's spec and state */
     json_t *left;                    /* guest's id to {node that a plan sent it away from: seconds since then} */
+    json_t *arrived;                 /* by a node's name, how many plans have sent there within the hour */
     json_t *modes;                   /* of groups; lent, NULL: none */
     json_t *left_out;                /* as cluster_json.h reads it: who is not in the snapshot */
     const struct snapshot_time *now;
@@ -298,7 +303,8 @@ static json_t *look_back(struct making *m)
             continue;
         keep_later(m->last_done, guest, migration);
         keep_left(m, guest, migration);
-        if (snapshot_number(state, "done_bytes") > 0 && snapshot_number(state, "total_ms") > 0)
+        /* less says how long it takes to begin and end, and not how fast the link is */
+        if (snapshot_number(state, "done_bytes") >= LEARN_BYTES && snapshot_number(state, "total_ms") > 0)
             json_array_append_new(list, json_pack("{s:f, s:f}", "bytes", snapshot_number(state, "done_bytes"),
                                                   "seconds", snapshot_number(state, "total_ms") / 1000));
     }
@@ -307,10 +313,25 @@ static json_t *look_back(struct making *m)
 
 /* ---- all of it ---- */
 
+/* Guests that plans have sent to each node within the last hour. */
+static void count_arrivals(struct making *m)
+{
+    json_t *migration;
+    const char *id;
+    json_object_foreach (json_object_get(m->objects, "migration"), id, migration) {
+        const char *to = spec_text(migration, "to");
+        int64_t began = snapshot_seconds(spec_text(migration, "began"));
+        if (snapshot_spec(migration, "plan") && began >= 0 && m->now->wall_s - began < HOUR_S)
+            json_object_set_new(m->arrived, to, json_integer(json_integer_value(json_object_get(m->arrived, to)) + 1));
+    }
+}
+
 static json_t *make_nodes(struct making *m)
 {
     json_t *list = json_array(), *node;
     const char *id;
+    size_t i;
+    count_arrivals(m);
     json_object_foreach (json_object_get(m->objects, "node"), id, node) {
         const char *name = snapshot_text(json_object_get(node, "value"), "name");
         if (!is_usable(m, "node", id, node, NULL))
@@ -322,6 +343,9 @@ static json_t *make_nodes(struct making *m)
             json_object_set_new(m->ready, name, json_true());
         json_array_append_new(list, make_node(m, node, load));
     }
+    json_array_foreach (list, i, node)
+        if (json_object_get(m->arrived, snapshot_text(node, "name")))
+            json_object_set(node, "arrived", json_object_get(m->arrived, snapshot_text(node, "name")));
     return list;
 }
 
@@ -363,16 +387,18 @@ json_t *snapshot_make(json_t *objects, const struct snapshot_time *now)
                        .last_ended = json_object(),
                        .last_done = json_object(),
                        .left = json_object(),
+                       .arrived = json_object(),
                        .modes = snapshot_modes_groups(objects),
                        .left_out = json_array(),
                        .now = now};
     json_t *nodes = make_nodes(&m), *migrations = look_back(&m), *guests = make_guests(&m);
-    json_t *groups = snapshot_rules_groups(json_object_get(objects, "guest"), m.nodes_by_name);
+    json_t *groups = snapshot_rules_groups(json_object_get(objects, "guest"));
     json_decref(m.nodes_by_name);
     json_decref(m.ready);
     json_decref(m.last_ended);
     json_decref(m.last_done);
     json_decref(m.left);
+    json_decref(m.arrived);
     json_t *made =
         json_pack("{s:o, s:o, s:o, s:o}", "nodes", nodes, "guests", guests, "groups", groups, "migrations", migrations);
     if (json_array_size(m.left_out))

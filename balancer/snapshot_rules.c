@@ -187,7 +187,7 @@ static void join_all(json_t *groups, const json_t *list, bool apart, const char 
     }
 }
 
-json_t *snapshot_rules_groups(json_t *guests, const json_t *nodes)
+json_t *snapshot_rules_groups(json_t *guests)
 {
     json_t *groups = json_object(), *list = json_array(), *guest, *group;
     const char *key;
@@ -196,9 +196,8 @@ json_t *snapshot_rules_groups(json_t *guests, const json_t *nodes)
         const json_t *apart = json_object_get(spec, "anti_affinity"), *together = json_object_get(spec, "affinity");
         if (!apart && !together)
             continue;
-        if (!*snapshot_text(value, "name") || !json_object_get(nodes, snapshot_text(spec, "node")) ||
-            json_number_value(json_object_get(spec, "memory")) <= 0)
-            continue; /* not in the snapshot */
+        if (!*snapshot_text(value, "name"))
+            continue; /* one that is left out holds the others, if they are to be in other racks or sites */
         join_all(groups, apart, true, snapshot_text(value, "name"));
         join_all(groups, together, false, snapshot_text(value, "name"));
     }

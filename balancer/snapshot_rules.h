@@ -13,7 +13,7 @@
  * one that it avoids, for as long. nodes: by name; images: by id. */
 void snapshot_rules_guest(json_t *to, const json_t *spec, const json_t *node, json_t *nodes, json_t *images);
 
-/* [{"name", "keep", "scope", "hard", "guests"}]; of guests that are on a node. A new reference. */
-json_t *snapshot_rules_groups(json_t *guests, const json_t *nodes);
+/* [{"name", "keep", "scope", "hard", "guests"}]; who is left out is named, too. A new reference. */
+json_t *snapshot_rules_groups(json_t *guests);
 
 #endif

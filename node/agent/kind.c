@@ -551,7 +551,7 @@ static const struct schema volume_move_answer = {"VolumeMove", "The bytes of a v
 
 /* ---- plans ---- */
 
-static const char *const plan_phases[] = {"proposed", "active", "done", "void", NULL};
+static const char *const plan_phases[] = {"proposed", "active", "done", "void", "shadow", NULL};
 static const struct schema_field plan_move_fields[] = {
     {.name = "move", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "its number in the plan"},
     {.name = "guest", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED, .description = "which moves"},
@@ -617,6 +617,7 @@ static const struct schema_field plan_spec[] = {
      .type = SCHEMA_ARRAY,
      .item = &sleeping_node,
      .description = "nodes that it empties, and that are drained then"},
+    {.name = "slept", .type = SCHEMA_ARRAY, .item = &sleeping_node, .description = "those that were"},
     {.name = "reasons_left_out", .type = SCHEMA_INT, .description = "guests whose reason is not kept"},
     {.name = NULL},
 };

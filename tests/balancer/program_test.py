@@ -222,6 +222,66 @@ class Program(unittest.TestCase):
             said = json.loads(self.run_it('capacity', '--cluster', self.write('c.json', c), '--shape', '1:10G', '--json'))
             self.assertEqual(said['fit_and_lose'], fits, said)
 
+    def test_says_what_stands_in_the_way(self):
+        """A threshold, the room for a loss, which is kept by default, and that nobody has room for who must go."""
+        def node(name, **more):
+            return dict({'name': name, 'cpus': 8, 'memory': '10G', 'age': 1}, **more)
+
+        def guest(name, at, gib, cpu=0, **more):
+            return dict({'name': name, 'node': at, 'vcpus': 8, 'memory': '%gG' % gib, 'age': 1, 'load': {'cpu': cpu}}, **more)
+        free = self.write('p.json', {'cost': {'move': 0, 'second': 0, 'downtime': 0, 'gib': 0}})
+        calm = {'nodes': [node('a'), node('b')], 'guests': [guest('x', 'a', 1, 0.2), guest('y', 'a', 1, 0.2)]}
+        self.assertIn('spread well enough', self.plan(calm, '--explain', '--policy', free)['reasons']['x'])
+        tight = {'nodes': [node('a'), node('b'), node('c')],
+                 'guests': [guest('a1', 'a', 7.6, 2, movable=False), guest('a2', 'a', 1, 4, avoid=['c']),
+                            guest('a3', 'a', 0.5, movable=False), guest('b1', 'b', 7.5),
+                            guest('c1', 'c', 2.39)]}
+        plan = self.plan(tight, '--explain', '--policy', free)
+        self.assertEqual(plan['moves'], 0)
+        self.assertIn('the room for a lost node would be gone', plan['reasons']['a2'])
+        self.assertIn('leaves the room for a lost node', plan['summary'])
+        bold = self.plan(tight, '--policy', self.write('p.json', {'limits': {'lose': 0}}))
+        self.assertEqual([(m['guest'], m['to']) for w in bold['waves'] for m in w], [('a2', 'b')])
+        full = {'nodes': [node('a'), node('b')], 'guests': [guest('big', 'a', 8), guest('other', 'b', 5, movable=False)]}
+        for how in ('--drain', '--lose'):
+            plan = self.plan(full, how, 'a', '--explain')
+            self.assertEqual(plan['stranded'], 1)
+            self.assertRegex(plan['reasons']['big'], 'forbidden, most of them because: .*memory')
+
+    def test_a_new_node_fills_gently(self):
+        """So many guests an hour come to one node, and no more; who must go is no part of it."""
+        c = cluster(2, 16)
+        for g in c['guests']:
+            g['node'] = 'n0'
+        into = self.write('p.json', {'moves': {'into_per_hour': 3}})
+        plan = self.plan(c, '--policy', into, '--explain')
+        self.assertEqual((plan['moves'], {m['to'] for w in plan['waves'] for m in w}), (3, {'n1'}))
+        c['nodes'][1]['arrived'] = 2
+        self.assertEqual(self.plan(c, '--policy', into)['moves'], 1)
+        c['nodes'][1]['arrived'] = 3
+        plan = self.plan(c, '--policy', into, '--explain')
+        self.assertEqual(plan['moves'], 0)
+        self.assertTrue(any('enough guests have come to the node within the hour' in r for r in plan['reasons'].values()))
+        self.assertEqual(self.plan(c, '--policy', into, '--drain', 'n0')['moves'], 16)
+        self.refuses(c, 'p.json:1: moves.into_per_hour', policy='{"moves": {"into_per_hour": -1}}')
+
+    def test_a_move_that_takes_too_long(self):
+        """Longer than its gain lasts, by its own node's link and its disk; who must go goes."""
+        c = cluster(4, 1)
+        c['nodes'][2]['link'] = '100k'
+        c['guests'] = [{'name': 'g%d' % i, 'node': 'n2', 'vcpus': 4, 'memory': '4G', 'age': 1, 'load': {'cpu': 3}} for i in range(4)]
+        self.assertEqual(self.plan(c)['moves'], 0)
+        self.assertEqual(self.plan(c, '--drain', 'n2')['moves'], 4)
+        c['nodes'][0]['link'] = c['nodes'][2].pop('link')
+        moves = [m for w in self.plan(c)['waves'] for m in w]
+        self.assertTrue(moves and all(m['to'] != 'n0' for m in moves), moves)
+        for node in c['nodes']:
+            node.pop('link', None)
+            node['disk'] = '100T'
+        for g in c['guests']:
+            g['local_disk'] = '20T'
+        self.assertEqual(self.plan(c)['moves'], 0)
+
     def test_keeps_room_for_a_loss(self):
         policy = self.write('p.json', {'limits': {'lose': 1}, 'patience': {'enter': 0, 'leave': 0}})
         for seed in range(5):

@@ -368,13 +368,14 @@ class Balance(ThreeNodes):
         ping = subprocess.Popen(self.n1.inside(['ping', '-q', '-i', '0.01', '-s', '1400', address]), stdout=subprocess.DEVNULL)
         try:
             seen = until('both are measured', lambda: [g for g in self.n1.do('cluster', 'export')['guests'] if g['name'] == 'writer' and
-                                                       len(g.get('storage', {})) == 2 and g['load'].get('network', 0) > 5e4], 120)[0]
+                                                       len(g.get('storage', {})) == 2 and min(g['storage'].values()) > 2e4 and
+                                                       g['load'].get('network', 0) > 5e4], 120)[0]
         finally:
             ping.kill()
             ping.wait()
         self.assertLess(seen['load']['network'], 1e8)
         self.assertEqual(set(seen['storage']), {self.n2.name, self.n3.name})
-        self.assertTrue(all(1e5 < rate < 1e10 for rate in seen['storage'].values()), seen)
+        self.assertTrue(all(rate < 1e10 for rate in seen['storage'].values()), seen)
         self.policy({})  # under which disks and networks have a weight
         spreads = until('it is seen', lambda: [s for s in [self.status()['spreads']] if s['disk'] > 0 and s['network'] > 0], 60)[0]
         self.assertEqual(set(spreads), {'cpu', 'memory', 'disk', 'network'})

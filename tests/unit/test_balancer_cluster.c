@@ -320,7 +320,38 @@ static void test_who_comes_keeps_a_node_on(void **state)
     look(w);
     assert_true(is_drained(w, "N1") && !is_drained(w, "N3"));
     assert_string_equal(snapshot_text(json_object_get(plan_in(w, "done"), "spec"), "reason"),
-                        "node n3 has got a guest meanwhile and stays on");
+                        "node n3 is not empty and stays on");
+}
+
+/* It is drained once: who opens it again, or labels it, wants it open; one that is away has not been emptied. */
+static void test_nodes_that_are_to_stay_on(void **state)
+{
+    struct world *w = *state;
+    apply_sleep(w);
+    look(w);
+    assert_true(is_drained(w, "N3"));
+    put_node(w, 3, "");
+    put_node(w, 1, ",'labels':{'sleep':'never'}");
+    begin_moves(w, plan_in(w, "active"));
+    end_moves(w, plan_in(w, "active"), "done");
+    for (int i = 0; i < 3; i++)
+        look(w);
+    assert_true(!is_drained(w, "N3") && !is_drained(w, "N1"));
+    assert_non_null(plan_in(w, "done"));
+}
+
+/* Where one is of which nothing can be read nobody knows: no node is empty. */
+static void test_nobody_sleeps_in_the_dark(void **state)
+{
+    struct world *w = *state;
+    static const char nonsense[] = "nonsense";
+    apply_sleep(w);
+    assert_true(follow_take(w->objects, "/drover/guest/G9", nonsense, sizeof nonsense - 1, ++w->revision, 0));
+    look(w);
+    assert_false(is_drained(w, "N3"));
+    drop(w, "/drover/guest/G9");
+    look(w);
+    assert_true(is_drained(w, "N3"));
 }
 
 /* Quiet hours begin in the middle of a plan: what a person applied goes on, what was begun by itself does not. */
@@ -362,6 +393,36 @@ static void test_quiet_hours_begin(void **state)
             "'G4':{'cpu':[90,90,90],'dirty':0}");
         put_load(w, 2, "");
         put_load(w, 3, "");
+    }
+}
+
+/* The load has gone while the first wave moved: the rest is not worth its price any more, unless a person wants it. */
+static void test_gain_is_looked_at_again(void **state)
+{
+    for (int applied = 0; applied < 2; applied++) {
+        struct world *w = *state;
+        if (applied) {
+            world_teardown(state);
+            world_setup(state);
+            w = *state;
+            put_policy(w, "advise", eager);
+            look(w);
+            apply(w);
+        }
+        look(w);
+        assert_int_equal(plan_record_waves(plan_in(w, "active")) > 1, 1);
+        begin_moves(w, plan_in(w, "active"));
+        end_moves(w, plan_in(w, "active"), "done");
+        put_load(w, 1, "'G1':{'cpu':[1,1,1]},'G2':{'cpu':[1,1,1]},'G3':{'cpu':[1,1,1]},'G4':{'cpu':[1,1,1]}");
+        look(w);
+        if (applied) {
+            assert_int_equal(plan_record_wave(plan_in(w, "active")), 1);
+            continue;
+        }
+        json_t *ended = plan_in(w, "void");
+        assert_non_null(ended);
+        assert_non_null(
+            strstr(snapshot_text(json_object_get(ended, "spec"), "reason"), "what is left of it would bring"));
     }
 }
 
@@ -538,28 +599,6 @@ static void test_advise(void **state)
     assert_non_null(strstr(void_reason(w), "mode"));
 }
 
-/* Another policy is only looked at: what it would have done is in the status and kept with the plan. */
-static void test_shadow(void **state)
-{
-    struct world *w = *state;
-    json_t *spec = json_object_get(
-        json_object_get(json_object_get(json_object_get(w->objects, "policy"), "balance"), "value"), "spec");
-    json_object_set_new(spec, "shadow", json_string("{\"moves\": {\"max\": 1}, \"cost\": {\"move\": 1}}"));
-    assert_true(look(w) >= 1);
-    json_t *plan = plan_in(w, "active"), *shadow = json_object_get(json_object_get(plan, "spec"), "shadow");
-    assert_true(json_integer_value(json_object_get(json_object_get(plan, "spec"), "moves")) > 1);
-    assert_int_equal(json_array_size(json_object_get(shadow, "moves")), 1);
-    assert_string_equal(snapshot_text(json_array_get(json_object_get(shadow, "moves"), 0), "from"), "n1");
-    json_t *status = json_object_get(json_object_get(json_object_get(w->objects, "balancer"), "status"), "state");
-    assert_non_null(strstr(snapshot_text(json_object_get(status, "shadow"), "summary"), "1 moves"));
-    struct policy policy;
-    struct err err;
-    json_object_set_new(spec, "shadow", json_string("nonsense"));
-    assert_int_equal(conductor_shadow(w->objects, &policy, &err), -EINVAL);
-    json_object_set_new(spec, "shadow", json_string(""));
-    assert_int_equal(conductor_shadow(w->objects, &policy, &err), 0);
-}
-
 /* Planning is handed over: nothing comes of it before it was run, nor if the election or the mode changed meanwhile. */
 static void test_planned_elsewhere(void **state)
 {
@@ -711,7 +750,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nothing_goes_where_nobody_has_looked, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_nodes_go_to_sleep, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_who_comes_keeps_a_node_on, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_nodes_that_are_to_stay_on, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_nobody_sleeps_in_the_dark, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_quiet_hours_begin, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_gain_is_looked_at_again, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_room_is_looked_at_again, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_begins_at_the_proposal, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_waves_one_by_one, world_setup, world_teardown),
@@ -720,7 +762,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_void_when_nobody_begins, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_void_when_the_mode_changes, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_advise, world_setup, world_teardown),
-        cmocka_unit_test_setup_teardown(test_shadow, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_planned_elsewhere, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_applied_too_late, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_limits, world_setup, world_teardown),

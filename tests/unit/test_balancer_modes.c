@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -189,9 +190,63 @@ static void test_checked_elsewhere(void **state)
     assert_non_null(strstr(snapshot_text(json_object_get(plan_in(w, "void"), "spec"), "reason"), "not there any more"));
 }
 
+/* Another policy is only looked at: what it would have done is in the status and kept with the plan. */
+static void test_shadow(void **state)
+{
+    struct world *w = *state;
+    json_t *spec = json_object_get(
+        json_object_get(json_object_get(json_object_get(w->objects, "policy"), "balance"), "value"), "spec");
+    json_object_set_new(spec, "shadow", json_string("{\"moves\": {\"max\": 1}, \"cost\": {\"move\": 1}}"));
+    assert_true(look(w) >= 1);
+    json_t *plan = plan_in(w, "active"), *shadow = json_object_get(json_object_get(plan, "spec"), "shadow");
+    assert_true(json_integer_value(json_object_get(json_object_get(plan, "spec"), "moves")) > 1);
+    assert_int_equal(json_array_size(json_object_get(shadow, "moves")), 1);
+    assert_string_equal(snapshot_text(json_array_get(json_object_get(shadow, "moves"), 0), "from"), "n1");
+    json_t *status = json_object_get(json_object_get(json_object_get(w->objects, "balancer"), "status"), "state");
+    assert_non_null(strstr(snapshot_text(json_object_get(status, "shadow"), "summary"), "1 moves"));
+    struct policy policy;
+    struct err err;
+    json_object_set_new(spec, "shadow", json_string("nonsense"));
+    assert_int_equal(conductor_shadow(w->objects, &policy, &err), -EINVAL);
+    json_object_set_new(spec, "shadow", json_string(""));
+    assert_int_equal(conductor_shadow(w->objects, &policy, &err), 0);
+}
+
+static int shadows(struct world *w)
+{
+    json_t *plan;
+    const char *id;
+    int count = 0;
+    json_object_foreach (json_object_get(w->objects, "plan"), id, plan)
+        count += !strcmp(plan_record_phase(json_object_get(plan, "value")), "shadow");
+    return count;
+}
+
+/* What the other policy would do is kept once, whatever the mode, and again when it is something else. */
+static void test_the_shadow_is_kept(void **state)
+{
+    struct world *w = *state;
+    put_policy(w, "off", "");
+    json_t *entry = json_object_get(json_object_get(w->objects, "policy"), "balance");
+    json_object_set_new(json_object_get(json_object_get(entry, "value"), "spec"), "shadow",
+                        json_string("{\"cost\": {\"move\": 1}, \"patience\": {\"cool_down\": 0}}"));
+    for (int i = 0; i < 3; i++) {
+        look(w);
+        w->now.clock_s += CONDUCTOR_PLAN_EVERY_S;
+        assert_int_equal(shadows(w), 1);
+    }
+    assert_true(json_array_size(plan_record_moves(plan_in(w, "shadow"), 0)) > 0);
+    assert_string_equal(snapshot_text(json_array_get(plan_record_moves(plan_in(w, "shadow"), 0), 0), "from"), "n1");
+    put_load(w, 1, "'G1':{'cpu':[1,1,1]},'G2':{'cpu':[1,1,1]},'G3':{'cpu':[190,190,190]},'G4':{'cpu':[150,150,150]}");
+    look(w);
+    assert_int_equal(shadows(w), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_shadow, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_the_shadow_is_kept, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_modes_of_groups, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_one_group_alone, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_modes_of_nodes, world_setup, world_teardown),

@@ -27,7 +27,7 @@ static void test_snapshot(void **state)
     put(w, "/drover/migration/M9", "{'id':'M9','name':'m9','spec':{'guest_id':'G7','from':'n1','to':'n2'}}");
     put(w, "/drover/migration/M8", "{'id':'M8','name':'m8','spec':{'guest_id':'G1','from':'n3','to':'n1'}}");
     put(w, "/drover/state/migration/M8",
-        "{'phase':'done','ended':'2026-11-26T11:59:00.123Z','done_bytes':2000,'total_ms':500}");
+        "{'phase':'done','ended':'2026-11-26T11:59:00.123Z','done_bytes':2000000000,'total_ms':500}");
     w->now.clock_s += 30;
     json_t *cluster = snapshot_make(w->objects, &w->now), *nodes = json_object_get(cluster, "nodes");
     json_t *guests = json_object_get(cluster, "guests");
@@ -63,7 +63,7 @@ static void test_all_loads(void **state)
         "'steal':[90,90,90]}}}");
     put(w, "/drover/migration/M8", "{'id':'M8','name':'m8','spec':{'guest_id':'G1','from':'n3','to':'n1'}}");
     put(w, "/drover/state/migration/M8",
-        "{'phase':'done','ended':'2026-11-26T11:00:00Z','done_bytes':2000,'total_ms':500,'dirty_rate':5000000}");
+        "{'phase':'done','ended':'2026-11-26T11:00:00Z','done_bytes':2000000000,'total_ms':500,'dirty_rate':5000000}");
     json_t *cluster = snapshot_make(w->objects, &w->now), *nodes = json_object_get(cluster, "nodes");
     json_t *guests = json_object_get(cluster, "guests"), *g1 = named(guests, "g1"), *g3 = named(guests, "g3");
     assert_true(number_in(g1, "load", "disk") == 200 * 4096 && number_in(g1, "load", "network") == 3 * 4096);
@@ -145,6 +145,18 @@ static void test_nodes_it_has_left(void **state)
     assert_int_equal(json_object_size(left), 2);
     assert_true(json_number_value(json_object_get(left, "n2")) == 3600);
     assert_true(json_number_value(json_object_get(left, "n3")) == 1800);
+    put(w, "/drover/migration/M7",
+        "{'id':'M7','name':'m7','spec':{'guest_id':'G2','from':'n1','to':'n3','plan':'P','began':'2026-11-26T11:30:00Z'"
+        "}}");
+    put(w, "/drover/migration/M8",
+        "{'id':'M8','name':'m8','spec':{'guest_id':'G3','from':'n1','to':'n3','plan':'P','began':'2026-11-26T10:30:00Z'"
+        "}}");
+    put(w, "/drover/migration/M9",
+        "{'id':'M9','name':'m9','spec':{'guest_id':'G4','from':'n1','to':'n3','began':'2026-11-26T11:59:00Z'}}");
+    json_decref(cluster);
+    cluster = snapshot_make(w->objects, &w->now);
+    assert_int_equal(json_integer_value(json_object_get(named(json_object_get(cluster, "nodes"), "n3"), "arrived")), 1);
+    assert_null(json_object_get(named(json_object_get(cluster, "nodes"), "n1"), "arrived"));
     json_decref(cluster);
     struct cluster_json read;
     struct err err;
