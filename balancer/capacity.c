@@ -17,16 +17,6 @@ static struct model *copy_unheld(const struct model *model)
     return m;
 }
 
-int capacity_lost(const struct model *model, const struct policy *p, const int *nodes, int count)
-{
-    struct model *m = copy_unheld(model);
-    struct loss loss = {0};
-    int guest, lost = m && loss_init(&loss, m, p, NULL, 0) == 0 ? loss_try(&loss, nodes, count, &guest) : -ENOMEM;
-    loss_fini(&loss);
-    model_free(m);
-    return lost;
-}
-
 /* ---- sets of nodes ---- */
 
 struct node_use {
@@ -121,12 +111,20 @@ static bool next_set(const struct sets *s, int *place, int size, bool all)
     return place[0] < s->doubts;
 }
 
+/* Looks that sets of so many nodes may take. */
+static uint64_t work_of(const struct sets *s, int size, bool all)
+{
+    if (size == 1)
+        return s->work > CAPACITY_WORK_EACH ? CAPACITY_WORK_MOST : CAPACITY_WORK_EACH;
+    return all ? 2 * s->work : s->work;
+}
+
 static enum outcome try_sets(struct sets *s, int size, struct capacity_losses *losses)
 {
     bool all = size == 1 || are_few(s, size);
     if (!all && s->loss.moving_count)
         return UNKNOWN;
-    uint64_t end = s->loss.rooms.looks + (size == 1 ? CAPACITY_WORK_MOST : all ? 2 * s->work : s->work);
+    uint64_t end = s->loss.rooms.looks + work_of(s, size, all);
     int place[CAPACITY_LOSE_MAX], nodes[CAPACITY_LOSE_MAX];
     for (int i = 0; i < size; i++)
         place[i] = i;

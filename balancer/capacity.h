@@ -16,9 +16,11 @@ struct model_guest;
 enum { CAPACITY_LOSE_MAX = 17 };
 
 /* Looks at nodes that it may take to try every set of so many nodes; CAPACITY_WORK is a part of planning, for the other
- * one somebody waits. Each single node is tried unless it takes more than CAPACITY_WORK_MOST. */
+ * one somebody waits. Each single node is tried unless that takes more than CAPACITY_WORK_EACH, or where somebody waits
+ * CAPACITY_WORK_MOST. */
 #define CAPACITY_WORK UINT64_C(100000)
 #define CAPACITY_WORK_ASKED UINT64_C(4000000)
+#define CAPACITY_WORK_EACH UINT64_C(2000000)
 #define CAPACITY_WORK_MOST UINT64_C(10000000)
 
 /* Sets of one node, of two, of three... are looked at: all at once (capacity_proof.h), and of those that this leaves
@@ -54,9 +56,6 @@ int capacity_losses_in(struct model *model, const struct policy *policy, int max
 int capacity_tolerates(const struct model *model, const struct policy *policy, int max);
 int capacity_tolerates_in(struct model *model, const struct policy *policy, int max,
                           const struct capacity_moving *moving, int count);
-
-/* Guests of these nodes that would find no place. -ENOMEM. */
-int capacity_lost(const struct model *model, const struct policy *policy, const int *nodes, int count);
 
 struct capacity_fit {
     int count;      /* guests of this shape that fit beside what is there */

@@ -6,6 +6,7 @@
 #include "balancer/command.h"
 #include "balancer/plan_file.h"
 #include "balancer/plan_last.h"
+#include "balancer/plan_time.h"
 #include "node/base/clock.h"
 #include "node/base/err.h"
 #include "node/base/units.h"
@@ -133,6 +134,7 @@ static void cut(struct plan *plan, const struct model *m, double part)
         plan->at[plan->moves[i].guest] = plan->moves[i].to;
         plan->mirror[plan->moves[i].guest] = plan->moves[i].to_mirror;
     }
+    plan_time_sum(plan);
 }
 
 /* The last plan, if one was named. */

@@ -120,7 +120,7 @@ static void pass(const struct flows *f, struct flow *flow, double seconds, doubl
     const int ends[] = {flow->from, flow->to};
     bool through = left_s(flow) <= seconds + AT_ONCE_S;
     double bytes = !sends(flow) ? 0 : through ? flow->copy.left : flow->rate * seconds;
-    for (int e = 0; e < 2; e++) {
+    for (int e = 0; e < 2 && load; e++) {
         load[ends[e]][RESOURCE_CPU] += FLOW_CORES * seconds;
         load[ends[e]][RESOURCE_NETWORK] += bytes;
     }

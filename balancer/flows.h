@@ -55,7 +55,7 @@ void flows_drop(struct flows *flows, int number);
 
 /* Lets time pass until a move ends (*ended, which is then no longer in the list; nobody has been placed) or until
  * most_s are over (ended->guest is -1). The seconds that passed. Adds to load[nodes], in seconds times the resource's
- * unit. */
+ * unit; NULL: nobody asks. */
 double flows_run(struct flows *flows, double most_s, double (*load)[RESOURCE_COUNT], struct flow *ended);
 
 #endif

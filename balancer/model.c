@@ -336,14 +336,13 @@ static void count_guest(struct model *m, int guest, double sign)
     reserve(m, guest, sign);
 }
 
-/* Members stay where they are, whoever goes where. Where some wait for the disks, they do more than they get done. */
+/* Members stay where they are, whoever goes where. */
 static void count_members(struct model *m, int guest)
 {
     const struct model_guest *g = &m->guests[guest];
     for (int i = 0; i < g->storage_count; i++) {
-        const struct model_node *n = &m->nodes[g->storage[i].node];
         double work[RESOURCE_COUNT] = {[RESOURCE_NETWORK] = g->storage[i].bytes_per_s};
-        work[RESOURCE_DISK] = work[RESOURCE_NETWORK] * (1 + n->pressure[RESOURCE_DISK] + n->stalled[RESOURCE_DISK]);
+        work[RESOURCE_DISK] = model_disk_work(&m->nodes[g->storage[i].node], work[RESOURCE_NETWORK]);
         for (int r = 0; r < RESOURCE_COUNT; r++) {
             m->standing[g->storage[i].node][r] += work[r];
             m->sum[g->storage[i].node][SUM_LOAD_CPU + r] += work[r];
@@ -393,6 +392,12 @@ double model_load(const struct model *m, int n, enum model_resource resource)
 double model_memory_free(const struct model *m, int n)
 {
     return m->nodes[n].free_at_load - m->sum[n][SUM_MEMORY] - m->held[n][SUM_MEMORY];
+}
+
+/* Where some wait for the disks, they do more than they get done. */
+double model_disk_work(const struct model_node *node, double bytes_per_s)
+{
+    return bytes_per_s * (1 + node->pressure[RESOURCE_DISK] + node->stalled[RESOURCE_DISK]);
 }
 
 double model_disk_free(const struct model *m, int n)

@@ -165,6 +165,9 @@ double model_disk_free(const struct model *model, int node);
 const char *model_node_name(const struct model *model, int node);
 const char *model_guest_name(const struct model *model, int guest);
 
+/* What so many bytes a second of a guest are to the disks of a member's node. */
+double model_disk_work(const struct model_node *node, double bytes_per_s);
+
 /* In one place of this group's scope? Two nodes without a rack are not in the same rack. */
 bool model_same_place(const struct model *model, enum model_scope scope, int node, int other);
 

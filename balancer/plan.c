@@ -1,13 +1,13 @@
 #include "balancer/plan.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "balancer/bound.h"
 #include "balancer/capacity.h"
 #include "balancer/plan_room.h"
+#include "balancer/plan_time.h"
 #include "balancer/policy.h"
 #include "balancer/waves.h"
 #include "node/base/err.h"
@@ -43,23 +43,6 @@ static bool is_balanced(const struct search *s, const struct plan_options *optio
     for (int n = 0; n < m->node_count; n++)
         overload |= !m->nodes[n].offline && s->score.part[n] > 0;
     return !overload && s->score.groups <= 0;
-}
-
-/* What the waves cost: each as long as its longest move. */
-static void sum_up(struct plan *plan)
-{
-    double longest = 0;
-    plan->seconds = plan->bytes = 0;
-    for (int i = 0; i < plan->count; i++) {
-        const struct plan_move *move = &plan->moves[i];
-        if (i && move->wave != plan->moves[i - 1].wave) {
-            plan->seconds += longest;
-            longest = 0;
-        }
-        longest = fmax(longest, move->cost.seconds);
-        plan->bytes += move->cost.bytes;
-    }
-    plan->seconds += longest;
 }
 
 /* The plan leads to the state of this score's model. */
@@ -122,8 +105,8 @@ static int cut(const struct model *model, const struct policy *policy, struct pl
 }
 
 /* The room for lost nodes that was there before the plan must be there after each of its waves: the first move that
- * takes it is forbidden and everything planned anew, some times; then, or when looking has taken long, only the waves
- * up to there are planned. */
+ * takes it is forbidden and everything planned anew, some times; then, or when looking has taken long or the time is
+ * over, only the waves up to there are planned. */
 static int search_and_keep(const struct model *model, const struct model *judged, const struct policy *policy,
                            const struct plan_options *options, struct search *s, struct plan *plan, struct err *err)
 {
@@ -135,15 +118,14 @@ static int search_and_keep(const struct model *model, const struct model *judged
         int rc = order(model, policy, s, plan, err);
         if (rc < 0 || tolerated <= 0)
             return rc;
-        if (plan_room_check(judged, policy, plan, tolerated, PLAN_ROOM_WORK - looks, &room) < 0)
+        if (plan_room_check(judged, policy, plan, tolerated, PLAN_ROOM_WORK - looks, &s->budget, &room) < 0)
             return err_set(err, ENOMEM, "no memory to check a plan");
         if (room.good == plan->count)
             return 0;
         looks += room.looks;
-        if (room.culprit < 0 || round == RESERVE_ROUNDS || s->stopped || looks >= PLAN_ROOM_WORK) {
-            s->stopped |= looks >= PLAN_ROOM_WORK; /* more might be found with more time */
+        s->stopped |= room.stopped || looks >= PLAN_ROOM_WORK; /* more might be found with more time */
+        if (room.culprit < 0 || round == RESERVE_ROUNDS || s->stopped)
             return cut(model, policy, plan, room.good, err);
-        }
         s->stays[plan->moves[room.culprit].guest] = true;
         if (!plan->kept && !(plan->kept = calloc((size_t)model->guest_count + 1, sizeof *plan->kept)))
             return err_set(err, ENOMEM, "no memory for a plan");
@@ -197,7 +179,8 @@ static int make(const struct model *model, const struct policy *policy, const st
                     : !s.score.up || !m->guest_count ? PLAN_EMPTY
                     : balanced                       ? PLAN_BALANCED
                                                      : PLAN_AT_REST;
-        sum_up(plan);
+        if (rc == 0 && plan_time_waves(plan, m, policy) < 0)
+            rc = err_set(err, ENOMEM, "no memory for a plan of %d moves", plan->count);
     }
     search_fini(&s);
     model_free(m);

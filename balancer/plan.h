@@ -24,7 +24,7 @@ struct plan_move {
     bool parking;             /* a stop on the way */
     enum score_reason reason; /* what most of the gain is of */
     double gain, after;       /* what it takes from the score, and the score then */
-    struct cost cost;
+    struct cost cost;         /* with all of its wave begun together, on the links that they share (plan_time.h) */
 };
 
 /* Why the balancer did nothing, or stopped where it did. */
@@ -41,7 +41,7 @@ struct plan {
     double before, after;           /* the score */
     double spread, spread_after;    /* of the loads */
     double spreads[RESOURCE_COUNT]; /* of each of them, before */
-    double seconds, bytes;          /* until the last wave is through; over the wire */
+    double seconds, bytes;          /* until the last wave is through, each as long as its longest; over the wire */
     int dropped;                    /* wanted, but no order of steps leads there */
     int stranded;                   /* guests that are still nowhere, or on a closed node */
     uint64_t evaluations;

@@ -13,9 +13,23 @@ struct check {
     const struct policy *policy;
     const struct plan *plan;
     struct capacity_moving *moving; /* scratch */
+    const struct search_budget *budget;
     int tolerated;
-    uint64_t looks;
+    uint64_t looks, work;
+    bool late, over;
 };
+
+/* Asked before each further look at what may be lost. */
+static bool is_over(struct check *c)
+{
+    const struct search_budget *b = c->budget;
+    if (!c->late && b && b->stop && b->stop(b->data)) {
+        c->late = true;
+        c->work = c->work < c->looks + PLAN_ROOM_GRACE ? c->work : c->looks + PLAN_ROOM_GRACE;
+    }
+    c->over |= c->looks >= c->work;
+    return c->over;
+}
 
 static int end_of_chunk(const struct plan *plan, int first, int waves)
 {
@@ -79,13 +93,13 @@ bool plan_room_must(const struct model *m, const struct plan_move *move)
 }
 
 /* Of a wave after which the room is gone: the move with which it went. What goes with one that must move is no later
- * one's doing. The wave is through then, if there is none. */
+ * one's doing. If there is none, and time for all of them, the wave is through. */
 static int find_culprit(struct check *c, int first, int end, int *culprit)
 {
     const struct plan_move *moves = c->plan->moves;
     for (int i = end - 1; i >= first; i--)
         model_place(c->m, moves[i].guest, moves[i].from, moves[i].from_mirror);
-    for (int i = first; i < end && c->tolerated > 0; i++) {
+    for (int i = first; i < end && c->tolerated > 0 && !is_over(c); i++) {
         bool must = plan_room_must(c->m, &moves[i]);
         go(c, &moves[i]);
         int now = left(c);
@@ -116,29 +130,32 @@ static int advance(struct check *c, struct plan_room *room, int *waves)
         go(c, &c->plan->moves[i]);
     int now = keeps ? c->tolerated : left(c);
     int rc = now < 0 ? now : now < c->tolerated ? find_culprit(c, first, end, &room->culprit) : 0;
-    if (rc == 0 && room->culprit < 0)
+    if (rc == 0 && room->culprit < 0 && !c->over)
         room->good = end;
     *waves = *waves < c->plan->waves ? *waves * 2 : *waves;
     return rc;
 }
 
 int plan_room_check(const struct model *model, const struct policy *policy, const struct plan *plan, int tolerated,
-                    uint64_t work, struct plan_room *room)
+                    uint64_t work, const struct search_budget *budget, struct plan_room *room)
 {
     struct check c = {.m = model_copy(model),
                       .policy = policy,
                       .plan = plan,
                       .moving = malloc(((size_t)plan->count + 1) * sizeof *c.moving),
-                      .tolerated = tolerated};
+                      .budget = budget,
+                      .tolerated = tolerated,
+                      .work = work};
     int rc = c.m && c.moving ? 0 : -ENOMEM, waves = plan->waves;
     *room = (struct plan_room){.culprit = -1};
     if (rc == 0)
         model_hold(c.m, MODE_AUTOMATIC, MODE_OFF + 1); /* a loss asks for no mode */
-    while (rc == 0 && room->good < plan->count && room->culprit < 0 && c.tolerated > 0 && c.looks < work)
+    while (rc == 0 && room->good < plan->count && room->culprit < 0 && c.tolerated > 0 && !is_over(&c))
         rc = advance(&c, room, &waves);
     if (c.tolerated <= 0 && room->culprit < 0)
         room->good = plan->count; /* nothing is left to keep */
     room->looks = c.looks;
+    room->stopped = c.late || c.over;
     free(c.moving);
     model_free(c.m);
     return rc;

@@ -66,18 +66,14 @@ static void show_loads(struct world *w)
 
 /* ---- moves ---- */
 
-/* From this second of the step to its end the guest's loads are on another node. */
+/* From this second of the step to its end the guest's loads are on another node, and what it exchanges with its members
+ * goes over that one's link. */
 static void shift_load(struct world *w, int guest, int from, int to, double from_second)
 {
     double rest = fmax(0, w->config->step_s - from_second);
-    for (int r = 0; r < RESOURCE_COUNT; r++) {
-        if (!w->loads.has[r])
-            continue;
-        double load = simulation_loads_at(&w->loads, w->m, guest, w->step, (enum model_resource)r) * rest;
-        if (from >= 0)
-            w->load[from][r] -= load;
-        w->load[to][r] += load;
-    }
+    if (from >= 0)
+        simulation_loads_add(&w->loads, w->m, guest, from, w->step, -rest, w->load);
+    simulation_loads_add(&w->loads, w->m, guest, to, w->step, rest, w->load);
 }
 
 static void pay(struct world *w, const struct cost *cost)
@@ -348,10 +344,9 @@ static int one_step(struct world *w, struct err *err)
     double step_s = w->config->step_s;
     fail_nodes(w);
     memset(w->load, 0, (size_t)m->node_count * sizeof *w->load);
-    for (int r = 0; r < RESOURCE_COUNT; r++)
-        for (int g = 0; w->loads.has[r] && g < m->guest_count; g++)
-            if (m->at[g] >= 0)
-                w->load[m->at[g]][r] += simulation_loads_at(&w->loads, m, g, w->step, (enum model_resource)r) * step_s;
+    for (int g = 0; g < m->guest_count; g++)
+        if (m->at[g] >= 0)
+            simulation_loads_add(&w->loads, m, g, m->at[g], w->step, step_s, w->load);
     w->moves_now = w->begun_now = 0;
     w->second = 0;
     int rc = 0;

@@ -7,7 +7,8 @@
 
 struct json_t;
 
-/* value: the plan's, whose moves beyond that go; "part" in its spec says so. percent: 1 to 100. How many moves stay. */
+/* value: the plan's, whose moves beyond that go; "part" in its spec says so, and its score, summary, seconds and bytes
+ * are those of the part. percent: 1 to 100. How many moves stay. */
 unsigned balance_part(struct json_t *value, unsigned percent);
 
 #endif

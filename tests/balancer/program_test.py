@@ -93,6 +93,9 @@ class Program(unittest.TestCase):
         self.assertLess(part['moves'], whole['moves'])
         gain = whole['score_before'] - whole['score_after']
         self.assertGreaterEqual(part['score_before'] - part['score_after'], 0.5 * gain - 1e-9)
+        for plan in (whole, part):  # each says what it takes itself
+            self.assertAlmostEqual(plan['bytes'], sum(m['bytes'] for wave in plan['waves'] for m in wave))
+            self.assertAlmostEqual(plan['seconds'], sum(max(m['seconds'] for m in wave) for wave in plan['waves']))
 
     def test_links_are_shared(self):
         c = cluster(6, 48)
@@ -335,6 +338,25 @@ class Program(unittest.TestCase):
         self.assertGreater(max(hours['free']), 3)
         self.assertEqual(max(hours['bound']), 3)
         self.assertEqual(sum(series['bound'][12 * quiet:12 * quiet + 12]), 0)
+
+    def test_simulation_counts_members(self):
+        """A cluster as it is exported: what disks do is known by the members alone; a trace of disks says how much that is."""
+        c = cluster(4, 8)
+        for n in c['nodes']:
+            n.update(disk_rate='100M', network_rate='100M')
+        c['guests'][0]['storage'] = {'n2': 80e6, 'n3': 20e6}
+        self.write('c.json', c)
+        still = ['--only', 'none', '--generate', 'still', '--steps', '12']
+        reports, _, _ = self.report(*still)
+        self.assertEqual(reports['none']['overload_node_minutes_of']['disk'], 0)
+        self.assertEqual(reports['none']['overload_node_minutes_of']['network'], 60)  # of n0, which has the guest
+        trace = self.write('d.tsv', '\n'.join(['120000000'] + 7 * ['0']) + '\n')
+        reports, _, _ = self.report(*still, '--trace-disk', trace)
+        self.assertEqual(reports['none']['overload_node_minutes_of']['disk'], 60)  # of n2: 96 MB/s
+        del c['guests'][0]['storage']
+        self.write('c.json', c)
+        reports, _, _ = self.report(*still)
+        self.assertIsNone(reports['none']['overload_node_minutes_of']['disk'])
 
     def test_a_long_move_is_a_move(self):
         """One that takes longer than a step, over a slow link, arrives all the same."""

@@ -8,6 +8,7 @@
 
 #include "balancer/capacity.h"
 #include "balancer/capacity_proof.h"
+#include "balancer/loss.h"
 #include "balancer/model.h"
 #include "balancer/model_copy.h"
 #include "balancer/plan_room.h"
@@ -211,6 +212,17 @@ static int truth_of(const struct model *m, const struct policy *policy, int most
 
 /* ---- claims ---- */
 
+/* Of these nodes' guests, how many the orders that are tried find no place for. */
+static int lost_of(struct model *m, const struct policy *policy, const int *nodes, int count)
+{
+    struct loss loss;
+    int guest;
+    assert_int_equal(loss_init(&loss, m, policy, NULL, 0), 0);
+    int lost = loss_try(&loss, nodes, count, &guest);
+    loss_fini(&loss);
+    return lost;
+}
+
 /* So many are said to be survived without trying any. */
 static int proved_of(const struct model *m, const struct policy *policy, int most)
 {
@@ -256,7 +268,7 @@ static void no_more_is_claimed_than_is_true(void **state)
         assert_int_equal(l.worst_count > 0, l.shown < most);
         if (l.worst_count) {
             assert_int_equal(l.worst_count, l.shown + 1);
-            assert_true(capacity_lost(m, &policy, l.worst, l.worst_count) > 0);
+            assert_true(lost_of(m, &policy, l.worst, l.worst_count) > 0);
             check_worst(m, &l);
         }
         assert_int_equal(capacity_losses(m, &policy, LOSE, 0, &again), 0); /* nothing but the first of each size */
@@ -370,7 +382,7 @@ static void the_room_is_there_after_each_wave(void **state)
         assert_int_equal(plan_make(m, &policy, &options, &plan, NULL), 0);
         int tolerated = capacity_tolerates(m, &policy, 2);
         if (tolerated > 0 && plan.count && !anyone_must(m, &plan)) {
-            assert_int_equal(plan_room_check(m, &policy, &plan, tolerated, PLAN_ROOM_WORK, &room), 0);
+            assert_int_equal(plan_room_check(m, &policy, &plan, tolerated, PLAN_ROOM_WORK, NULL, &room), 0);
             moves[0] += moves_with_room(m, policy, tolerated, 0);
             moves[1] += moves_with_room(m, policy, tolerated, 50 + (uint64_t)number % 100);
             assert_true(room.good == plan.count || (room.culprit >= room.good && room.culprit < plan.count));
@@ -380,8 +392,8 @@ static void the_room_is_there_after_each_wave(void **state)
                     fail_msg("cluster %d: the room is gone after move %d of %d", number, i + 1, plan.count);
             }
             assert_true(room.culprit < 0 || capacity_tolerates(m, &policy, tolerated) < tolerated);
-            assert_int_equal(plan_room_check(m, &policy, &plan, tolerated, 0, &nothing), 0);
-            assert_true(nothing.good == 0 && nothing.culprit < 0);
+            assert_int_equal(plan_room_check(m, &policy, &plan, tolerated, 0, NULL, &nothing), 0);
+            assert_true(nothing.good == 0 && nothing.culprit < 0 && nothing.stopped && !room.stopped);
             kept += room.culprit < 0;
             taken += room.culprit >= 0;
         }
@@ -395,8 +407,8 @@ static void the_room_is_there_after_each_wave(void **state)
 
 /* ---- by hand ---- */
 
-/* Nodes with so much room, and guests of these sizes on them. */
-static struct model *model_of(int nodes, double room, int guests, const double *memory, const int *at)
+/* Nodes with so much room, and guests of these sizes on them; the first of them in pairs that stay together. */
+static struct model *model_with(int nodes, double room, int guests, const double *memory, const int *at, int pairs)
 {
     struct model *m = model_new(MODEL_DROVER);
     for (int n = 0; n < nodes; n++) {
@@ -414,8 +426,21 @@ static struct model *model_of(int nodes, double room, int guests, const double *
         guest.memory = memory[g];
         assert_int_equal(model_add_guest(m, name, &guest, NULL), g);
     }
+    for (int i = 0; i < pairs; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "pair%d", i);
+        struct model_group pair = {.scope = SCOPE_NODE, .hard = true, .together = true};
+        assert_int_equal(model_add_group(m, name, &pair, NULL), i);
+        for (int j = 0; j < 2; j++)
+            assert_int_equal(model_add_member(m, i, 2 * i + j, NULL), 0);
+    }
     assert_int_equal(model_ready(m, at, NULL, NULL), 0);
     return m;
+}
+
+static struct model *model_of(int nodes, double room, int guests, const double *memory, const int *at)
+{
+    return model_with(nodes, room, guests, memory, at, 0);
 }
 
 static void pin(struct model *m, int guest, int count, int first)
@@ -462,12 +487,12 @@ static void a_second_order_finds_room(void **state)
     static const int at[] = {0, 0, 1, 2};
     struct policy policy = policy_default();
     struct model *m = model_of(3, 100, 4, memory, at);
-    assert_int_equal(capacity_lost(m, &policy, (int[]){0}, 1), 0); /* 60 to n2, 40 to n1 */
+    assert_int_equal(lost_of(m, &policy, (int[]){0}, 1), 0); /* 60 to n2, 40 to n1 */
     m->nodes[2].free_at_load = 99;
     pin(m, 0, 1, 2);
-    assert_int_equal(capacity_lost(m, &policy, (int[]){0}, 1), 0); /* 60 fills n1 */
+    assert_int_equal(lost_of(m, &policy, (int[]){0}, 1), 0); /* 60 fills n1 */
     m->nodes[1].free_at_load = 99;
-    assert_int_equal(capacity_lost(m, &policy, (int[]){0}, 1), 1);
+    assert_int_equal(lost_of(m, &policy, (int[]){0}, 1), 1);
     model_free(m);
 }
 
@@ -512,6 +537,83 @@ static void a_large_cluster_is_proved(void **state)
     model_free(m);
 }
 
+enum { PAIRED_MOST = 1500, PAIRED_MORE = 8 };
+
+/* A pair on each node, of which nothing can be proved: whoever comes second looks at every node for the first. After
+ * them others of so much memory, on these nodes. */
+static struct model *paired_model(int nodes, int more, const double *sizes, const int *places)
+{
+    static double memory[2 * PAIRED_MOST + PAIRED_MORE];
+    static int at[2 * PAIRED_MOST + PAIRED_MORE];
+    for (int i = 0; i < 2 * nodes; i++) {
+        memory[i] = 1;
+        at[i] = i / 2;
+    }
+    for (int i = 0; i < more; i++) {
+        memory[2 * nodes + i] = sizes[i];
+        at[2 * nodes + i] = places[i];
+    }
+    return model_with(nodes, 100, 2 * nodes + more, memory, at, nodes);
+}
+
+/* A part of planning is over sooner than what somebody waits for. */
+static void planning_looks_less(void **state)
+{
+    (void)state;
+    struct policy policy = policy_default();
+    struct model *m = paired_model(PAIRED_MOST, 0, NULL, NULL);
+    struct capacity_losses l;
+    assert_int_equal(capacity_losses(m, &policy, 1, CAPACITY_WORK_ASKED, &l), 0);
+    assert_true(l.looks > CAPACITY_WORK_EACH + 10 * PAIRED_MOST && l.looks < CAPACITY_WORK_MOST);
+    assert_true(l.shown == 1 && l.exact);
+    assert_int_equal(capacity_losses(m, &policy, 1, CAPACITY_WORK, &l), 0);
+    assert_true(l.looks >= CAPACITY_WORK_EACH && l.looks < CAPACITY_WORK_EACH + 10 * PAIRED_MOST);
+    assert_true(l.shown == 0 && l.likely == 1 && !l.exact);
+    model_free(m);
+}
+
+/* *data: so many times it is not yet over. */
+static bool is_over(void *data)
+{
+    int *left = data;
+    return (*left)-- <= 0;
+}
+
+/* Looking at one state is never interrupted, and begun no more once the time is over: not between waves, and not
+ * between the moves of one. */
+static void a_check_ends_with_the_time(void **state)
+{
+    (void)state;
+    enum { NODES = 400, STAYS = 2 * NODES, GOES, FIRST, SECOND };
+    static const double sizes[] = {60, 50, 1, 1};
+    static const int places[] = {0, 2, 5, 6};
+    struct policy policy = policy_default();
+    struct model *m = paired_model(NODES, 4, sizes, places);
+    struct capacity_losses l;
+    pin(m, STAYS, 2, 0);
+    assert_int_equal(capacity_losses(m, &policy, 1, CAPACITY_WORK, &l), 0);
+    assert_true(l.shown == 1 && l.looks > PLAN_ROOM_GRACE);
+    static const struct {
+        int waves, times, good, culprit; /* times: the time is over after so many questions; -1: never */
+    } cases[] = {{1, -1, 0, 2}, {1, 0, 0, -1}, {1, 2, 0, -1}, {3, -1, 2, 2}, {3, 0, 1, -1}, {3, 2, 2, -1}};
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int left = cases[i].times, waves = cases[i].waves;
+        struct search_budget budget = {.stop = left >= 0 ? is_over : NULL, .data = &left};
+        struct plan_move moves[3] = {
+            {FIRST, 5, -1, 7, -1, .wave = 0},
+            {SECOND, 6, -1, 8, -1, .wave = waves / 2},
+            {GOES, 2, -1, 1, -1, .wave = waves - 1}}; /* then nobody can run STAYS for node 0 */
+        struct plan plan = {.moves = moves, .count = 3, .waves = waves};
+        struct plan_room room;
+        assert_int_equal(plan_room_check(m, &policy, &plan, 1, PLAN_ROOM_WORK, &budget, &room), 0);
+        assert_int_equal(room.good, cases[i].good);
+        assert_int_equal(room.culprit, cases[i].culprit);
+        assert_int_equal(room.stopped, cases[i].times >= 0);
+        assert_true(cases[i].times != 0 || room.looks < PLAN_ROOM_GRACE + l.looks);
+    }
+    model_free(m);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -523,6 +625,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_worst_pair_is_not_that_of_the_fullest),
         cmocka_unit_test(a_second_order_finds_room),
         cmocka_unit_test(a_large_cluster_is_proved),
+        cmocka_unit_test(planning_looks_less),
+        cmocka_unit_test(a_check_ends_with_the_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "balancer/capacity.h"
+#include "balancer/loss.h"
 #include "balancer/plan.h"
 #include "balancer/plan_file.h"
 #include "balancer/plan_last.h"
@@ -338,7 +339,11 @@ static void drains_and_loses(void **state)
         assert_true(left <= plan.stranded);
         drained += left == 0;
         plan_fini(&plan);
-        int lost = capacity_lost(m, &policy, (int[]){0}, 1), homeless = 0;
+        struct loss loss;
+        int homeless = 0, guest;
+        assert_int_equal(loss_init(&loss, m, &policy, NULL, 0), 0);
+        int lost = loss_try(&loss, (int[]){0}, 1, &guest);
+        loss_fini(&loss);
         for (int g = 0; g < m->guest_count; g++)
             homeless += m->at[g] < 0;
         assert_int_equal(plan_lose(m, &policy, &options, (int[]){0}, 1, &plan, NULL), 0);

@@ -11,8 +11,10 @@
 #include <string.h>
 
 #include "balancer/flows.h"
+#include "balancer/plan_time.h"
 #include "balancer/rules.h"
 #include "balancer/simulation.h"
+#include "balancer/simulation_loads.h"
 #include "node/base/err.h"
 
 enum { NODES = 4, STEP_S = 300 };
@@ -252,6 +254,70 @@ static void test_holds_both_places(void **state)
     end_lab(&lab);
 }
 
+/* ---- what a plan says that it takes ---- */
+
+static struct plan_move move_of(const struct cluster *c, int guest, int to, int wave)
+{
+    int from = c->at[guest];
+    return (struct plan_move){.guest = guest,
+                              .from = from,
+                              .from_mirror = -1,
+                              .to = to,
+                              .to_mirror = -1,
+                              .wave = wave,
+                              .cost = cost_migration(c->m, &c->policy, guest, from, to)};
+}
+
+/* Two over one link take twice as long as each of them alone would, and so does the wave; one after the other they take
+ * no more; and two that share nothing take as long as one. */
+static void test_a_plan_shares_links(void **state)
+{
+    static const struct {
+        int from, waves;
+        double each, all;
+    } cases[] = {{0, 1, 8, 8}, {0, 2, 4, 8}, {1, 1, 4, 4}};
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        struct cluster c = begin_cluster();
+        add(&c, 0, 4);
+        add(&c, cases[k].from, 4);
+        add(&c, 0, 4)->state = GUEST_DOWN; /* has nothing to send */
+        ready(&c);
+        struct plan_move moves[] = {move_of(&c, 2, 3, 0), move_of(&c, 0, 2, 0), move_of(&c, 1, 3, cases[k].waves - 1)};
+        struct plan plan = {.moves = moves, .count = 3, .waves = cases[k].waves};
+        is_near(moves[1].cost.seconds, 4 + SWITCH_S);
+        assert_int_equal(plan_time_waves(&plan, c.m, &c.policy), 0);
+        is_near(moves[1].cost.seconds, cases[k].each + SWITCH_S);
+        is_near(moves[2].cost.seconds, cases[k].each + SWITCH_S);
+        assert_true(moves[0].cost.seconds == 0);
+        is_near(plan.seconds, cases[k].all + cases[k].waves * SWITCH_S);
+        is_near(plan.bytes, 8 * GIB);
+        plan.count = 2;
+        plan_time_sum(&plan);
+        is_near(plan.seconds, cases[k].each + SWITCH_S);
+        is_near(plan.bytes, 4 * GIB);
+        model_free(c.m);
+    }
+}
+
+/* The whole balancer, asked to empty a node whose guests go over its link two at a time. */
+static void test_a_drain_shares_its_link(void **state)
+{
+    struct cluster c = begin_cluster();
+    struct plan_options options = {.seed = 1};
+    struct plan plan;
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        add(&c, 0, 4);
+    ready(&c);
+    assert_int_equal(plan_drain(c.m, &c.policy, &options, 0, &plan, NULL), 0);
+    assert_int_equal(plan.count, 2);
+    assert_int_equal(plan.waves, 1);
+    is_near(plan.seconds, 8 + SWITCH_S);
+    plan_fini(&plan);
+    model_free(c.m);
+}
+
 /* ---- simulations ---- */
 
 static struct simulation_result simulate(struct cluster *c, struct simulation_config config)
@@ -365,6 +431,131 @@ static void test_the_balancer_sees_disks(void **state)
     is_near(minutes[0], 120);
     assert_true(minutes[1] <= 15 && moves[1] >= 1 && moves[0] == 0);
 }
+
+/* ---- volumes' members ---- */
+
+static void store(struct model_guest *g, int first, double first_rate, int second, double second_rate)
+{
+    g->storage = malloc(2 * sizeof *g->storage);
+    g->storage[0] = (struct model_storage){first, first_rate};
+    g->storage[1] = (struct model_storage){second, second_rate};
+    g->storage_count = second >= 0 ? 2 : 1;
+}
+
+/* Node 1 has pressure, 0.5 of all. */
+static struct cluster member_cluster(void)
+{
+    struct cluster c = begin_cluster();
+    for (int n = 0; n < NODES; n++)
+        c.m->nodes[n].load_capacity[RESOURCE_DISK] = c.m->nodes[n].load_capacity[RESOURCE_NETWORK] = 100e6;
+    c.m->nodes[1].pressure[RESOURCE_DISK] = 0.3;
+    c.m->nodes[1].stalled[RESOURCE_DISK] = 0.2;
+    return c;
+}
+
+static double spread_of(const double *shares)
+{
+    double sum = 0, squares = 0;
+    for (int n = 0; n < NODES; n++) {
+        sum += shares[n] / NODES;
+        squares += shares[n] * shares[n] / NODES;
+    }
+    return sqrt(squares - sum * sum);
+}
+
+/* A guest on node 0 with members there and on node 1: disks of both, and the link between them for the second. A trace
+ * of its disks says how much that is together; who has no members works on its own node. */
+static void test_members_are_counted(void **state)
+{
+    float disk[2] = {80e6, 10e6};
+    struct trace trace = flat(disk, TRACE_BYTES, 2, 1);
+    static const double work[2][NODES] = {{0.2, 0.9}, {0.2, 0.9, 0.1}}, links[NODES] = {0.6, 0.6};
+    (void)state;
+    for (int traced = 0; traced < 2; traced++) {
+        struct cluster c = member_cluster();
+        double part = traced ? 4 : 1;
+        store(add(&c, 0, 8), 0, 20e6 / part, 1, 60e6 / part);
+        add(&c, 2, 8);
+        struct model_guest *g = add(&c, 2, 8);
+        store(g, 3, 90e6, -1, 0);
+        g->state = GUEST_DOWN;
+        ready(&c);
+        struct simulation_result r = simulate(
+            &c, (struct simulation_config){
+                    .mind = SIMULATION_NONE, .traces = {[RESOURCE_DISK] = traced ? &trace : NULL}, .steps = 6});
+        assert_true(r.known[RESOURCE_DISK] && r.known[RESOURCE_NETWORK]);
+        is_near(r.overload_minutes[RESOURCE_DISK], 30);
+        is_near(r.imbalance[RESOURCE_DISK], spread_of(work[traced]));
+        is_near(r.imbalance[RESOURCE_NETWORK], spread_of(links));
+        simulation_fini(&r);
+        model_free(c.m);
+    }
+}
+
+/* Its member's link is too much for both ends. It goes to its member in the second step, and until it is there, in the
+ * middle of the step, both pay; then nobody does. */
+static void test_a_guest_goes_to_its_member(void **state)
+{
+    struct cluster c = member_cluster();
+    (void)state;
+    c.policy.link_bytes_per_s = 8 * GIB / 150;
+    c.policy.move_cost = 1;
+    c.policy.second_cost = 0;
+    store(add(&c, 0, 8), 3, 90e6, -1, 0);
+    ready(&c);
+    struct simulation_result r = simulate(&c, (struct simulation_config){.mind = SIMULATION_FORESIGHT, .steps = 4});
+    assert_int_equal(r.moves, 1);
+    double while_moving = (8 * GIB + (150 + SWITCH_S) * 90e6) / STEP_S / 100e6;
+    assert_true((double)r.timeline[0].over[RESOURCE_NETWORK] == 2 && (double)r.timeline[2].over[RESOURCE_NETWORK] == 0);
+    is_near(r.imbalance[RESOURCE_NETWORK], (0.9 + while_moving) / 2 / 4); /* the same on two of four nodes */
+    is_near(r.imbalance[RESOURCE_DISK], spread_of((double[NODES]){0, 0, 0, 0.9}));
+    is_near(r.overload_minutes[RESOURCE_DISK], 20);
+    simulation_fini(&r);
+    model_free(c.m);
+}
+
+/* Who is told each step's loads plans with the sums that are measured in it, wherever everybody is. */
+static void test_world_and_plan_agree(void **state)
+{
+    (void)state;
+    for (int traced = 0; traced < 2; traced++) {
+        float disk[8] = {8e6, 9e6, 3e6, 0, 20e6, 60e6, 5e6, 7e6};
+        struct trace trace = flat(disk, TRACE_BYTES, 4, 2);
+        struct cluster c = member_cluster();
+        struct simulation_config config = {.mind = SIMULATION_FORESIGHT,
+                                           .policy = &c.policy,
+                                           .step_s = STEP_S,
+                                           .traces = {[RESOURCE_DISK] = traced ? &trace : NULL}};
+        struct simulation_loads loads;
+        store(add(&c, 0, 4), 0, 5e6, 1, 15e6);
+        store(add(&c, 1, 4), 1, 40e6, 2, 2e6);
+        store(add(&c, 2, 4), 3, 7e6, -1, 0);
+        add(&c, 3, 4)->load[RESOURCE_DISK] = 11e6;
+        ready(&c);
+        struct model *m = model_copy(c.m);
+        assert_int_equal(simulation_loads_init(&loads, c.m, &config), 0);
+        for (int step = 0; step < 8; step++) {
+            double load[NODES][RESOURCE_COUNT] = {0}, sum = 0;
+            int moved = step % 4;
+            model_place(m, moved, (m->at[moved] + 1 + step / 4) % NODES, -1);
+            simulation_loads_show(&loads, m, step);
+            model_recount(m);
+            for (int g = 0; g < m->guest_count; g++)
+                simulation_loads_add(&loads, m, g, m->at[g], step, STEP_S, load);
+            for (int n = 0; n < NODES; n++)
+                for (int r = 0; r < RESOURCE_COUNT; r++) {
+                    is_near(load[n][r], m->sum[n][SUM_LOAD_CPU + r] * STEP_S);
+                    sum += load[n][r];
+                }
+            assert_true(sum > 0);
+        }
+        simulation_loads_fini(&loads);
+        model_free(m);
+        model_free(c.m);
+    }
+}
+
+/* ---- moves on the way ---- */
 
 /* Two guests of 4 processors on a node of 8, one of which goes over a link that takes 16 minutes for it. */
 static struct cluster slow_cluster(void)
@@ -571,9 +762,14 @@ int main(void)
         cmocka_unit_test(test_links_of_their_own),
         cmocka_unit_test(test_less_link_is_more_to_send),
         cmocka_unit_test(test_holds_both_places),
+        cmocka_unit_test(test_a_plan_shares_links),
+        cmocka_unit_test(test_a_drain_shares_its_link),
         cmocka_unit_test(test_loads_are_kept),
         cmocka_unit_test(test_traces_of_all),
         cmocka_unit_test(test_the_balancer_sees_disks),
+        cmocka_unit_test(test_members_are_counted),
+        cmocka_unit_test(test_a_guest_goes_to_its_member),
+        cmocka_unit_test(test_world_and_plan_agree),
         cmocka_unit_test(test_a_move_takes_its_time),
         cmocka_unit_test(test_foresight),
         cmocka_unit_test(test_one_plan_at_a_time),
