@@ -82,7 +82,7 @@ static int complete_node(const struct mirror *m, const char *id, json_t *spec, s
     const struct placement_guest guest = {.id = id, .spec = spec, .shown_on = ""};
     char why[PLACEMENT_WHY_MAX] = "";
     if (!json_is_string(json_object_get(spec, "node"))) {
-        const struct object *node = placement_choose(m, &guest, NULL, why);
+        const struct object *node = placement_choose(m, &guest, &(struct placement_choice){0}, why);
         if (!node)
             return complete_refuse(e, 409, "no-node", "spec.node", "%s", why);
         json_object_set_new(spec, "node", json_string(node->name));

@@ -16,6 +16,7 @@
 #include "node/agent/migration_start.h"
 #include "node/agent/migration_volumes.h"
 #include "node/agent/placement.h"
+#include "node/agent/placement_room.h"
 #include "node/base/clock.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
@@ -24,7 +25,7 @@
 
 enum { AT_ONCE = 2, AGAIN_MS = 30000, LOOK_MS = 2000, MAX_DOWNTIME_MS = 300, WITHIN_S = 3600, WITH_VOLUMES_S = 86400 };
 
-/* A guest that was sent away; it is not sent again before that. */
+/* A guest that was sent away, or cannot go; it is not looked at again before that. */
 struct sent {
     struct drain *drain;
     char *guest; /* its id */
@@ -93,32 +94,35 @@ static void started(void *context, int rc, const struct task_started *what, cons
 
 /* With what its volumes have here, if they are to leave, too, and a node takes both; else alone: what it leaves behind
  * follows where it can. */
-static const struct object *destination(struct drain *d, const struct object *guest, struct migration_goals *goals,
-                                        char *why)
+static const struct object *destination(struct drain *d, const struct object *guest, struct placement_room *room,
+                                        struct migration_goals *goals, char *why)
 {
     const struct mirror *m = cluster_mirror(d->cluster);
     const struct placement_guest rules = placement_guest_of(guest, true);
-    const struct object *to = goals->with_volumes ? migration_volumes_node(m, guest) : NULL;
+    const struct object *to = goals->with_volumes ? migration_volumes_node(m, guest, room) : NULL;
     goals->with_volumes = to;
     goals->within_s = to ? WITH_VOLUMES_S : WITHIN_S;
-    return to ? to : placement_choose(m, &rules, cluster_node(d->cluster), why);
+    const struct placement_choice choice = {.except = cluster_node(d->cluster), .room = room};
+    return to ? to : placement_choose(m, &rules, &choice, why);
 }
 
-/* True: one more is under way. */
-static bool send_away(struct drain *d, const struct object *guest, bool with_volumes)
+/* True: one more is under way. A guest that may go nowhere is asked about again when the next look is due: most of what
+ * changes meanwhile makes no room. */
+static bool send_away(struct drain *d, const struct object *guest, struct placement_room *room, bool with_volumes)
 {
     struct migration_goals goals = {.max_downtime_ms = MAX_DOWNTIME_MS,
                                     .with_volumes = with_volumes,
                                     .post_copy = migration_post_copy(guest) == MIGRATION_POST_COPY_ALLOWED};
     char by[80], why[PLACEMENT_WHY_MAX] = "";
-    const struct object *to = destination(d, guest, &goals, why);
+    const struct object *to = destination(d, guest, room, &goals, why);
     struct err err = {0};
-    struct sent *s = to ? remember(d, guest->id) : NULL;
+    struct sent *s = remember(d, guest->id);
     if (!to)
         log_limited(&d->limit, LOG_LEVEL_WARN, "guest %s stays on this drained node: %s", guest->name, why);
-    if (!s)
-        return false; /* a node may come */
-    s->again_ms = clock_ms() + AGAIN_MS;
+    if (s)
+        s->again_ms = clock_ms() + (to ? AGAIN_MS : LOOK_MS);
+    if (!s || !to)
+        return false;
     s->starting = true;
     snprintf(by, sizeof by, "node:%.60s", cluster_node(d->cluster));
     if (!migration_start(d->cluster, d->state, guest, to->name, &goals, by, NULL, started, s, &err))
@@ -152,18 +156,15 @@ static unsigned under_way(struct drain *d)
     return n;
 }
 
-/* How many may begin now. With volumes one after the other: what room one takes where it goes is seen by the next when
- * it is in the store. */
-static unsigned may_begin(struct drain *d, bool volumes)
+/* May one begin now? One after the other: what room one takes where it goes is seen by the next when it is in the
+ * store. */
+static bool may_begin(struct drain *d)
 {
-    unsigned n = under_way(d) + drain_volumes_under_way(d->volumes);
     bool starting = drain_volumes_starting(d->volumes);
     const struct sent *s;
     LIST_FOREACH (s, &d->all, link)
         starting |= s->starting;
-    if (n >= AT_ONCE || (volumes && starting))
-        return 0;
-    return volumes ? 1 : AT_ONCE - n;
+    return !starting && under_way(d) + drain_volumes_under_way(d->volumes) < AT_ONCE;
 }
 
 /* Those that have arrived, or are gone. */
@@ -191,11 +192,13 @@ static void evaluate(struct loop_job *job)
     if (!drained)
         return;
     bool volumes = json_is_true(object_spec(node, "drain_volumes"));
-    unsigned left = may_begin(d, volumes);
-    for (const struct object *g = mirror_next(m, OBJECT_GUEST, NULL); g && left;
+    struct placement_room room = {0}; /* of all that are looked at now */
+    bool may = may_begin(d);
+    for (const struct object *g = mirror_next(m, OBJECT_GUEST, NULL); g && may;
          g = mirror_next(m, OBJECT_GUEST, g->name))
-        left -= is_ours(d, g) && may_go(d, g) && send_away(d, g, volumes);
-    if (volumes && left)
+        may = !is_ours(d, g) || !may_go(d, g) || !send_away(d, g, &room, volumes);
+    placement_room_fini(&room);
+    if (volumes && may)
         drain_volumes_go(d->volumes);
     loop_timer_set(d->loop, &d->timer, clock_ns() + LOOK_MS * 1000000ull);
 }

@@ -120,7 +120,7 @@ const struct object *drill_destination(const struct mirror *mirror, const json_t
         return NULL;
     const struct placement_guest rules = placement_guest_of(g, true);
     if (!strcmp(object_spec_text(g, "node"), node->name))
-        return placement_choose(mirror, &rules, node->name, NULL);
+        return placement_choose(mirror, &rules, &(struct placement_choice){.except = node->name}, NULL);
     return presence_takes_guests(node) ? node : NULL;
 }
 

@@ -42,10 +42,10 @@ static const struct object *find_destination(struct api_call *call, const struct
     bool forced = json_is_true(json_object_get(call->body, "force"));
     bool both = json_is_true(json_object_get(call->body, "with_volumes"));
     const struct object *to = *name  ? mirror_named(m, OBJECT_NODE, name)
-                              : both ? migration_volumes_node(m, guest)
+                              : both ? migration_volumes_node(m, guest, NULL)
                                      : NULL;
     if (!to && !*name)
-        to = placement_choose(m, &rules, from, why);
+        to = placement_choose(m, &rules, &(struct placement_choice){.except = from}, why);
     if (!to && *name)
         api_error(call, 422, "reference-not-found", "to", "there is no node '%s'", name);
     else if (!to)
@@ -188,7 +188,7 @@ static const struct schema_field fields[] = {
     {.name = "force",
      .type = SCHEMA_BOOL,
      .default_json = "false",
-     .description = "to that node although a placement rule forbids it"},
+     .description = "to that node although a placement rule forbids it, or it has no room"},
     {.name = "max_downtime_ms",
      .type = SCHEMA_INT,
      .min = 1,

@@ -88,11 +88,14 @@ static bool takes_volumes(const void *context, const struct object *node)
     return fits;
 }
 
-const struct object *migration_volumes_node(const struct mirror *m, const struct object *guest)
+const struct object *migration_volumes_node(const struct mirror *m, const struct object *guest,
+                                            struct placement_room *room)
 {
     const struct placement_guest rules = placement_guest_of(guest, true);
     const struct wish wish = {m, guest};
-    return placement_choose_if(m, &rules, object_spec_text(guest, "node"), takes_volumes, &wish, NULL);
+    const struct placement_choice choice = {
+        .except = object_spec_text(guest, "node"), .takes = takes_volumes, .context = &wish, .room = room};
+    return placement_choose(m, &rules, &choice, NULL);
 }
 
 void migration_volumes_put(struct change *change, const struct mirror *m, const json_t *moves)

@@ -23,6 +23,7 @@
 struct change;
 struct complete_error;
 struct json_t;
+struct placement_room;
 
 enum { MIGRATION_VOLUMES_TEXT_MAX = 256 };
 
@@ -33,8 +34,9 @@ enum { MIGRATION_VOLUMES_TEXT_MAX = 256 };
 int migration_volumes_choose(const struct mirror *mirror, const struct object *guest, struct json_t *migration,
                              struct json_t *moves, struct complete_error *error);
 /* The best node for a guest (placement.h) of those that take what its volumes have where it is, too; NULL: there is
- * none. */
-const struct object *migration_volumes_node(const struct mirror *mirror, const struct object *guest);
+ * none. room: of the choice, or NULL. */
+const struct object *migration_volumes_node(const struct mirror *mirror, const struct object *guest,
+                                            struct placement_room *room);
 /* The change that makes them, of everything as the mirror has it. */
 void migration_volumes_put(struct change *change, const struct mirror *mirror, const struct json_t *moves);
 /* What stays on that node if they do not move: "volumes web1, web2 stay on node n1"; "": nothing. */

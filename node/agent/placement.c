@@ -118,7 +118,7 @@ struct placement_guest placement_guest_of(const struct object *guest, bool live)
     return (struct placement_guest){.id = guest->id,
                                     .spec = json_object_get(guest->value, "spec"),
                                     .shown_on = live ? object_spec_text(guest, "node") : "",
-                                    .boots_there = live};
+                                    .moves = live};
 }
 
 static bool names(const json_t *list, const char *name)
@@ -274,7 +274,17 @@ static bool judge(const struct mirror *m, const struct placement_guest *g, const
 {
     *soft = 0;
     return placement_admits(g->spec, node->name, why) && judge_processor(m, g, node, why) &&
-           judge_groups(r, node, soft, why) && (!g->boots_there || boot_image_allows(m, g->spec, node, why));
+           judge_groups(r, node, soft, why) && (!g->moves || boot_image_allows(m, g->spec, node, why));
+}
+
+static bool has_room(const struct mirror *m, const struct placement_guest *g, const struct object *node, char *why)
+{
+    struct placement_room room;
+    placement_room_gather_of(&room, m, node);
+    const struct placement_load load = placement_room_load(&room, m, g->id, g->spec);
+    bool has = placement_room_fits(&room, &load, node, why);
+    placement_room_fini(&room);
+    return has;
 }
 
 bool placement_allows(const struct mirror *m, const struct placement_guest *g, const struct object *node, char *why)
@@ -284,7 +294,7 @@ bool placement_allows(const struct mirror *m, const struct placement_guest *g, c
     gather(&rules, m, g);
     bool allowed = judge(m, g, &rules, node, &soft, why);
     free(rules.bindings);
-    return allowed;
+    return allowed && (!g->moves || has_room(m, g, node, why));
 }
 
 uint64_t placement_mask(const struct mirror *m, const struct placement_guest *g, const struct object *const *nodes,
@@ -303,47 +313,71 @@ uint64_t placement_mask(const struct mirror *m, const struct placement_guest *g,
 
 /* ---- choosing ---- */
 
-const struct object *placement_choose(const struct mirror *m, const struct placement_guest *g, const char *except,
-                                      char *why)
+/* The choice so far. */
+struct choosing {
+    const struct mirror *mirror;
+    const struct placement_guest *guest;
+    struct rules rules;
+    struct placement_room *room;
+    struct placement_load load;
+    bool loaded;
+    const struct object *best, *refused;
+    unsigned soft; /* rules that the best one breaks */
+    double full;
+    bool lacks_room;                /* the one refused does; its rules allow it */
+    char reason[PLACEMENT_WHY_MAX]; /* why that one is */
+};
+
+/* Rooms are gathered when the first node is allowed. */
+static bool fits(struct choosing *c, const struct object *node, char *why)
 {
-    return placement_choose_if(m, g, except, NULL, NULL, why);
+    if (!c->room->gathered)
+        placement_room_gather(c->room, c->mirror);
+    if (!c->loaded)
+        c->load = placement_room_load(c->room, c->mirror, c->guest->id, c->guest->spec);
+    c->loaded = true;
+    return placement_room_fits(c->room, &c->load, node, why);
 }
 
-const struct object *placement_choose_if(const struct mirror *m, const struct placement_guest *g, const char *except,
-                                         bool (*takes)(const void *context, const struct object *node),
-                                         const void *context, char *why)
+/* That a node has no room tells more than that a rule forbids another one. */
+static void look_at(struct choosing *c, const struct placement_choice *how, const struct object *node)
 {
-    const struct object *best = NULL, *refused = NULL;
-    double least = 0;
-    unsigned fewest = 0;
-    char reason[PLACEMENT_WHY_MAX] = "";
-    struct rules rules;
-    struct placement_room room;
-    gather(&rules, m, g);
-    placement_room_gather(&room, m, g->id, g->spec);
-    for (const struct object *n = mirror_next(m, OBJECT_NODE, NULL); n; n = mirror_next(m, OBJECT_NODE, n->name)) {
-        unsigned soft;
-        if (!presence_takes_guests(n) || (except && !strcmp(n->name, except)))
-            continue;
-        if (!judge(m, g, &rules, n, &soft, reason)) {
-            refused = n;
-            continue;
+    unsigned soft;
+    char why[PLACEMENT_WHY_MAX] = "";
+    bool allowed = judge(c->mirror, c->guest, &c->rules, node, &soft, why);
+    if (!allowed || !fits(c, node, why)) {
+        if (allowed || !c->lacks_room) {
+            c->refused = node;
+            memcpy(c->reason, why, sizeof why);
         }
-        double full = placement_room_after(&room, n);
-        bool better = !best || soft < fewest || (soft == fewest && full < least);
-        if (better && (!takes || takes(context, n))) {
-            best = n;
-            least = full;
-            fewest = soft;
-        }
+        c->lacks_room |= allowed;
+        return;
     }
-    free(rules.bindings);
-    placement_room_fini(&room);
-    if (!best && refused)
-        forbid(why, "no node may have it; %.60s: %.200s", refused->name, reason);
-    else if (!best)
-        forbid(why, "no %snode is up and takes guests: see `drover node list`", except ? "other " : "");
-    return best;
+    double full = placement_room_after(c->room, &c->load, node);
+    bool better = !c->best || soft < c->soft || (soft == c->soft && full < c->full);
+    if (better && (!how->takes || how->takes(how->context, node))) {
+        c->best = node;
+        c->full = full;
+        c->soft = soft;
+    }
+}
+
+const struct object *placement_choose(const struct mirror *m, const struct placement_guest *g,
+                                      const struct placement_choice *how, char *why)
+{
+    struct placement_room own = {0};
+    struct choosing c = {.mirror = m, .guest = g, .room = how->room ? how->room : &own};
+    gather(&c.rules, m, g);
+    for (const struct object *n = mirror_next(m, OBJECT_NODE, NULL); n; n = mirror_next(m, OBJECT_NODE, n->name))
+        if (presence_takes_guests(n) && (!how->except || strcmp(n->name, how->except) != 0))
+            look_at(&c, how, n);
+    free(c.rules.bindings);
+    placement_room_fini(&own);
+    if (!c.best && c.refused)
+        forbid(why, "no node may have it; %.60s: %.200s", c.refused->name, c.reason);
+    else if (!c.best)
+        forbid(why, "no %snode is up and takes guests: see `drover node list`", how->except ? "other " : "");
+    return c.best;
 }
 
 /* ---- specs ---- */

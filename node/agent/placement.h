@@ -8,8 +8,9 @@
  * GROUP[:rack|:site][:soft]. A group is as strict as its strictest member says, and as wide: hard if one of them does
  * not say soft; a place is a node, or what the nodes' labels rack or site say if one says so. Members on nodes that
  * take no guests (away, drained) bind nobody: what is lost or leaves must find a place. A node without that label is a
- * place of its own. Pins, avoided nodes and processor models (processor.h) are hard, and so is it for a guest that
- * moves that a node holds what it boots from (boot_image.h).
+ * place of its own. Pins, avoided nodes and processor models (processor.h) are hard. For a guest that moves a node must
+ * hold what it boots from (boot_image.h) and have room for it (placement_room.h), too; no node without room is chosen
+ * for anybody.
  *
  * The balancer's model has the same rules (balancer/groups.h); both read them from the guests' specs. Disks and
  * networks of the cluster are reached from every node and restrict nothing.
@@ -26,6 +27,7 @@
 
 struct complete_error;
 struct json_t;
+struct placement_room;
 
 enum { PLACEMENT_GROUP_MAX = 64, PLACEMENT_LIST_MAX = 16, PLACEMENT_WHY_MAX = 300 };
 
@@ -47,10 +49,10 @@ struct placement_guest {
     const char *id;            /* "" if it is new */
     const struct json_t *spec; /* NULL: it has no rules */
     const char *shown_on;      /* the node whose processor it sees now and goes on seeing; "": it starts anew */
-    bool boots_there;          /* a node must hold what it boots from (boot_image.h); else it may wait for that */
+    bool moves;                /* as it runs: all that it needs must be there; else it may wait for that */
 };
 
-/* Of a guest that exists; it moves while it runs, or not. One that moves boots_there. */
+/* Of a guest that exists; live: it moves while it runs. */
 struct placement_guest placement_guest_of(const struct object *guest, bool live);
 
 /* May it run there? *why (PLACEMENT_WHY_MAX bytes; NULL: nobody asks): what forbids it. */
@@ -64,17 +66,18 @@ bool placement_admits(const struct json_t *spec, const char *node, char *why);
 uint64_t placement_mask(const struct mirror *mirror, const struct placement_guest *guest,
                         const struct object *const *nodes, int count);
 
-/* The best node that takes guests and is not `except` (NULL: all are asked): of those that are allowed, the one with
- * the fewest soft rules broken, then the one that would be least full, by memory and by processors
- * (placement_room.h). NULL: none; *why as above. */
-const struct object *placement_choose(const struct mirror *mirror, const struct placement_guest *guest,
-                                      const char *except, char *why);
+/* Of which nodes one is chosen. All zero: of all. */
+struct placement_choice {
+    const char *except;                                            /* not this one; NULL: all are asked */
+    bool (*takes)(const void *context, const struct object *node); /* of these alone; *why says nothing of the others */
+    const void *context;
+    struct placement_room *room; /* gathered if need be: choices of one turn of the loop can share it; NULL: its own */
+};
 
-/* The same, of the nodes that `takes` says yes of, too; *why says nothing of the others. */
-const struct object *placement_choose_if(const struct mirror *mirror, const struct placement_guest *guest,
-                                         const char *except,
-                                         bool (*takes)(const void *context, const struct object *node),
-                                         const void *context, char *why);
+/* The best node that takes guests: of those that are allowed and have room, the one with the fewest soft rules broken,
+ * then the one that would be least full, by memory and by processors (placement_room.h). NULL: none; *why as above. */
+const struct object *placement_choose(const struct mirror *mirror, const struct placement_guest *guest,
+                                      const struct placement_choice *choice, char *why);
 
 /* The group as all its members together say; key: "affinity" or "anti_affinity". */
 void placement_widen(const struct mirror *mirror, const char *key, struct placement_group *group);

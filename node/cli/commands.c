@@ -360,7 +360,7 @@ static const struct command_option guest_set[] = {
 static const struct command_option guest_stop[] = {{"force", NULL, COMMAND_FLAG, "?force", NULL, "pull the plug"}, END};
 static const struct command_option guest_migrate[] = {
     {"to", "NODE", COMMAND_TEXT, "to", NULL, "where to (chosen)"},
-    {"force", NULL, COMMAND_FLAG, "force", NULL, "although a placement rule forbids that node"},
+    {"force", NULL, COMMAND_FLAG, "force", NULL, "although a placement rule forbids that node, or it has no room"},
     {"max-downtime-ms", "N", COMMAND_INT, "max_downtime_ms", NULL, "how long the guest may stand still (300)"},
     {"within-s", "N", COMMAND_INT, "within_s", NULL, "it is given up if it takes longer (600)"},
     {"post-copy", NULL, COMMAND_FLAG, "post_copy", NULL, "rather than give it up, before its last pages"},

@@ -343,6 +343,17 @@ class Balance(ThreeNodes):
         self.assertIn('it avoids this node', self.refuses('guest', 'migrate', 'busy1', '--to', other))
         self.n1.do('guest', 'migrate', 'busy1', '--to', other, '--force', '--wait')
         until('it has moved', lambda: self.where()['busy1'] == other and self.settled())
+        # no room: nobody's choice, and no way but by force
+        self.addCleanup(self.policy, EAGER)
+        self.assertEqual(self.policy(dict(EAGER, limits={'vcpu_ratio': 0.1})).returncode, 0)
+        self.assertIn('not enough processors: 0 vCPUs are left', self.refuses('guest', 'migrate', 'busy1', '--to', here))
+        self.n1.do('guest', 'set', 'busy1', '--avoid', 'none')
+        self.assertIn('not enough processors', self.refuses('guest', 'migrate', 'busy1'))
+        self.assertIn('not enough processors', self.refuses('guest', 'create', 'db4', *kinds))
+        self.n1.do('guest', 'migrate', 'busy1', '--to', here, '--force', '--wait')
+        self.assertEqual(self.policy(EAGER).returncode, 0)
+        until('it is back', lambda: self.where()['busy1'] == here and self.settled())
+        other = here
         # a drain: who may go nowhere stays, until his rules are others
         self.n1.do('guest', 'set', 'busy1', '--avoid', 'none', '--pin', other)
         self.n1.do('node', 'drain', other)

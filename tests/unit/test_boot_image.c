@@ -162,7 +162,7 @@ static void test_moves(void **state)
     assert_string_equal(why, "it has no copy of image k yet: it has another sum");
     put_node(m, 2, true, "'phase':'ready','reason':''");
     assert_true(placement_allows(m, &moves, node(m, "n2"), why));
-    assert_ptr_equal(placement_choose(m, &moves, "n1", why), node(m, "n2"));
+    assert_ptr_equal(placement_choose(m, &moves, &(struct placement_choice){.except = "n1"}, why), node(m, "n2"));
     mirror_free(m);
 }
 

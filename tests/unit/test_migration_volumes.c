@@ -218,19 +218,19 @@ static void the_best_node_of_those_that_take_both(void **state)
 {
     (void)state;
     const struct object *guest = mirror_named(m, OBJECT_GUEST, "g");
-    assert_string_equal(migration_volumes_node(m, guest)->name, "n3"); /* n2 is as good, and has no room */
+    assert_string_equal(migration_volumes_node(m, guest, NULL)->name, "n3"); /* n2 is as good, and has no room */
     put_node_with(3, "p3", "6000000", "4096");
     put_node_with(4, "p4", "6000000", "2048");
     put_node_with(5, "p5", "6000000", "1024");
     put_node_with(6, "p6", "0", "0");
-    assert_string_equal(migration_volumes_node(m, guest)->name, "n5");
+    assert_string_equal(migration_volumes_node(m, guest, NULL)->name, "n5");
     put("/drover/guest/g-id", "{'kind':'guest','id':'g-id','name':'g','spec':{'node':'n1','running':true,'disks':["
                               "{'volume':'a'},{'volume':'b'}],'anti_affinity':['e:soft']}}");
-    assert_string_equal(migration_volumes_node(m, guest)->name, "n4");
+    assert_string_equal(migration_volumes_node(m, guest, NULL)->name, "n4");
     put_pool("p3", 3, "directory", "0");
     put_pool("p4", 4, "directory", "0");
     put_pool("p5", 5, "directory", "0");
-    assert_null(migration_volumes_node(m, guest));
+    assert_null(migration_volumes_node(m, guest, NULL));
 }
 
 static void what_stays_is_named(void **state)

@@ -1,11 +1,13 @@
-/* Where a guest may run by its rules: pins, groups by node and rack, hard and soft, processors; and that fail-over
- * keeps apart whom it takes over at the same time. Four nodes, two racks. */
+/* Where a guest may run by its rules: pins, groups by node and rack, hard and soft, processors; which node has room and
+ * is the least full; and that fail-over keeps apart whom it takes over at the same time. Four nodes, two racks. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 #include <jansson.h>
@@ -13,6 +15,7 @@
 #include "node/agent/complete.h"
 #include "node/agent/failover_view.h"
 #include "node/agent/placement.h"
+#include "node/agent/placement_room.h"
 #include "node/agent/processor.h"
 
 __attribute__((format(printf, 3, 4))) static void put(struct mirror *m, const char *key, const char *format, ...)
@@ -48,6 +51,27 @@ static void put_guest(struct mirror *m, const char *name, const char *node, cons
     put(m, key, "{'phase':'running','node':'%s'}", node);
 }
 
+/* One that has so much, and is stopped if it is not to run. */
+static void put_sized(struct mirror *m, const char *name, const char *node, double gib, int vcpus, bool runs)
+{
+    char key[64];
+    snprintf(key, sizeof key, "/drover/guest/%s-id", name);
+    put(m, key, "{'kind':'guest','id':'%s-id','name':'%s','spec':{'node':'%s','running':%s,'memory':%.0f,'vcpus':%d}}",
+        name, name, node, runs ? "true" : "false", gib * 1073741824, vcpus);
+    snprintf(key, sizeof key, "/drover/state/guest/%s-id", name);
+    put(m, key, "{'phase':'%s','node':'%s'}", runs ? "running" : "stopped", node);
+}
+
+static void put_policy(struct mirror *m, const char *text)
+{
+    json_t *policy = json_pack("{s:s, s:s, s:s, s:{s:s}}", "kind", "policy", "id", "balance", "name", "balance", "spec",
+                               "text", text);
+    char *bytes = json_dumps(policy, 0);
+    assert_int_equal(mirror_put(m, "/drover/policy/balance", bytes, strlen(bytes), 1000000), 0);
+    free(bytes);
+    json_decref(policy);
+}
+
 static struct mirror *cluster(void)
 {
     struct mirror *m = mirror_new();
@@ -74,7 +98,7 @@ static const char *allowed(const struct mirror *m, const char *rules, const char
         else
             assert_true(*why);
     }
-    const struct object *chosen = placement_choose(m, &g, NULL, why);
+    const struct object *chosen = placement_choose(m, &g, &(struct placement_choice){0}, why);
     if (best)
         *best = chosen ? chosen->name : why;
     json_decref(spec);
@@ -148,6 +172,14 @@ static void test_the_idlest(void **state)
     put(m, "/drover/state/load/n2-id", "{'guests':{'b-id':{'cpu':[1,2,1]},'c-id':{'cpu':[2,2,2],'steal':'much'}}}");
     allowed(m, ",'vcpus':1,'pin':['n1','n2']", &best);
     assert_string_equal(best, "n2");
+    /* two samples are none: it may want as much as the others do */
+    put(m, "/drover/state/load/n2-id", "{'guests':{'b-id':{'cpu':[1,2,1]},'c-id':{'cpu':[399,399]}}}");
+    allowed(m, ",'vcpus':1,'pin':['n1','n2']", &best);
+    assert_string_equal(best, "n2");
+    put(m, "/drover/state/load/n2-id", "{'guests':{'b-id':{'cpu':[1,2,1]},'c-id':{'cpu':[399,399,399]}}}");
+    allowed(m, ",'vcpus':1,'pin':['n1','n2']", &best);
+    assert_string_equal(best, "n1");
+    put(m, "/drover/state/load/n2-id", "{'guests':{'b-id':{'cpu':[1,2,1]},'c-id':{'cpu':[2,2,2],'steal':'much'}}}");
     put_guest(m, "d", "n3", ",'vcpus':4"); /* started a moment ago: it may well want what the others do */
     put_guest(m, "e", "n4", "");
     allowed(m, ",'vcpus':1,'pin':['n3','n4']", &best);
@@ -161,7 +193,242 @@ static void test_the_idlest(void **state)
     assert_string_equal(best, "n3");
     struct placement_guest self = placement_guest_of(mirror_find(m, OBJECT_GUEST, "a-id"), false);
     char why[PLACEMENT_WHY_MAX];
-    assert_string_equal(placement_choose(m, &self, "n1", why)->name, "n4");
+    assert_string_equal(placement_choose(m, &self, &(struct placement_choice){.except = "n1"}, why)->name, "n4");
+    mirror_free(m);
+}
+
+/* Where a new guest goes, or why nowhere. */
+static const char *chosen(const struct mirror *m, double gib, int vcpus, const char *rules)
+{
+    static char why[PLACEMENT_WHY_MAX];
+    char text[256];
+    snprintf(text, sizeof text, "{'memory':%.0f,'vcpus':%d%s}", gib * 1073741824, vcpus, rules);
+    for (char *c = text; *c; c++)
+        *c = *c == '\'' ? '"' : *c;
+    json_t *spec = json_loads(text, 0, NULL);
+    const struct placement_guest g = {.id = "", .spec = spec, .shown_on = ""};
+    *why = 0;
+    const struct object *node = placement_choose(m, &g, &(struct placement_choice){0}, why);
+    json_decref(spec);
+    return node ? node->name : why;
+}
+
+/* Eight GiB each, half a one its own. */
+static void test_room(void **state)
+{
+    struct mirror *m = cluster();
+    (void)state;
+    put_sized(m, "a", "n1", 4, 1, true);
+    put_sized(m, "b", "n2", 4, 1, false); /* stopped: it is promised its memory, too */
+    put_sized(m, "c", "n3", 4, 1, true);
+    put_sized(m, "d", "n4", 5, 1, true);
+    assert_string_equal(chosen(m, 3.5, 1, ""), "n1"); /* all that is left */
+    assert_string_equal(chosen(m, 4, 1, ",'pin':['n1','n2','n3']"),
+                        "no node may have it; n3: not enough memory: 3.5 GiB are left, and the guest has 4 GiB");
+    assert_string_equal(chosen(m, 4, 1, ",'pin':['n1']"), /* rather than that the others are not in the pin */
+                        "no node may have it; n1: not enough memory: 3.5 GiB are left, and the guest has 4 GiB");
+    /* one that is on its way has it at both ends */
+    put(m, "/drover/migration/mi", "{'kind':'migration','id':'mi','name':'mi','spec':{'from':'n4','to':'n1'}}");
+    put(m, "/drover/guest/d-id",
+        "{'kind':'guest','id':'d-id','name':'d','migration':'mi','spec':{'node':'n4','running':true,'vcpus':1,"
+        "'memory':2147483648}}");
+    assert_non_null(strstr(chosen(m, 3.5, 1, ",'pin':['n1']"), "1.5 GiB are left"));
+    assert_string_equal(chosen(m, 5.5, 1, ""), "n4");
+    assert_non_null(strstr(chosen(m, 5.6, 1, ",'pin':['n4']"), "5.5 GiB are left"));
+    put_sized(m, "e", "n1", 6, 1, true); /* more than there is: somebody has said so */
+    assert_non_null(strstr(chosen(m, 1, 1, ",'pin':['n1']"), "0 bytes are left"));
+    put(m, "/drover/state/node/n2-id", "{'alive':true}"); /* who knows how much it has */
+    assert_string_equal(chosen(m, 100, 1, ""), "n2");
+    assert_string_equal(chosen(m, 1, 1, ""), "n4");
+    mirror_free(m);
+}
+
+/* A soft rule is rather broken than room not there; who takes volumes is not asked of nodes without it. */
+static void test_room_comes_first(void **state)
+{
+    struct mirror *m = cluster();
+    (void)state;
+    for (int i = 1; i <= 3; i++) {
+        char name[16], node[16];
+        snprintf(name, sizeof name, "g%d", i);
+        snprintf(node, sizeof node, "n%d", i);
+        put_sized(m, name, node, 7, 1, true);
+    }
+    put_guest(m, "web", "n4", ",'anti_affinity':['web:soft']");
+    assert_string_equal(chosen(m, 1, 1, ",'anti_affinity':['web:soft']"), "n4");
+    assert_string_equal(chosen(m, 0.25, 1, ",'anti_affinity':['web:soft']"), "n1");
+    mirror_free(m);
+}
+
+static bool takes_only(const void *context, const struct object *node)
+{
+    char *asked = (char *)(uintptr_t)context;
+    strncat(asked, node->name, 8);
+    return !strcmp(node->name, "n3");
+}
+
+/* Of a guest that is there: to a node that is named it moves if there is room, it is started there in any case. */
+static void test_room_of_moves(void **state)
+{
+    struct mirror *m = cluster();
+    char why[PLACEMENT_WHY_MAX] = "", asked[64] = "";
+    (void)state;
+    put_sized(m, "a", "n1", 4, 1, true);
+    put_sized(m, "b", "n2", 4, 1, true);
+    put_sized(m, "c", "n3", 2, 1, true);
+    const struct object *a = mirror_named(m, OBJECT_GUEST, "a"), *n2 = mirror_named(m, OBJECT_NODE, "n2");
+    struct placement_guest live = placement_guest_of(a, true), anew = placement_guest_of(a, false);
+    assert_false(placement_allows(m, &live, n2, why));
+    assert_string_equal(why, "not enough memory: 3.5 GiB are left, and the guest has 4 GiB");
+    assert_false(placement_allows(m, &live, n2, NULL));
+    assert_true(placement_allows(m, &anew, n2, why));
+    assert_true(placement_allows(m, &live, mirror_named(m, OBJECT_NODE, "n3"), why));
+    assert_true(placement_allows(m, &live, mirror_named(m, OBJECT_NODE, "n1"), why)); /* what it has there is its own */
+    assert_int_equal(placement_mask(m, &live, (const struct object *[]){n2}, 1), 1); /* fail-over has room of its own */
+    const struct placement_choice choice = {.except = "n1", .takes = takes_only, .context = asked};
+    assert_string_equal(placement_choose(m, &live, &choice, why)->name, "n3");
+    assert_string_equal(asked, "n3n4"); /* n2 has no room */
+    /* it is counted where it goes, and not against itself */
+    put(m, "/drover/migration/mi", "{'kind':'migration','id':'mi','name':'mi','spec':{'from':'n1','to':'n3'}}");
+    put(m, "/drover/guest/a-id",
+        "{'kind':'guest','id':'a-id','name':'a','migration':'mi','spec':{'node':'n1','running':true,'vcpus':1,"
+        "'memory':4294967296}}");
+    live = placement_guest_of(mirror_named(m, OBJECT_GUEST, "a"), true);
+    assert_true(placement_allows(m, &live, mirror_named(m, OBJECT_NODE, "n3"), why));
+    assert_non_null(strstr(chosen(m, 2, 1, ",'pin':['n3']"), "1.5 GiB are left"));
+    mirror_free(m);
+}
+
+/* The policy's limits hold for whoever chooses; one that is none limits as none does. */
+static void test_limits(void **state)
+{
+    struct mirror *m = cluster();
+    static const char pinned[] = ",'pin':['n1']";
+    (void)state;
+    put_sized(m, "a", "n1", 2, 4, true);
+    assert_string_equal(chosen(m, 5.5, 100, pinned), "n1"); /* who does not say how many threads it has is not asked */
+    put_node(m, 1, "", ",'cpus':2");
+    assert_string_equal(chosen(m, 5.5, 12, pinned), "n1");
+    assert_string_equal(chosen(m, 1, 13, pinned),
+                        "no node may have it; n1: not enough processors: 12 vCPUs are left, and the guest has 13");
+    put_policy(m, "{\"limits\": {\"memory\": 0.75, \"vcpu_ratio\": 2.5}}"); /* six GiB, half of one its own */
+    assert_string_equal(chosen(m, 3.5, 1, pinned), "n1");
+    assert_non_null(strstr(chosen(m, 3.75, 1, pinned), "not enough memory: 3.5 GiB are left"));
+    assert_non_null(strstr(chosen(m, 1, 2, pinned), "not enough processors: 1 vCPUs are left"));
+    put_policy(m, "{\"limits\": {\"vcpu_ratio\": 1}, \"moves\": {\"max\": 3}}");
+    assert_string_equal(chosen(m, 5.5, 0, ",'pin':['n2']"), "n2");
+    assert_non_null(strstr(chosen(m, 1, 1, pinned), "not enough processors: 0 vCPUs are left"));
+    static const char *const none[] = {"{\"limits\": {\"memory\": 0.75",
+                                       "{\"limits\": {\"memory\": 0.75, \"vcpu_ratio\": 0}}",
+                                       "{\"limits\": {\"memory\": 2}}",
+                                       "{\"limits\": {\"memory\": 0.75, \"vcpu_ratio\": \"9\"}}",
+                                       "{\"limits\": {\"memory\": \"0.75\"}}",
+                                       "[]",
+                                       "{\"limits\": 3}",
+                                       ""};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        put_policy(m, none[i]);
+        assert_string_equal(chosen(m, 5.5, 12, pinned), "n1");
+        assert_non_null(strstr(chosen(m, 1, 13, pinned), "12 vCPUs are left"));
+    }
+    mirror_free(m);
+}
+
+/* What several choices share is gathered once, and not before a node is allowed. */
+static void test_shared_room(void **state)
+{
+    struct mirror *m = cluster();
+    struct placement_room room = {0};
+    char why[PLACEMENT_WHY_MAX];
+    (void)state;
+    put_sized(m, "a", "n1", 4, 1, true);
+    put_sized(m, "b", "n2", 3, 1, true);
+    put_sized(m, "c", "n3", 1, 1, true);
+    json_t *nowhere = json_pack("{s:i, s:[s]}", "memory", 1, "pin", "gone"),
+           *anywhere = json_pack("{s:i}", "memory", 1);
+    const struct placement_guest pinned = {.id = "", .spec = nowhere, .shown_on = ""};
+    const struct placement_guest free_one = {.id = "", .spec = anywhere, .shown_on = ""};
+    const struct placement_choice choice = {.except = "n3", .room = &room}, away = {.except = "n2", .room = &room};
+    assert_null(placement_choose(m, &pinned, &choice, why));
+    assert_false(room.gathered);
+    assert_string_equal(placement_choose(m, &free_one, &choice, why)->name, "n4");
+    assert_true(room.gathered);
+    struct placement_guest b = placement_guest_of(mirror_named(m, OBJECT_GUEST, "b"), true);
+    put_sized(m, "d", "n4", 7, 1, true); /* the room is as it was when it was gathered */
+    assert_string_equal(placement_choose(m, &b, &away, why)->name, "n4");
+    placement_room_fini(&room);
+    assert_string_equal(placement_choose(m, &b, &away, why)->name, "n3");
+    placement_room_fini(&room);
+    json_decref(nowhere);
+    json_decref(anywhere);
+    mirror_free(m);
+}
+
+static void put_many(struct mirror *m, int nodes, int guests)
+{
+    char key[64];
+    for (int n = 0; n < nodes; n++) {
+        snprintf(key, sizeof key, "/drover/node/n%05d-id", n);
+        put(m, key, "{'kind':'node','id':'n%05d-id','name':'n%05d','spec':{}}", n, n);
+        snprintf(key, sizeof key, "/drover/state/node/n%05d-id", n);
+        put(m, key, "{'alive':true,'memory_bytes':137438953472,'cpus':64}");
+        json_t *use = json_object(), *load = json_pack("{s:O}", "guests", use);
+        for (int g = n; g < guests; g += nodes) {
+            json_t *cpu = json_array();
+            for (int i = 0; i < 30; i++)
+                json_array_append_new(cpu, json_integer((g * 31 + i * 17) % 200));
+            snprintf(key, sizeof key, "g%05d-id", g);
+            json_object_set_new(use, key, json_pack("{s:O, s:o}", "cpu", cpu, "steal", cpu));
+        }
+        char *text = json_dumps(load, 0);
+        snprintf(key, sizeof key, "/drover/state/load/n%05d-id", n);
+        assert_int_equal(mirror_put(m, key, text, strlen(text), 1), 0);
+        free(text);
+        json_decref(use);
+        json_decref(load);
+    }
+    for (int g = 0; g < guests; g++) {
+        char name[16], node[16];
+        snprintf(name, sizeof name, "g%05d", g);
+        snprintf(node, sizeof node, "n%05d", g % nodes);
+        put_sized(m, name, node, 8, 4, true);
+    }
+}
+
+static double spent_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
+}
+
+/* 10,000 guests on 1,000 nodes; one node is less full. What it takes of processor time is printed. */
+static void test_many(void **state)
+{
+    enum { NODES = 1000, GUESTS = 10000, STUCK = 10 };
+    struct mirror *m = mirror_new();
+    struct placement_room room = {0};
+    char why[PLACEMENT_WHY_MAX];
+    (void)state;
+    put_many(m, NODES, GUESTS);
+    put_sized(m, "g00777", "n00000", 8, 4, true);
+    struct placement_guest g = placement_guest_of(mirror_named(m, OBJECT_GUEST, "g00000"), true);
+    double begin = spent_ms();
+    assert_string_equal(placement_choose(m, &g, &(struct placement_choice){.except = "n00000"}, why)->name, "n00777");
+    printf("one choice: %.1f ms\n", spent_ms() - begin);
+    begin = spent_ms();
+    assert_true(placement_allows(m, &g, mirror_named(m, OBJECT_NODE, "n00777"), why));
+    printf("one node judged: %.1f ms\n", spent_ms() - begin);
+    put_policy(m, "{\"limits\": {\"memory\": 0.1}}");
+    begin = spent_ms();
+    for (int i = 0; i < STUCK; i++)
+        assert_null(placement_choose(m, &g, &(struct placement_choice){.except = "n00000"}, why));
+    printf("%d that may go nowhere, each by itself: %.1f ms\n", STUCK, spent_ms() - begin);
+    begin = spent_ms();
+    for (int i = 0; i < STUCK; i++)
+        assert_null(placement_choose(m, &g, &(struct placement_choice){.except = "n00000", .room = &room}, why));
+    printf("%d that may go nowhere, together: %.1f ms\n", STUCK, spent_ms() - begin);
+    placement_room_fini(&room);
     mirror_free(m);
 }
 
@@ -320,11 +587,14 @@ static void test_failover_keeps_apart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_texts),        cmocka_unit_test(test_pins),
-        cmocka_unit_test(test_the_roomiest), cmocka_unit_test(test_the_idlest),
-        cmocka_unit_test(test_apart),        cmocka_unit_test(test_together),
-        cmocka_unit_test(test_processors),   cmocka_unit_test(test_what_the_processor_is),
-        cmocka_unit_test(test_specs),        cmocka_unit_test(test_failover_keeps_apart),
+        cmocka_unit_test(test_texts),         cmocka_unit_test(test_pins),
+        cmocka_unit_test(test_the_roomiest),  cmocka_unit_test(test_the_idlest),
+        cmocka_unit_test(test_room),          cmocka_unit_test(test_room_comes_first),
+        cmocka_unit_test(test_room_of_moves), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_shared_room),   cmocka_unit_test(test_many),
+        cmocka_unit_test(test_apart),         cmocka_unit_test(test_together),
+        cmocka_unit_test(test_processors),    cmocka_unit_test(test_what_the_processor_is),
+        cmocka_unit_test(test_specs),         cmocka_unit_test(test_failover_keeps_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
