@@ -396,12 +396,17 @@ static void put_status(struct conductor *c, const struct conductor_job *job, con
 
 /* What another policy would do now is kept when it is something else than before: beside our own plans it can be read
  * over days, whatever the mode. */
-static void keep_shadow(json_t *objects, struct conductor_job *job, struct conductor_step *step)
+static void keep_shadow(struct conductor *c, json_t *objects, struct conductor_job *job, double clock_s,
+                        struct conductor_step *step)
 {
+    if (c->shadow_s > 0 && clock_s - c->shadow_s < CONDUCTOR_SHADOW_S)
+        return;
     const json_t *last = conductor_find_plan(objects, "shadow", false);
     json_t *fresh = job->shadow_record;
-    if (fresh && !(last && plan_record_same_moves(json_object_get(last, "value"), fresh)))
-        put(step, "plan", snapshot_text(fresh, "id"), json_incref(fresh), 0);
+    if (!fresh || (last && plan_record_same_moves(json_object_get(last, "value"), fresh)))
+        return;
+    put(step, "plan", snapshot_text(fresh, "id"), json_incref(fresh), 0);
+    c->shadow_s = clock_s;
 }
 
 /* The record is taken. What has changed since it was begun, the check before each wave finds. */
@@ -425,7 +430,7 @@ static void end_plan(struct conductor *c, json_t *objects, struct conductor_job 
     c->waits = job->unseen > 0;
     c->active = job->plan.why == PLAN_MOVES;
     propose(c, objects, job, now, step);
-    keep_shadow(objects, job, step);
+    keep_shadow(c, objects, job, now->clock_s, step);
     snprintf(summary, sizeof summary, "%s%s", job->why_not, explain_plan(&job->plan, &job->policy, text, sizeof text));
     put_status(c, job, summary, job->lately, wall, step);
 }

@@ -34,6 +34,7 @@ enum {
     CONDUCTOR_CHECK_EVERY_S = 1, /* so often it is asked whether a wave that was begun still fits */
     CONDUCTOR_SEEN_S = 45,       /* so long a plan waits until its first wave's guests were looked at */
     CONDUCTOR_LOSE_S = 60,       /* so often it is counted how many nodes may be lost */
+    CONDUCTOR_SHADOW_S = 600,    /* so often what the shadow policy would do is kept, if it has changed */
     CONDUCTOR_HISTORY = 50,      /* plans that have ended are kept */
     CONDUCTOR_PUTS_MAX = 4,
 };
@@ -69,7 +70,7 @@ struct conductor {
     json_t *shadow;          /* what another policy would have done when the last plan was made; NULL: nobody asks */
     bool active;             /* balancing has begun, and goes on until the lower threshold */
     bool has_planned, waits; /* waits: plans since waits_s, for what their guests write */
-    double planned_s, wave_s, proposed_s, counted_s, checked_s, waits_s;
+    double planned_s, wave_s, proposed_s, counted_s, checked_s, waits_s, shadow_s;
     struct hours hours;
     int nodes_to_lose;             /* counted at counted_s */
     char wave_of[UUID_TEXT_BYTES]; /* the plan whose wave began at wave_s */

@@ -130,7 +130,6 @@ static void look_in_shadow(struct conductor_job *j, const struct policy *policy,
         .seed = 1, .budget.evaluations = (uint64_t)cluster.model->guest_count * SHADOW_EVALUATIONS_PER_GUEST + 1};
     struct policy priced = *policy;
     policy_learn_link(&priced, cluster.link_learned);
-    j->guest_ids = ids_of(j->objects);
     priced.moves_max = priced.moves_max < PLAN_RECORD_MOVES_MAX ? priced.moves_max : PLAN_RECORD_MOVES_MAX;
     if (plan_make(cluster.model, &priced, &options, &plan, &err)) {
         j->shadow = json_pack("{s:s, s:[]}", "summary", err.text, "moves");
@@ -265,16 +264,12 @@ static void judge_proposal(struct conductor_job *j)
 
 static void read_cluster(struct conductor_job *j)
 {
-    struct policy shadow;
-    json_t *snapshot = snapshot_make(j->objects, &j->now);
-    if (!snapshot) {
+    j->snapshot = snapshot_make(j->objects, &j->now);
+    if (!j->snapshot) {
         j->rc = err_set(&j->err, ENOMEM, "no memory for the cluster");
         return;
     }
-    if (j->question == CONDUCTOR_PLAN && conductor_shadow(j->objects, &shadow, NULL) > 0)
-        look_in_shadow(j, &shadow, snapshot);
-    j->rc = cluster_json_take(&j->cluster, "the cluster", snapshot, &j->policy, &j->err);
-    json_decref(snapshot);
+    j->rc = cluster_json_take(&j->cluster, "the cluster", j->snapshot, &j->policy, &j->err);
     if (!j->rc && j->question == CONDUCTOR_PLAN)
         policy_learn_link(&j->policy, j->cluster.link_learned);
 }
@@ -289,8 +284,7 @@ static void count_losses(struct conductor_job *j)
 static void plan(struct conductor_job *j)
 {
     allow_moves(j);
-    if (!j->guest_ids)
-        j->guest_ids = ids_of(j->objects);
+    j->guest_ids = ids_of(j->objects);
     if (j->losses_wanted)
         count_losses(j);
     begin_as_before(j);
@@ -299,6 +293,9 @@ static void plan(struct conductor_job *j)
         wait_for_writes(j);
     if (!j->rc && j->mode != CONDUCTOR_OFF && j->plan.count)
         j->record = record_of(j);
+    struct policy shadow; /* the time is the plan's own first */
+    if (conductor_shadow(j->objects, &shadow, NULL) > 0)
+        look_in_shadow(j, &shadow, j->snapshot);
     if (j->record && j->shadow)
         json_object_set(json_object_get(j->record, "spec"), "shadow", j->shadow);
     json_t *advice = j->record ? advice_of(j) : NULL;
@@ -328,7 +325,8 @@ void conductor_job_run(struct conductor_job *j)
     else if (!j->rc)
         check(j);
     json_decref(j->objects);
-    j->objects = NULL;
+    json_decref(j->snapshot);
+    j->objects = j->snapshot = NULL;
 }
 
 void conductor_job_free(struct conductor_job *j)

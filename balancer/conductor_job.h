@@ -58,6 +58,7 @@ struct conductor_job {
     int nodes_to_lose;
     json_t *guest_ids;     /* by name */
     json_t *record;        /* NULL: there is nothing to do */
+    json_t *snapshot;      /* while it is run */
     json_t *shadow_record; /* the same as a plan of phase "shadow"; NULL: it has no moves, or nobody asks */
     json_t *shadow;        /* what the other policy would have done: {"summary", "moves": [{"guest", "from", "to"}]} */
     char proposal[UUID_TEXT_BYTES]; /* that was there, "" if none */

@@ -538,8 +538,8 @@ static void mark(struct model *m)
     }
 }
 
-int consolidate(const struct model *model, const struct policy *policy, const struct consolidate_options *options,
-                struct consolidation *c, struct err *err)
+static int consolidate_by(const struct model *model, const struct policy *policy,
+                          const struct consolidate_options *options, struct consolidation *c, struct err *err)
 {
     *c = (struct consolidation){.rests = true, .lose = consolidate_lose(policy)};
     if (model->family != MODEL_DROVER || model->has_mirrors)
@@ -577,4 +577,12 @@ int consolidate(const struct model *model, const struct policy *policy, const st
     if (rc < 0)
         consolidate_fini(c);
     return rc;
+}
+
+int consolidate(const struct model *model, const struct policy *policy, const struct consolidate_options *options,
+                struct consolidation *c, struct err *err)
+{
+    struct policy p = *policy;
+    p.into_per_hour = 0; /* who packs fills nodes */
+    return consolidate_by(model, &p, options, c, err);
 }

@@ -73,11 +73,19 @@ double cost_price(const struct model *m, const struct policy *p, int guest, int 
     return price / p->stable_s / (nodes > 0 ? nodes : 1);
 }
 
-/* As if all other nodes were alike: the first of them stands for them. */
 double cost_threshold(const struct model *m, const struct policy *p, int guest, int nodes)
 {
-    int from = m->at[guest], to = from == 0 ? 1 : 0;
-    return cost_price(m, p, guest, from, to < m->node_count ? to : from, nodes);
+    int from = m->at[guest], best = from;
+    double widest = -1;
+    for (int n = 0; n < m->node_count && widest < p->link_bytes_per_s;
+         n++) { /* the first: few have links of their own */
+        double link = n == from ? -1 : cost_link_of(m, p, n);
+        if (link > widest) {
+            widest = link;
+            best = n;
+        }
+    }
+    return cost_price(m, p, guest, from, best, nodes);
 }
 
 static int compare(const void *a, const void *b)

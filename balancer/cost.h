@@ -44,7 +44,7 @@ double cost_link_of(const struct model *model, const struct policy *policy, int 
  * guest may stay. */
 static const double COST_TOO_LONG = 1e6;
 double cost_price(const struct model *model, const struct policy *policy, int guest, int from, int to, int nodes);
-/* From where it is, to some other node. */
+/* From where it is, to the node that is reached fastest. */
 double cost_threshold(const struct model *model, const struct policy *policy, int guest, int nodes);
 
 /* The speed that past migrations reached: the median of bytes/seconds; 0 if count is 0. Sorts speeds[]. */

@@ -59,6 +59,8 @@ struct explain explain_guest(const struct score *s, const struct model *before, 
     }
     double forbidden = 0;
     look_around(s, guest, &e, &forbidden);
+    if (e.node >= 0 && m->at[guest] >= 0)
+        e.price = cost_price(m, s->policy, guest, m->at[guest], e.node, s->up);
     bool resting = g->moved_ago_s >= 0 && g->moved_ago_s < s->policy->cool_down_s;
     if (m->family == MODEL_DROVER && !g->measured)
         e.kind = EXPLAIN_UNMEASURED;
@@ -121,6 +123,11 @@ char *explain_text(const struct explain *e, const struct model *m, int guest, ch
                      e->nodes_refused, rules_text(e->rule));
         break;
     case EXPLAIN_COST:
+        if (e->price >= COST_TOO_LONG) {
+            snprintf(buffer, len, "%s stays on %s: going to %s gains %.6f, and takes longer than that lasts", name,
+                     here, node, e->gain);
+            break;
+        }
         snprintf(buffer, len, "%s stays on %s: going to %s gains %.6f and costs %.6f", name, here, node, e->gain,
                  e->price);
         break;

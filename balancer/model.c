@@ -33,6 +33,9 @@ static void free_sums(struct model *m)
     free(m->copy);
     free(m->sum);
     free(m->standing);
+    free(m->home);
+    free(m->came);
+    free(m->counted);
     free(m->held);
     free(m->count);
     free(m->mirrors);
@@ -187,6 +190,9 @@ static int allocate(struct model *m)
     m->use = calloc(guests, sizeof *m->use);
     m->sum = calloc(nodes, sizeof *m->sum);
     m->standing = calloc(nodes, sizeof *m->standing);
+    m->home = malloc(guests * sizeof *m->home);
+    m->came = calloc(nodes, sizeof *m->came);
+    m->counted = calloc(guests, sizeof *m->counted);
     m->held = calloc(nodes, sizeof *m->held);
     m->count = calloc(nodes, sizeof *m->count);
     m->mirrors = calloc(nodes, sizeof *m->mirrors);
@@ -199,8 +205,8 @@ static int allocate(struct model *m)
         m->copy = calloc(guests, sizeof *m->copy);
         m->peers = calloc(nodes * nodes, sizeof *m->peers);
     }
-    bool whole = m->at && m->mirror && m->use && m->sum && m->standing && m->held && m->count && m->mirrors &&
-                 m->reserved && m->first && m->next && m->prev && m->group_start &&
+    bool whole = m->at && m->mirror && m->use && m->sum && m->standing && m->home && m->came && m->counted && m->held &&
+                 m->count && m->mirrors && m->reserved && m->first && m->next && m->prev && m->group_start &&
                  (!m->has_mirrors || (m->copy && m->peers));
     return whole ? 0 : -ENOMEM;
 }
@@ -255,7 +261,7 @@ int model_ready(struct model *m, const int *at, const int *mirror, struct err *e
     if (allocate(m) < 0 || index_groups(m) < 0)
         return err_set(err, ENOMEM, "no memory for a model of %d nodes and %d guests", m->node_count, m->guest_count);
     for (int g = 0; g < m->guest_count; g++) {
-        m->at[g] = at[g];
+        m->at[g] = m->home[g] = at[g];
         m->mirror[g] = mirror ? mirror[g] : -1;
         fill_use(m, g, m->use[g], m->copy ? m->copy[g] : NULL);
     }
@@ -321,13 +327,29 @@ static void reserve(struct model *m, int guest, double sign)
     }
 }
 
+/* Guests that are where they were not in the beginning, but for those that had to leave. */
+static void count_coming(struct model *m, int guest, int n, bool comes)
+{
+    int home = m->home[guest];
+    if (!comes) {
+        m->came[n] -= m->counted[guest];
+        m->counted[guest] = 0;
+    } else if (n != home && home >= 0 && !m->nodes[home].offline) {
+        m->came[n]++;
+        m->counted[guest] = 1;
+    }
+}
+
 static void count_guest(struct model *m, int guest, double sign)
 {
     int n = m->at[guest], s = m->mirror[guest], one = m->guests[guest].planned ? 0 : (int)sign;
     if (n >= 0) {
         add_row(m->sum[n], m->use[guest], sign);
-        m->sum[n][SUM_LOAD_NETWORK] -= sign * model_near(&m->guests[guest], n);
+        double near = model_near(&m->guests[guest], n);
+        m->sum[n][SUM_LOAD_NETWORK] -= sign * near;
+        m->standing[n][RESOURCE_NETWORK] -= sign * near / 2; /* of the member, the other half of the guest */
         m->count[n] += one;
+        count_coming(m, guest, n, sign > 0);
     }
     if (s >= 0) {
         add_row(m->sum[s], m->copy[guest], sign);
@@ -355,6 +377,8 @@ void model_recount(struct model *m)
     size_t nodes = (size_t)m->node_count;
     memset(m->sum, 0, nodes * sizeof *m->sum);
     memset(m->standing, 0, nodes * sizeof *m->standing);
+    memset(m->came, 0, nodes * sizeof *m->came);
+    memset(m->counted, 0, (size_t)m->guest_count * sizeof *m->counted);
     memset(m->count, 0, nodes * sizeof *m->count);
     memset(m->mirrors, 0, nodes * sizeof *m->mirrors);
     memset(m->reserved, 0, nodes * sizeof *m->reserved);

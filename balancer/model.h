@@ -117,6 +117,9 @@ struct model {
     double (*copy)[SUM_COUNT];          /* [guests] and where its mirror is; NULL without mirrors */
     double (*sum)[SUM_COUNT];           /* [nodes] */
     double (*standing)[RESOURCE_COUNT]; /* [nodes] of the sum the work of members, which stays whoever goes */
+    int *home;                          /* [guests] where they were in the beginning */
+    int *came;                          /* [nodes] guests that have come since then, but for those that had to leave */
+    unsigned char *counted;             /* [guests] is it one of those? */
     double (*held)[SUM_COUNT];          /* [nodes] what a wave's departing guests still hold */
     int *count, *mirrors;               /* [nodes] guests that are there (planned ones are not counted) */
     double *peers;            /* [nodes * nodes] memory node n must have for guests of node p; NULL without mirrors */

@@ -224,6 +224,10 @@ int plan_record_check(const json_t *record, int wave, json_t *begun, const struc
                       const struct policy *policy, struct err *err)
 {
     struct plan plan = {.moves = calloc(PLAN_RECORD_MOVES_MAX, sizeof *plan.moves)};
+    struct policy p = *policy;
+    if (json_object_get(spec_of(record), "sleep"))
+        p.into_per_hour = 0; /* it packs */
+    policy = &p;
     int rc = plan.moves ? 0 : err_set(err, ENOMEM, "no memory to check a plan");
     bool started = false;
     double promised = 0;

@@ -99,8 +99,11 @@ static int find_culprit(struct check *c, int first, int end, int *culprit)
     const struct plan_move *moves = c->plan->moves;
     for (int i = end - 1; i >= first; i--)
         model_place(c->m, moves[i].guest, moves[i].from, moves[i].from_mirror);
-    for (int i = first; i < end && c->tolerated > 0 && !is_over(c); i++) {
+    for (int k = 0; k < 2 * (end - first) && c->tolerated > 0 && !is_over(c); k++) { /* first those that must */
+        int i = first + k % (end - first);
         bool must = plan_room_must(c->m, &moves[i]);
+        if (must == (k >= end - first))
+            continue;
         go(c, &moves[i]);
         int now = left(c);
         if (now < 0)

@@ -143,7 +143,8 @@ static enum rule check(const struct model *m, const struct policy *p, int guest,
     bool must = m->at[guest] < 0 || m->nodes[m->at[guest]].offline;
     if (n->unseen && at != m->at[guest] && !must)
         return RULE_UNSEEN;
-    if (p->into_per_hour && n->arrived >= p->into_per_hour && at != m->at[guest] && !must)
+    if (p->into_per_hour && at != m->at[guest] && at != m->home[guest] && !must &&
+        n->arrived + m->came[at] >= p->into_per_hour)
         return RULE_FILLED;
     if (m->family == MODEL_GANETI)
         return ganeti_rules_check(m, guest, at, mirror, other, other_at);

@@ -117,7 +117,8 @@ bool search_must_move(const struct search *s, int guest)
 bool search_forbidden(const struct search *s, int guest, int at)
 {
     double ago = model_left_ago(&s->model->guests[guest], at);
-    return ago >= 0 && ago < s->policy->return_s;
+    int home = s->home[guest];
+    return ago >= 0 && ago < s->policy->return_s && home >= 0 && !s->model->nodes[home].offline;
 }
 
 /* Moves from its home to there: two if it has a mirror and both nodes are new, since one stays in each step. */
@@ -405,7 +406,7 @@ static double objective(const struct search *s)
     double sum = score_value(&s->score);
     const struct model *m = s->model;
     for (int g = 0; g < m->guest_count; g++)
-        sum += steps_to(s, g, m->at[g], m->mirror[g]) * s->threshold[g];
+        sum += price_to(s, g, m->at[g], m->mirror[g]);
     return sum;
 }
 

@@ -1,6 +1,7 @@
 /* Steps of two guests: they change places, or one makes room for the other. */
 #include <stdlib.h>
 
+#include "balancer/cost.h"
 #include "balancer/policy.h"
 #include "balancer/rules.h"
 #include "balancer/search.h"
@@ -179,7 +180,7 @@ static int next_to_leave(struct search *s, int q, int *to)
     for (int b = m->first[q]; b >= 0; b = m->next[b]) {
         bool larger = largest < 0 || m->guests[b].memory > m->guests[largest].memory;
         int r = larger && may_pair(s, b) ? other_place(s, b, q) : -1;
-        if (r >= 0) {
+        if (r >= 0 && search_price(s, b, r, -1) < COST_TOO_LONG) {
             largest = b;
             *to = r;
         }
@@ -231,7 +232,8 @@ static bool make_room_for(struct search *s, int guest)
         }
     }
     for (int j = 0; j < s->target_count && !search_over(s); j++)
-        if (lacks_room(s, guest, s->targets[j]) && clear_for(s, guest, s->targets[j]))
+        if (lacks_room(s, guest, s->targets[j]) && rules_check(m, s->policy, guest, s->targets[j], -1) != RULE_APART &&
+            clear_for(s, guest, s->targets[j]))
             return true;
     return false;
 }

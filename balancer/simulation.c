@@ -391,6 +391,8 @@ static int run_world(struct world *w, const struct model *model, struct err *err
         w->m->guests[g].came_from = -1;
         w->m->guests[g].left_count = 0;
     }
+    for (int n = 0; n < model->node_count; n++)
+        w->m->nodes[n].arrived = 0;
     for (int n = 0; n < w->m->node_count; n++)
         w->m->nodes[n].stale = false;
     look_what_is_known(w);

@@ -27,7 +27,6 @@ struct weaver {
     int left_count;
     int *leaving; /* [guests] the node it leaves in this wave, -1 */
     int *busy;    /* [nodes] moves of this wave that end there */
-    int *coming;  /* [nodes] guests that this plan sends there, but for those that must go */
     struct uplinks uplinks;
     int *touched; /* nodes that hold something for this wave */
     int touched_count, moving;
@@ -54,25 +53,17 @@ static bool meets_leaver(const struct weaver *w, int guest, int to)
     return false;
 }
 
-/* Together groups and mirrored guests take a wave of their own with respect to the nodes they use. */
 static bool must_go(const struct model *m, int guest)
 {
     return m->at[guest] < 0 || m->nodes[m->at[guest]].offline;
 }
 
-/* Enough have come to the node within the hour, and with this plan. */
-static bool is_filled(const struct weaver *w, int guest, int to)
-{
-    const struct model *m = w->model;
-    int most = w->policy->into_per_hour;
-    return most && to >= 0 && to != m->at[guest] && !must_go(m, guest) && m->nodes[to].arrived + w->coming[to] >= most;
-}
-
+/* Together groups and mirrored guests take a wave of their own with respect to the nodes they use. */
 static bool has_slot(const struct weaver *w, int guest, int to, int to_mirror)
 {
     const struct model *m = w->model;
     int from = m->at[guest], ends[] = {from, to, to_mirror != m->mirror[guest] ? to_mirror : -1};
-    if (w->moving >= w->policy->parallel || w->leaving[guest] >= 0 || is_filled(w, guest, to))
+    if (w->moving >= w->policy->parallel || w->leaving[guest] >= 0)
         return false;
     for (int i = 0; i < 3; i++)
         if (ends[i] >= 0 && w->busy[ends[i]] >= (m->mirror[guest] >= 0 ? 1 : w->policy->per_node))
@@ -119,7 +110,6 @@ static int add_move(struct weaver *w, int guest, int to, int to_mirror, bool par
         plan->room = room;
     }
     int from = m->at[guest], old = m->mirror[guest];
-    w->coming[to] += to != from && !must_go(m, guest);
     double before = score_value(w->score), parts[2][REASON_COUNT];
     score_reasons(w->score, from, to, parts[0]);
     score_commit(w->score, guest, to, to_mirror);
@@ -237,8 +227,7 @@ static bool frees_another(struct weaver *w, int guest)
 {
     for (int i = 0; i < w->left_count; i++) {
         int g = w->left[i].guest;
-        if (g != guest && !is_filled(w, g, w->at[g]) &&
-            rules_check(w->model, w->policy, g, w->at[g], w->mirror[g]) == RULE_NONE)
+        if (g != guest && rules_check(w->model, w->policy, g, w->at[g], w->mirror[g]) == RULE_NONE)
             return true;
     }
     return false;
@@ -338,11 +327,10 @@ int waves_make(struct score *score, const int *at, const int *mirror, struct pla
     w.leaving = malloc(guests * sizeof *w.leaving);
     w.parked = calloc(guests, sizeof *w.parked);
     w.busy = calloc(nodes, sizeof *w.busy);
-    w.coming = calloc(nodes, sizeof *w.coming);
     w.touched = malloc(((size_t)score->policy->parallel + 1) * 2 * sizeof *w.touched);
     int rc = -ENOMEM;
     if (!uplinks_init(&w.uplinks, m, score->policy->per_link) && w.left && w.leaving && w.parked && w.busy &&
-        w.coming && w.touched) {
+        w.touched) {
         for (int g = 0; g < m->guest_count; g++) {
             w.leaving[g] = -1;
             if (!is_there(&w, g) && at[g] >= 0)
@@ -357,7 +345,6 @@ int waves_make(struct score *score, const int *at, const int *mirror, struct pla
     free(w.leaving);
     free(w.parked);
     free(w.busy);
-    free(w.coming);
     free(w.touched);
     uplinks_fini(&w.uplinks);
     return rc;

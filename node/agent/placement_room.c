@@ -55,8 +55,13 @@ static double wants(const struct placement_room_node *n, const char *guest, doub
 
 static struct placement_share promised(const json_t *spec)
 {
-    return (struct placement_share){.memory_bytes = json_number_value(json_object_get(spec, "memory")),
+    struct placement_share share = {.memory_bytes = json_number_value(json_object_get(spec, "memory")),
                                     .vcpus = json_number_value(json_object_get(spec, "vcpus"))};
+    if (json_is_true(json_object_get(spec, "running"))) {
+        share.taken_bytes = share.memory_bytes;
+        share.taken_vcpus = share.vcpus;
+    }
+    return share;
 }
 
 /* share: cpus negative if it is not measured. */
@@ -66,6 +71,8 @@ static void add(struct placement_room_node *n, const struct placement_share *sha
         return;
     n->given.memory_bytes += share->memory_bytes;
     n->given.vcpus += share->vcpus;
+    n->given.taken_bytes += share->taken_bytes;
+    n->given.taken_vcpus += share->taken_vcpus;
     if (share->cpus >= 0)
         n->given.cpus += share->cpus;
     else
@@ -154,6 +161,8 @@ static struct placement_share others_have(const struct placement_room *r, const 
     if (n && (!strcmp(l->on[0], node->name) || !strcmp(l->on[1], node->name))) {
         have.memory_bytes -= l->counted.memory_bytes;
         have.vcpus -= l->counted.vcpus;
+        have.taken_bytes -= l->counted.taken_bytes;
+        have.taken_vcpus -= l->counted.taken_vcpus;
         have.cpus -= l->counted.cpus;
     }
     return have;
@@ -163,15 +172,16 @@ bool placement_room_fits(const struct placement_room *r, const struct placement_
                          char *why)
 {
     const struct placement_share others = others_have(r, l, node), *needs = &l->needs;
-    double memory = placement_limits_memory(&r->limits, node) - others.memory_bytes;
-    double vcpus = floor(placement_limits_vcpus(&r->limits, node) - others.vcpus);
-    bool fits = !r->failed && needs->memory_bytes <= memory && needs->vcpus <= vcpus;
+    double memory = placement_limits_memory(&r->limits, node) - others.taken_bytes;
+    double vcpus = floor(placement_limits_vcpus(&r->limits, node) - others.taken_vcpus);
+    bool no_memory = needs->taken_bytes > 0 && needs->taken_bytes > memory;
+    bool fits = !r->failed && !no_memory && (needs->taken_vcpus <= 0 || needs->taken_vcpus <= vcpus);
     char left[32], wanted[32];
     if (fits || !why)
         return fits;
     if (r->failed)
         snprintf(why, PLACEMENT_WHY_MAX, "there is no memory to judge it");
-    else if (needs->memory_bytes > memory)
+    else if (no_memory)
         snprintf(why, PLACEMENT_WHY_MAX, "not enough memory: %s are left, and the guest has %s",
                  units_format_size(memory > 0 ? (uint64_t)memory : 0, left, sizeof left),
                  units_format_size((uint64_t)needs->memory_bytes, wanted, sizeof wanted));

@@ -1,10 +1,11 @@
 /* What nodes have left for one more guest, and how full they would be with it: the memory and vCPUs that are promised,
  * and the part of their processors that their guests want.
  *
- * Promised is what all guests of a node have in their specs, whether they run or not; those on their way count on both
- * of their nodes. What a guest wants is the p95 of what it used and waited for (load.h), as the node it is on has
- * measured it. One that has not been measured there for long enough, as a new one, wants as much for each vCPU as those
- * that are measured do. Who does not run wants nothing. Thread: the mirror's. */
+ * Promised is what all guests of a node have in their specs, whether they run or not: by that they are spread. Taken is
+ * what those have that are to run: that is limited. Who is on his way counts on both of his nodes. What a guest wants
+ * is the p95 of what it used and waited for (load.h), as the node it is on has measured it. One that has not been
+ * measured there for long enough, as a new one, wants as much for each vCPU as those that are measured do. Who does not
+ * run wants nothing. Thread: the mirror's. */
 #ifndef NODE_AGENT_PLACEMENT_ROOM_H
 #define NODE_AGENT_PLACEMENT_ROOM_H
 
@@ -19,7 +20,8 @@ struct json_t;
 /* Of a node. */
 struct placement_share {
     double memory_bytes, vcpus; /* promised */
-    double cpus;                /* wanted */
+    double taken_bytes, taken_vcpus;
+    double cpus; /* wanted */
 };
 
 /* All zero: nothing was gathered. It is as the mirror was then, and holds for this turn of the loop. */
@@ -52,7 +54,8 @@ void placement_room_fini(struct placement_room *room);
 struct placement_load placement_room_load(const struct placement_room *room, const struct mirror *mirror,
                                           const char *guest, const struct json_t *spec);
 
-/* Has the node room for it, within the limits of the policy? *why (placement.h; NULL: nobody asks): what it lacks. */
+/* Has the node room for it, within the limits of the policy? One that is not to run has it anywhere. *why (placement.h;
+ * NULL: nobody asks): what it lacks. */
 bool placement_room_fits(const struct placement_room *room, const struct placement_load *load,
                          const struct object *node, char *why);
 

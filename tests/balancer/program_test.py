@@ -277,6 +277,15 @@ class Program(unittest.TestCase):
         self.assertEqual(self.plan(c, '--policy', into, '--drain', 'n0')['moves'], 16)
         self.refuses(c, 'p.json:1: moves.into_per_hour', policy='{"moves": {"into_per_hour": -1}}')
 
+    def test_packing_is_not_gentle(self):
+        """Consolidation fills nodes: the limit for new ones is none for it."""
+        c = cluster(4, 24)
+        for i, g in enumerate(c['guests']):
+            g.update(node='n%d' % (i % 4), memory='512M', load={'cpu': 0.05})
+        policy = self.write('p.json', {'moves': {'into_per_hour': 1}, 'consolidate': {'keep': 1, 'lose': 0}, 'limits': {'lose': 0}})
+        said = self.consolidate(c, '--policy', policy)
+        self.assertGreaterEqual(len(said['sleep']), 2, said)
+
     def test_a_move_that_takes_too_long(self):
         """Longer than its gain lasts, by its own node's link and its disk; who must go goes."""
         c = cluster(4, 1)

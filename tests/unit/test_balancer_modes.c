@@ -237,6 +237,9 @@ static void test_the_shadow_is_kept(void **state)
     }
     assert_true(json_array_size(plan_record_moves(plan_in(w, "shadow"), 0)) > 0);
     assert_string_equal(snapshot_text(json_array_get(plan_record_moves(plan_in(w, "shadow"), 0), 0), "from"), "n1");
+    w->now.clock_s += CONDUCTOR_SHADOW_S;
+    put_load(w, 2, "");
+    put_load(w, 3, "");
     put_load(w, 1, "'G1':{'cpu':[1,1,1]},'G2':{'cpu':[1,1,1]},'G3':{'cpu':[190,190,190]},'G4':{'cpu':[150,150,150]}");
     look(w);
     assert_int_equal(shadows(w), 2);

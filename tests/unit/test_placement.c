@@ -202,7 +202,8 @@ static const char *chosen(const struct mirror *m, double gib, int vcpus, const c
 {
     static char why[PLACEMENT_WHY_MAX];
     char text[256];
-    snprintf(text, sizeof text, "{'memory':%.0f,'vcpus':%d%s}", gib * 1073741824, vcpus, rules);
+    snprintf(text, sizeof text, "{'running':%s,'memory':%.0f,'vcpus':%d%s}",
+             strstr(rules, "stopped") ? "false" : "true", gib * 1073741824, vcpus, rules);
     for (char *c = text; *c; c++)
         *c = *c == '\'' ? '"' : *c;
     json_t *spec = json_loads(text, 0, NULL);
@@ -219,7 +220,7 @@ static void test_room(void **state)
     struct mirror *m = cluster();
     (void)state;
     put_sized(m, "a", "n1", 4, 1, true);
-    put_sized(m, "b", "n2", 4, 1, false); /* stopped: it is promised its memory, too */
+    put_sized(m, "b", "n2", 4, 1, true);
     put_sized(m, "c", "n3", 4, 1, true);
     put_sized(m, "d", "n4", 5, 1, true);
     assert_string_equal(chosen(m, 3.5, 1, ""), "n1"); /* all that is left */
@@ -227,6 +228,11 @@ static void test_room(void **state)
                         "no node may have it; n3: not enough memory: 3.5 GiB are left, and the guest has 4 GiB");
     assert_string_equal(chosen(m, 4, 1, ",'pin':['n1']"), /* rather than that the others are not in the pin */
                         "no node may have it; n1: not enough memory: 3.5 GiB are left, and the guest has 4 GiB");
+    /* who is stopped takes none, and one that is not to run may be anywhere, where the least is promised */
+    put_sized(m, "b", "n2", 4, 1, false);
+    assert_string_equal(chosen(m, 7, 1, ",'pin':['n1','n2','n3']"), "n2");
+    assert_string_equal(chosen(m, 100, 100, ",'pin':['n1','n4'],'labels':{'a':'stopped'}"), "n1");
+    put_sized(m, "b", "n2", 4, 1, true);
     /* one that is on its way has it at both ends */
     put(m, "/drover/migration/mi", "{'kind':'migration','id':'mi','name':'mi','spec':{'from':'n4','to':'n1'}}");
     put(m, "/drover/guest/d-id",
