@@ -225,7 +225,8 @@ static void members_work_where_they_are(void **state)
     assert_true(fabs(spreads[RESOURCE_DISK] - 0.1247) < 0.0001); /* told, though no move changes it */
     assert_true(score_after(&score, 0, 0, -1) < score_after(&score, 0, 1, -1));
     assert_true(score_spread(&score) < spreads[RESOURCE_DISK]); /* and no reason to begin */
-    assert_true(model_load(m, 2, RESOURCE_DISK) == 0 && model_load(m, 2, RESOURCE_NETWORK) == 15 && model_load(m, 0, RESOURCE_NETWORK) == 0);
+    assert_true(model_load(m, 2, RESOURCE_DISK) == 0 && model_load(m, 2, RESOURCE_NETWORK) == 15 &&
+                model_load(m, 0, RESOURCE_NETWORK) == 0);
     score_fini(&score);
     m->guests[0].load[RESOURCE_DISK] = 0.001; /* nor is it one when some guest has a disk of its own */
     model_guest_changed(m, 0);
