@@ -83,22 +83,12 @@ static json_t *inhabited(json_t *objects, const json_t *record)
     return nodes;
 }
 
-static bool has(const json_t *list, const char *name)
-{
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *text = json_string_value(json_array_get(list, i));
-        if (text && !strcmp(text, name))
-            return true;
-    }
-    return false;
-}
-
 /* Of those that are to sleep one that may: it is up, nobody has said since that it is to stay on, and it was not
  * drained for this plan before: who has opened it again wants it open. */
 static bool may_sleep(const json_t *spec, const json_t *node, const char *name)
 {
     const char *label = json_string_value(json_object_get(snapshot_spec(node, "labels"), "sleep"));
-    return has(json_object_get(spec, "sleep"), name) && !has(json_object_get(spec, "slept"), name) &&
+    return snapshot_has(json_object_get(spec, "sleep"), name) && !snapshot_has(json_object_get(spec, "slept"), name) &&
            json_is_true(json_object_get(json_object_get(node, "state"), "alive")) &&
            !json_is_true(snapshot_spec(node, "drained")) && !(label && !strcmp(label, "never"));
 }

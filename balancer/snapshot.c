@@ -21,6 +21,16 @@ const char *snapshot_text(const json_t *object, const char *key)
     return text ? text : "";
 }
 
+bool snapshot_has(const json_t *list, const char *name)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        if (text && !strcmp(text, name))
+            return true;
+    }
+    return false;
+}
+
 json_t *snapshot_spec(const json_t *entry, const char *key)
 {
     return json_object_get(json_object_get(json_object_get(entry, "value"), "spec"), key);

@@ -17,6 +17,7 @@
 #define BALANCER_SNAPSHOT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { SNAPSHOT_MEMORY_PARTS = 16 /* one of them is the node's own */ };
@@ -35,5 +36,7 @@ int64_t snapshot_seconds(const char *timestamp);
 /* A member of an object as text, "" if there is none; of a nested one. */
 const char *snapshot_text(const json_t *object, const char *key);
 json_t *snapshot_spec(const json_t *entry, const char *key);
+/* Is this text in the list? */
+bool snapshot_has(const json_t *list, const char *text);
 
 #endif

@@ -14,22 +14,12 @@ static const char *const scopes[] = {"node", "rack", "site"};
 
 /* ---- one guest ---- */
 
-static bool has(const json_t *list, const char *name)
-{
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *text = json_string_value(json_array_get(list, i));
-        if (text && !strcmp(text, name))
-            return true;
-    }
-    return false;
-}
-
 static json_t *known(const json_t *list, const json_t *without, const json_t *nodes)
 {
     json_t *some = json_array();
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *name = json_string_value(json_array_get(list, i));
-        if (name && json_object_get(nodes, name) && !has(without, name) && !has(some, name))
+        if (name && json_object_get(nodes, name) && !snapshot_has(without, name) && !snapshot_has(some, name))
             json_array_append_new(some, json_string(name));
     }
     return some;
@@ -96,7 +86,7 @@ static void add_lacking(json_t *avoid, const char *name, const char *at, json_t 
     if (!image)
         return;
     json_object_foreach (nodes, node_name, node)
-        if (strcmp(node_name, at) != 0 && !has(avoid, node_name) && !holds(node, node_name, image, images))
+        if (strcmp(node_name, at) != 0 && !snapshot_has(avoid, node_name) && !holds(node, node_name, image, images))
             json_array_append_new(avoid, json_string(node_name));
 }
 

@@ -193,13 +193,13 @@ static void print_what_if(const json_t *said, bool header)
     json_decref(lines);
 }
 
-/* Asked anew, and nothing comes of it. */
-static int ask_plan(struct client *client, const struct command_common *common, const json_t *asked)
+static int post(struct client *client, const struct command_common *common, const char *path, const json_t *asked,
+                void (*print)(const json_t *said, bool header))
 {
     struct client_answer answer = {0};
     struct err err = {0};
     int rc = 0;
-    if (client_request(client, "POST", "/v1/balance/plan", asked, NULL, NULL, &answer, &err)) {
+    if (client_request(client, "POST", path, asked, NULL, NULL, &answer, &err)) {
         fprintf(stderr, "drover: %s\n", err.text);
         rc = EXIT_NO_ANSWER;
     } else if (answer.status >= 400) {
@@ -208,10 +208,16 @@ static int ask_plan(struct client *client, const struct command_common *common, 
         command_print_json(answer.body);
     } else {
         print_warnings(answer.body);
-        print_what_if(answer.body, !common->no_header);
+        print(answer.body, !common->no_header);
     }
     client_answer_free(&answer);
     return rc;
+}
+
+/* Asked anew, and nothing comes of it. */
+static int ask_plan(struct client *client, const struct command_common *common, const json_t *asked)
+{
+    return post(client, common, "/v1/balance/plan", asked, print_what_if);
 }
 
 int balance_plan(const struct command *command, int argc, char **argv)
@@ -258,8 +264,9 @@ static void print_advice(const json_t *said, bool header)
     json_decref(lines);
 }
 
-static void print_begun(const json_t *plan)
+static void print_begun(const json_t *plan, bool header)
 {
+    (void)header;
     const json_t *spec = json_object_get(plan, "spec"), *sleep = json_object_get(spec, "sleep");
     printf("%s: %s:", json_string_value(json_object_get(plan, "name")),
            json_string_value(json_object_get(spec, "summary")));
@@ -271,24 +278,10 @@ static void print_begun(const json_t *plan)
 /* What is advised now is carried out. */
 static int begin_sleep(struct client *client, const struct command_common *common)
 {
-    struct client_answer answer = {0};
-    struct err err = {0};
     char path[PATH_MAX_BYTES] = "/v1/balance/consolidation";
-    int rc = 0;
     if (common->dry_run)
         client_add_query(path, sizeof path, "dry_run", "true");
-    if (client_request(client, "POST", path, NULL, NULL, NULL, &answer, &err)) {
-        fprintf(stderr, "drover: %s\n", err.text);
-        rc = EXIT_NO_ANSWER;
-    } else if (answer.status >= 400) {
-        rc = command_problem(answer.status, answer.body);
-    } else if (common->json) {
-        command_print_json(answer.body);
-    } else {
-        print_begun(answer.body);
-    }
-    client_answer_free(&answer);
-    return rc;
+    return post(client, common, path, NULL, print_begun);
 }
 
 int balance_consolidate(const struct command *command, int argc, char **argv)
