@@ -191,6 +191,19 @@ static int find_node(struct reading *r, json_t *object, const char *key, bool ma
         &r->text, key, cluster_lost_has_node(&r->lost, name) ? "node '%s' is left out" : "there is no node '%s'", name);
 }
 
+enum { NODE_LEFT_OUT = -1 };
+
+/* Of a guest's list of nodes one; NODE_LEFT_OUT, or -EINVAL: nobody has it. */
+static int listed_node(struct reading *r, const char *key, const char *name)
+{
+    int node = name ? names_find(&r->model->node_names, name, strlen(name)) : -1;
+    if (node >= 0)
+        return node;
+    return cluster_lost_has_node(&r->lost, name)
+               ? NODE_LEFT_OUT
+               : json_text_refuse(&r->text, key, "there is no node '%s'", name ? name : "?");
+}
+
 /* "pinned": only these nodes, or "avoid": all but these. */
 static int read_pins(struct reading *r, json_t *object, struct model_guest *g)
 {
@@ -206,13 +219,11 @@ static int read_pins(struct reading *r, json_t *object, struct model_guest *g)
     g->avoids = !pinned;
     g->pins = malloc(json_array_size(list) * sizeof *g->pins);
     for (size_t i = 0; g->pins && i < json_array_size(list); i++) {
-        const char *name = json_string_value(json_array_get(list, i));
-        int node = name ? names_find(&r->model->node_names, name, strlen(name)) : -1;
-        if (node < 0 && cluster_lost_has_node(&r->lost, name))
-            continue; /* nothing goes there, pinned or not */
-        if (node < 0)
-            return json_text_refuse(&r->text, key, "there is no node '%s'", name ? name : "?");
-        g->pins[g->pin_count++] = node;
+        int node = listed_node(r, key, json_string_value(json_array_get(list, i)));
+        if (node == -EINVAL)
+            return node;
+        if (node >= 0) /* to one that is left out nothing goes, pinned or not */
+            g->pins[g->pin_count++] = node;
     }
     return g->pins ? 0 : err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
 }
@@ -231,13 +242,11 @@ static int read_storage(struct reading *r, json_t *object, struct model_guest *g
     if (!g->storage)
         return err_set(r->text.err, ENOMEM, "no memory for %s", r->text.name);
     json_object_foreach (list, name, rate) {
-        int node = names_find(&r->model->node_names, name, strlen(name));
+        int node = listed_node(r, "storage", name);
         double bytes = 0;
-        if (node < 0 && cluster_lost_has_node(&r->lost, name))
+        if (node == NODE_LEFT_OUT)
             continue;
-        if (node < 0)
-            return json_text_refuse(&r->text, "storage", "there is no node '%s'", name);
-        if (json_text_number(&r->text, list, name, 0, RATE_LARGEST, &bytes) < 0)
+        if (node < 0 || json_text_number(&r->text, list, name, 0, RATE_LARGEST, &bytes) < 0)
             return -EINVAL;
         if (bytes > 0)
             g->storage[g->storage_count++] = (struct model_storage){node, bytes};
@@ -253,13 +262,11 @@ static int read_left(struct reading *r, json_t *object, struct model_guest *g)
     if (list && !json_is_object(list))
         return json_text_refuse(&r->text, "left", "an object of nodes and times is needed: {\"n1\": \"2h\"}");
     json_object_foreach (list, name, ago) {
-        int node = names_find(&r->model->node_names, name, strlen(name));
+        int node = listed_node(r, "left", name);
         double seconds = 0;
-        if (node < 0 && cluster_lost_has_node(&r->lost, name))
+        if (node == NODE_LEFT_OUT)
             continue;
-        if (node < 0)
-            return json_text_refuse(&r->text, "left", "there is no node '%s'", name);
-        if (json_text_duration(&r->text, list, name, &seconds) < 0)
+        if (node < 0 || json_text_duration(&r->text, list, name, &seconds) < 0)
             return -EINVAL;
         model_note_left(g, node, seconds);
     }

@@ -60,12 +60,6 @@ int consolidate_room(struct consolidate_losses *l, const struct model *model, co
     return capacity_tolerates_in(l->m, p, wanted, NULL, 0);
 }
 
-static void hold(struct model *m, int node, const double *row, double sign)
-{
-    for (int k = 0; node >= 0 && k < SUM_COUNT; k++)
-        m->held[node][k] += sign * row[k];
-}
-
 /* Whoever moves is taken to be nowhere and to take room on both nodes: no state in between has less room anywhere, and
  * who would have to be placed in one is among those that are placed here. */
 int consolidate_room_during(struct consolidate_losses *l, const struct model *model, const struct policy *p,
@@ -82,14 +76,14 @@ int consolidate_room_during(struct consolidate_losses *l, const struct model *mo
         model_place(m, guest, -1, -1);
         if (l->only[guest] == BOUND_NOWHERE) /* who moves to the only node for it does count until it is there */
             m->guests[guest].state = GUEST_DOWN;
-        hold(m, moves[i].from, m->use[guest], 1);
-        hold(m, moves[i].to, m->use[guest], 1);
+        model_hold_row(m, moves[i].from, m->use[guest], 1);
+        model_hold_row(m, moves[i].to, m->use[guest], 1);
     }
     if (moving)
         tolerated = capacity_tolerates_in(m, p, wanted, moving, count);
     for (int i = 0; moving && i < count; i++) {
-        hold(m, moves[i].from, m->use[moves[i].guest], -1);
-        hold(m, moves[i].to, m->use[moves[i].guest], -1);
+        model_hold_row(m, moves[i].from, m->use[moves[i].guest], -1);
+        model_hold_row(m, moves[i].to, m->use[moves[i].guest], -1);
     }
     free(moving);
     return tolerated;

@@ -77,8 +77,8 @@ double cost_threshold(const struct model *m, const struct policy *p, int guest, 
 {
     int from = m->at[guest], best = from;
     double widest = -1;
-    for (int n = 0; n < m->node_count && widest < p->link_bytes_per_s;
-         n++) { /* the first: few have links of their own */
+    /* few have links of their own: the first one that has none is as wide as any */
+    for (int n = 0; n < m->node_count && widest < p->link_bytes_per_s; n++) {
         double link = n == from ? -1 : cost_link_of(m, p, n);
         if (link > widest) {
             widest = link;

@@ -408,6 +408,12 @@ void model_place(struct model *m, int guest, int at, int mirror)
 
 /* ---- questions ---- */
 
+void model_hold_row(struct model *m, int n, const double *row, double sign)
+{
+    if (n >= 0)
+        add_row(m->held[n], row, sign);
+}
+
 double model_load(const struct model *m, int n, enum model_resource resource)
 {
     return m->sum[n][SUM_LOAD_CPU + (int)resource] - m->standing[n][resource];

@@ -155,6 +155,14 @@ int model_hold(struct model *model, enum model_mode cluster, enum model_mode fro
 /* A node with a guest that runs and is not measured (it has just come, or the node's agent has) looks emptier than it
  * is: nothing comes to it but who must move. A guest that is wanted running and does not run is none such. */
 void model_shun_unseen(struct model *model);
+/* What a guest takes, or its mirror (a row of use or copy), is held on this node, -1: none; sign -1: no longer. */
+void model_hold_row(struct model *model, int node, const double *row, double sign);
+/* Is it nowhere, or on a closed node? */
+static inline bool model_must_go(const struct model *model, int guest)
+{
+    return model->at[guest] < 0 || model->nodes[model->at[guest]].offline;
+}
+
 /* A guest's load is another one; model_recount() when all are said. */
 void model_guest_changed(struct model *model, int guest);
 

@@ -44,18 +44,12 @@ static void go(struct check *c, const struct plan_move *move)
     model_place(c->m, move->guest, move->to, move->to_mirror);
 }
 
-static void hold(struct model *m, int node, const double *row, double sign)
-{
-    for (int k = 0; node >= 0 && k < SUM_COUNT; k++)
-        m->held[node][k] += sign * row[k];
-}
-
 static void hold_ends(struct check *c, int first, int end, double sign)
 {
     for (int i = first; i < end; i++) {
         const struct plan_move *move = &c->plan->moves[i];
-        hold(c->m, move->from, c->m->use[move->guest], sign);
-        hold(c->m, move->to, c->m->use[move->guest], sign);
+        model_hold_row(c->m, move->from, c->m->use[move->guest], sign);
+        model_hold_row(c->m, move->to, c->m->use[move->guest], sign);
     }
 }
 

@@ -140,7 +140,7 @@ static enum rule check(const struct model *m, const struct policy *p, int guest,
         return RULE_NODE_STALE;
     if (n->held && at != m->at[guest])
         return RULE_HELD;
-    bool must = m->at[guest] < 0 || m->nodes[m->at[guest]].offline;
+    bool must = model_must_go(m, guest);
     if (n->unseen && at != m->at[guest] && !must)
         return RULE_UNSEEN;
     if (p->into_per_hour && at != m->at[guest] && at != m->home[guest] && !must &&

@@ -110,8 +110,8 @@ static uint32_t draw(struct search *s, uint32_t below)
 bool search_must_move(const struct search *s, int guest)
 {
     const struct model *m = s->model;
-    int at = m->at[guest], mirror = m->mirror[guest];
-    return at < 0 || m->nodes[at].offline || (mirror >= 0 && m->nodes[mirror].offline);
+    int mirror = m->mirror[guest];
+    return model_must_go(m, guest) || (mirror >= 0 && m->nodes[mirror].offline);
 }
 
 bool search_forbidden(const struct search *s, int guest, int at)

@@ -53,11 +53,6 @@ static bool meets_leaver(const struct weaver *w, int guest, int to)
     return false;
 }
 
-static bool must_go(const struct model *m, int guest)
-{
-    return m->at[guest] < 0 || m->nodes[m->at[guest]].offline;
-}
-
 /* Together groups and mirrored guests take a wave of their own with respect to the nodes they use. */
 static bool has_slot(const struct weaver *w, int guest, int to, int to_mirror)
 {
@@ -92,8 +87,7 @@ static void hold(struct weaver *w, int node, const double *row)
 {
     if (node < 0)
         return;
-    for (int k = 0; k < SUM_COUNT; k++)
-        w->model->held[node][k] += row[k];
+    model_hold_row(w->model, node, row, 1);
     w->touched[w->touched_count++] = node;
 }
 
@@ -178,7 +172,7 @@ static void sort_left(struct weaver *w)
     double value = score_value(w->score);
     for (int i = 0; i < w->left_count; i++) {
         int g = w->left[i].guest;
-        bool must = must_go(w->model, g);
+        bool must = model_must_go(w->model, g);
         w->left[i].gain = value - score_after(w->score, g, w->at[g], w->mirror[g]) + (must ? 1e9 : 0);
     }
     qsort(w->left, (size_t)w->left_count, sizeof *w->left, compare);
@@ -352,18 +346,12 @@ int waves_make(struct score *score, const int *at, const int *mirror, struct pla
 
 /* ---- checking ---- */
 
-static void hold_one(struct model *m, int node, const double *row, double sign)
-{
-    for (int k = 0; node >= 0 && k < SUM_COUNT; k++)
-        m->held[node][k] += sign * row[k];
-}
-
 static void hold_move(struct model *m, const struct plan_move *move, double sign)
 {
     if (move->from != move->to)
-        hold_one(m, move->from, m->use[move->guest], sign);
+        model_hold_row(m, move->from, m->use[move->guest], sign);
     if (move->from_mirror >= 0 && move->from_mirror != move->to_mirror)
-        hold_one(m, move->from_mirror, m->copy[move->guest], sign);
+        model_hold_row(m, move->from_mirror, m->copy[move->guest], sign);
 }
 
 int waves_check(const struct model *model, const struct policy *policy, const struct plan *plan)
