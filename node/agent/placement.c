@@ -16,6 +16,7 @@
 #include "node/agent/placement_room.h"
 #include "node/agent/presence.h"
 
+static const double SCORE_NOISE = 1e-12;
 static const char apart_key[] = "anti_affinity", together_key[] = "affinity";
 static const char *const scope_words[PLACEMENT_SCOPES] = {"node", "rack", "site"};
 
@@ -322,8 +323,8 @@ struct choosing {
     struct placement_load load;
     bool loaded;
     const struct object *best, *refused;
-    unsigned soft; /* rules that the best one breaks */
-    double full;
+    unsigned soft;                  /* rules that the best one breaks */
+    double score;                   /* with it there; less is better */
     bool lacks_room;                /* the one refused does; its rules allow it */
     char reason[PLACEMENT_WHY_MAX]; /* why that one is */
 };
@@ -353,11 +354,11 @@ static void look_at(struct choosing *c, const struct placement_choice *how, cons
         c->lacks_room |= allowed;
         return;
     }
-    double full = placement_room_after(c->room, &c->load, node);
-    bool better = !c->best || soft < c->soft || (soft == c->soft && full < c->full);
+    double score = placement_room_after(c->room, &c->load, node);
+    bool better = !c->best || soft < c->soft || (soft == c->soft && score < c->score - SCORE_NOISE);
     if (better && (!how->takes || how->takes(how->context, node))) {
         c->best = node;
-        c->full = full;
+        c->score = score;
         c->soft = soft;
     }
 }

@@ -75,7 +75,7 @@ struct placement_choice {
 };
 
 /* The best node that takes guests: of those that are allowed and have room, the one with the fewest soft rules broken,
- * then the one that would be least full, by memory and by processors (placement_room.h). NULL: none; *why as above. */
+ * then the one with the best score (placement_score.h). NULL: none; *why as above. */
 const struct object *placement_choose(const struct mirror *mirror, const struct placement_guest *guest,
                                       const struct placement_choice *choice, char *why);
 
