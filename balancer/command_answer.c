@@ -5,8 +5,8 @@
  *     {"verb": "capacity", "objects", "clock", "wall", "lose": K, "shape": "4:16G:100G" or ""}
  *     {"verb": "consolidate", "objects", "clock", "wall",             which nodes could sleep, which must be woken;
  *      "record": {"id", "by", "made"}}                                with "record" also the plan that empties them
- *     {"verb": "plan", "objects", "clock", "wall", "policy": TEXT, "budget_ms": N, "explain": BOOL}
- *                                                                     what plan_json() has
+ *     {"verb": "plan", "objects", "clock", "wall", "policy": TEXT, "price": FACTOR, "budget_ms": N, "explain": BOOL,
+ *      "frontier": BOOL, "record": {"id", "by", "made"}}              what plan_json() has; with "record" also the plan
  *
  * Answers about a cluster have "warnings", a list of sentences, if somebody is left out of it.
  *
@@ -28,6 +28,7 @@
 #include "balancer/conductor.h"
 #include "balancer/consolidate_file.h"
 #include "balancer/consolidate_record.h"
+#include "balancer/frontier.h"
 #include "balancer/plan.h"
 #include "balancer/plan_file.h"
 #include "balancer/plan_record.h"
@@ -158,6 +159,16 @@ static int policy_of(json_t *question, struct policy *policy, struct err *err)
     return policy_read(policy, "policy", text, strlen(text), err);
 }
 
+/* How many times what the policy says moves are to cost. */
+static int price_of(const json_t *question, double *price, struct err *err)
+{
+    const json_t *said = json_object_get(question, "price");
+    *price = said ? json_number_value(said) : 1;
+    if (*price >= POLICY_PRICE_MIN && *price <= POLICY_PRICE_MAX)
+        return 0;
+    return err_set(err, EINVAL, "price: a number from %g to %g is needed", POLICY_PRICE_MIN, POLICY_PRICE_MAX);
+}
+
 /* A question about the cluster under its own policy, or another one. */
 static json_t *answer_cluster(json_t *question, json_t *(*say)(json_t *question, const struct model *m,
                                                                const struct policy *policy, struct err *err))
@@ -200,19 +211,29 @@ static json_t *ids_of(json_t *objects)
     return ids;
 }
 
-static void put_record(json_t *said, const struct consolidation *c, const struct policy *policy, json_t *question)
+/* guest_ids: a new reference. */
+static struct plan_record_origin origin_of(json_t *question)
 {
     const json_t *wanted = json_object_get(question, "record");
-    json_t *ids = wanted ? ids_of(json_object_get(question, "objects")) : NULL;
-    const struct plan_record_origin origin = {.id = snapshot_text(wanted, "id"),
-                                              .phase = "proposed",
-                                              .by = snapshot_text(wanted, "by"),
-                                              .made = snapshot_text(wanted, "made"),
-                                              .guest_ids = ids};
-    json_t *record = wanted ? consolidate_record(c, policy, &origin) : NULL;
+    return (struct plan_record_origin){.id = snapshot_text(wanted, "id"),
+                                       .phase = "proposed",
+                                       .by = snapshot_text(wanted, "by"),
+                                       .made = snapshot_text(wanted, "made"),
+                                       .guest_ids = ids_of(json_object_get(question, "objects"))};
+}
+
+static bool wants_record(const json_t *question)
+{
+    return json_object_get(question, "record");
+}
+
+static void put_record(json_t *said, const struct consolidation *c, const struct policy *policy, json_t *question)
+{
+    const struct plan_record_origin origin = origin_of(question);
+    json_t *record = consolidate_record(c, policy, &origin);
     if (record)
         json_object_set_new(said, "record", record);
-    json_decref(ids);
+    json_decref(origin.guest_ids);
 }
 
 static json_t *consolidation_of(json_t *question, const struct model *m, const struct policy *policy, struct err *err)
@@ -223,7 +244,8 @@ static json_t *consolidation_of(json_t *question, const struct model *m, const s
     if (consolidate(m, policy, &limits, &c, err))
         return NULL;
     json_t *said = consolidate_json(&c, policy, false);
-    put_record(said, &c, policy, question);
+    if (wants_record(question))
+        put_record(said, &c, policy, question);
     consolidate_fini(&c);
     return said;
 }
@@ -241,30 +263,61 @@ static void keep_guests(json_t *reasons, const json_t *objects)
     json_decref(names);
 }
 
+/* The plan as the store has it, so that it can be carried out. */
+static void put_plan(json_t *said, const struct plan *plan, const struct model *m, const struct policy *policy,
+                     json_t *question)
+{
+    const struct plan_record_origin origin = origin_of(question);
+    json_t *record = plan->count ? plan_record_make(plan, m, policy, &origin) : NULL;
+    if (record && json_object_get(question, "price"))
+        json_object_set(json_object_get(record, "spec"), "price", json_object_get(question, "price"));
+    if (record)
+        json_object_set_new(said, "record", record);
+    json_decref(origin.guest_ids);
+}
+
+/* end_ns: of the search, which the plan itself has half of if others are made beside it. */
+static json_t *say_plan(json_t *question, const struct model *m, const struct policy *policy, uint64_t *end_ns,
+                        struct err *err)
+{
+    const struct plan_options how = {.seed = 1, .budget = {.stop = time_is_up, .data = end_ns}};
+    size_t reasons = json_is_true(json_object_get(question, "explain")) ? PLAN_RECORD_REASONS_MAX : 0;
+    bool all = json_is_true(json_object_get(question, "frontier"));
+    uint64_t half_ns = all ? (*end_ns - clock_ns()) / 2 : 0;
+    struct policy priced = *policy;
+    struct frontier frontier;
+    struct plan plan;
+    json_t *said = NULL;
+    double price;
+    if (price_of(question, &price, err))
+        return NULL;
+    policy_price(&priced, price);
+    *end_ns -= half_ns;
+    if (plan_make(m, &priced, &how, &plan, err))
+        return NULL;
+    *end_ns += half_ns;
+    if (!all || !frontier_make(m, policy, &how, &plan, &frontier, err))
+        said = plan_json(&plan, m, &priced, all ? &frontier : NULL, reasons);
+    if (said && wants_record(question))
+        put_plan(said, &plan, m, &priced, question);
+    keep_guests(json_object_get(said, "reasons"), json_object_get(question, "objects"));
+    plan_fini(&plan);
+    return said;
+}
+
 /* What people could have done now: parts of the cluster for which balancing is off stay out of it, advised ones do not;
  * as many moves as a plan may have, whatever the last hour's leave. */
 static json_t *plan_of(json_t *question, const struct model *m, const struct policy *policy, struct err *err)
 {
     uint64_t end_ns = clock_ns() + (uint64_t)json_integer_value(json_object_get(question, "budget_ms")) * NS_PER_MS;
-    const struct plan_options how = {.seed = 1, .budget = {.stop = time_is_up, .data = &end_ns}};
-    size_t reasons = json_is_true(json_object_get(question, "explain")) ? PLAN_RECORD_REASONS_MAX : 0;
     struct policy p = *policy;
     p.moves_max = p.moves_max < PLAN_RECORD_MOVES_MAX ? p.moves_max : PLAN_RECORD_MOVES_MAX;
     struct model *held = model_copy(m);
-    struct plan plan;
-    json_t *said = NULL;
-    if (!held) {
-        err_set(err, ENOMEM, "no memory for a plan");
+    err_set(err, ENOMEM, "no memory for a plan");
+    if (!held)
         return NULL;
-    }
     model_hold(held, MODE_AUTOMATIC, MODE_OFF);
-    if (!plan_make(held, &p, &how, &plan, err)) {
-        said = plan_json(&plan, held, &p, reasons);
-        plan_fini(&plan);
-        if (!said)
-            err_set(err, ENOMEM, "no memory for a plan");
-        keep_guests(json_object_get(said, "reasons"), json_object_get(question, "objects"));
-    }
+    json_t *said = say_plan(question, held, &p, &end_ns, err);
     model_free(held);
     return said;
 }

@@ -24,6 +24,8 @@ enum key {
     KEY_DRAIN,
     KEY_LOSE,
     KEY_PART,
+    KEY_PRICE,
+    KEY_FRONTIER,
     KEY_LAST_PLAN
 };
 
@@ -33,8 +35,8 @@ struct arguments {
     struct command_files files;
     const char *write_plan, *write_after, *drain, *lose, *last_plan;
     struct plan_options options;
-    bool explain, json;
-    double part;
+    bool explain, json, frontier;
+    double part, price;
     uint64_t budget_ns, end_ns;
 };
 
@@ -46,6 +48,8 @@ static const struct argp_option options[] = {
     {"seed", KEY_SEED, "N", 0, "of what is tried at random (default 1)", 0},
     {"last-plan", KEY_LAST_PLAN, "FILE", 0, "begin where this plan ends, as --write-plan has written it", 0},
     {"part", KEY_PART, "P", 0, "only the first moves that bring this percentage of the gain", 0},
+    {"price", KEY_PRICE, "FACTOR", 0, "as if moves cost so many times what the policy says, 0.001 to 1000 (1)", 0},
+    {"frontier", KEY_FRONTIER, NULL, 0, "what fewer and more moves would bring, by plans at other prices, too", 0},
     {"drain", KEY_DRAIN, "NODE", 0, "plan to empty this node", 0},
     {"lose", KEY_LOSE, "NODE", 0, "plan for the loss of this node", 0},
     {"explain", KEY_EXPLAIN, NULL, 0, "say of every guest why it moves or stays", 0},
@@ -60,6 +64,15 @@ static bool time_is_up(void *data)
 {
     const struct arguments *a = data;
     return clock_ns() >= a->end_ns;
+}
+
+static double price_of(const char *arg, struct argp_state *state)
+{
+    char *end;
+    double price = strtod(arg, &end);
+    if (end == arg || *end || !(price >= POLICY_PRICE_MIN && price <= POLICY_PRICE_MAX))
+        argp_error(state, "--price: '%s' is no number from %g to %g", arg, POLICY_PRICE_MIN, POLICY_PRICE_MAX);
+    return price;
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -93,6 +106,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         if (a->part <= 0)
             argp_error(state, "--part: 1 to 100");
         break;
+    case KEY_PRICE:
+        a->price = price_of(arg, state);
+        break;
+    case KEY_FRONTIER:
+        a->frontier = true;
+        break;
     case KEY_LAST_PLAN:
         a->last_plan = arg;
         break;
@@ -113,6 +132,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case KEY_WRITE_AFTER:
         a->write_after = arg;
+        break;
+    case ARGP_KEY_END:
+        if (a->frontier && (a->drain || a->lose || a->part < 1 || a->price != 1))
+            argp_error(state, "--frontier is of a whole plan at the policy's own price: "
+                              "leave out --drain, --lose, --part and --price");
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -159,7 +183,7 @@ static int make(struct arguments *a, const struct command_cluster *c, const stru
     if (name && node < 0)
         return err_set(err, 2, "%s: there is no node '%s'", a->files.cluster, name);
     if (a->budget_ns) {
-        a->end_ns = clock_ns() + a->budget_ns;
+        a->end_ns = clock_ns() + a->budget_ns / (a->frontier ? 2 : 1);
         a->options.budget.stop = time_is_up;
         a->options.budget.data = a;
     }
@@ -191,16 +215,17 @@ static int write_after(const struct arguments *a, const struct command_cluster *
 }
 
 static int put_out(const struct arguments *a, const struct command_cluster *c, const struct policy *policy,
-                   const struct plan *plan, struct err *err)
+                   const struct plan *plan, const struct frontier *frontier, struct err *err)
 {
     int rc = 0;
-    json_t *said = a->json || a->write_plan ? plan_json(plan, c->model, policy, a->explain ? SIZE_MAX : 0) : NULL;
+    json_t *said =
+        a->json || a->write_plan ? plan_json(plan, c->model, policy, frontier, a->explain ? SIZE_MAX : 0) : NULL;
     char *json = said ? json_dumps(said, JSON_INDENT(1)) : NULL;
     json_decref(said);
     if (a->json && json)
         puts(json);
     else if (!a->json)
-        plan_print(stdout, plan, c->model, policy, a->explain);
+        plan_print(stdout, plan, c->model, policy, frontier, a->explain);
     if (a->write_plan)
         rc = command_write_file(a->write_plan, json, json ? strlen(json) : 0, err);
     free(json);
@@ -212,9 +237,15 @@ static int act(void *context, const struct command_cluster *c, const struct poli
     struct arguments *a = context;
     struct plan plan = {0};
     struct plan_last last = {0};
+    struct frontier frontier;
+    struct policy priced = *policy;
+    policy_price(&priced, a->price);
     int rc = read_last(a, c, &last, err);
-    rc = rc == 0 ? make(a, c, policy, &plan, err) : rc;
-    rc = rc == 0 ? put_out(a, c, policy, &plan, err) : rc;
+    rc = rc == 0 ? make(a, c, &priced, &plan, err) : rc;
+    a->end_ns += a->budget_ns / 2; /* what other prices have of the time */
+    if (rc == 0 && a->frontier)
+        rc = frontier_make(c->model, policy, &a->options, &plan, &frontier, err);
+    rc = rc == 0 ? put_out(a, c, &priced, &plan, a->frontier ? &frontier : NULL, err) : rc;
     plan_fini(&plan);
     plan_last_fini(&last);
     return rc;
@@ -222,7 +253,7 @@ static int act(void *context, const struct command_cluster *c, const struct poli
 
 int command_plan(int argc, char **argv)
 {
-    struct arguments a = {.options.seed = 1, .part = 1};
+    struct arguments a = {.options.seed = 1, .part = 1, .price = 1};
     const struct argp argp = {.options = options,
                               .parser = parse,
                               .doc = "Plans who should run where, and prints the moves in the order that is safe.",

@@ -8,10 +8,6 @@
 
 enum { TEXT_MAX = 1024 };
 
-static const double frontier_parts[] = {0.5, 0.9, 0.95, 0.99, 1};
-
-enum { FRONTIER_POINTS = sizeof frontier_parts / sizeof *frontier_parts };
-
 /* The state after the plan, to be asked why; NULL: no memory. */
 static struct model *state_after(const struct plan *plan, const struct model *model, const struct policy *policy,
                                  struct score *score)
@@ -30,14 +26,6 @@ static struct model *state_after(const struct plan *plan, const struct model *mo
             score_commit(score, g, plan->at[g], plan->mirror[g]);
     score_refresh(score);
     return m;
-}
-
-static double bytes_until(const struct plan *plan, int count)
-{
-    double bytes = 0;
-    for (int i = 0; i < count; i++)
-        bytes += plan->moves[i].cost.bytes;
-    return bytes;
 }
 
 void plan_print_moves(FILE *out, const struct plan *plan, const struct model *m)
@@ -72,19 +60,29 @@ void plan_print_reasons(FILE *out, const struct plan *plan, const struct model *
     model_free(after);
 }
 
-void plan_print(FILE *out, const struct plan *plan, const struct model *m, const struct policy *policy, bool explain)
+/* Each with the options by which it is to be had. */
+static void print_frontier(FILE *out, const struct frontier *f)
+{
+    for (int i = 0; i < f->count; i++) {
+        const struct frontier_point *p = &f->points[i];
+        fprintf(out, "%3.0f %% of the gain after %d moves, %.1f GiB, about %.0f s", p->gain * 100, p->moves,
+                p->bytes / (1 << 30), p->seconds);
+        fprintf(out, p->price != 1 ? ": --price %g" : p->part < 100 ? ":" : "", p->price);
+        fprintf(out, p->part < 100 ? " --part %d\n" : "\n", p->part);
+    }
+}
+
+void plan_print(FILE *out, const struct plan *plan, const struct model *m, const struct policy *policy,
+                const struct frontier *frontier, bool explain)
 {
     char text[TEXT_MAX];
+    struct frontier own;
     plan_print_moves(out, plan, m);
     fprintf(out, "%s\n", explain_plan(plan, policy, text, sizeof text));
-    if (plan->count > 1) {
-        for (int i = 0; i < FRONTIER_POINTS; i++) {
-            int count = plan_prefix(plan, frontier_parts[i]);
-            fprintf(out, "%3.0f %% of the gain after %d moves, %.1f GiB\n", frontier_parts[i] * 100, count,
-                    bytes_until(plan, count) / (1 << 30));
-        }
-        fprintf(out, "all of it in about %.0f s\n", plan->seconds);
-    }
+    if (!frontier && plan->count > 1)
+        frontier_of(plan, &own);
+    if (frontier || plan->count > 1)
+        print_frontier(out, frontier ? frontier : &own);
     if (plan->dropped)
         fprintf(out, "%d wanted moves were left out: no order of steps leads there within the rules and limits\n",
                 plan->dropped);
@@ -154,21 +152,19 @@ json_t *plan_reasons_json(const struct plan *plan, const struct model *m, const 
     return reasons;
 }
 
-json_t *plan_json(const struct plan *plan, const struct model *m, const struct policy *policy, size_t reasons)
+json_t *plan_json(const struct plan *plan, const struct model *m, const struct policy *policy,
+                  const struct frontier *frontier, size_t reasons)
 {
     char text[TEXT_MAX];
-    json_t *frontier = json_array();
-    for (int i = 0; i < FRONTIER_POINTS; i++) {
-        int count = plan_prefix(plan, frontier_parts[i]);
-        json_array_append_new(frontier, json_pack("{s:f, s:i, s:f}", "gain", frontier_parts[i], "moves", count, "bytes",
-                                                  bytes_until(plan, count)));
-    }
+    struct frontier own;
+    if (!frontier)
+        frontier_of(plan, &own);
     json_t *root = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:i, s:b, s:s, s:o, s:o}", "score_before",
                              plan->before, "score_after", plan->after, "spread_before", plan->spread, "spread_after",
                              plan->spread_after, "seconds", plan->seconds, "bytes", plan->bytes, "moves", plan->count,
                              "left_out", plan->dropped, "stranded", plan->stranded, "at_rest", (int)plan->rests,
-                             "summary", explain_plan(plan, policy, text, sizeof text), "frontier", frontier, "waves",
-                             plan_waves_json(plan, m));
+                             "summary", explain_plan(plan, policy, text, sizeof text), "frontier",
+                             frontier_json(frontier ? frontier : &own), "waves", plan_waves_json(plan, m));
     if (root && reasons)
         json_object_set_new(root, "reasons", plan_reasons_json(plan, m, policy, reasons));
     return root;

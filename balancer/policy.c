@@ -64,3 +64,11 @@ bool policy_is_quiet(const struct policy *p, int64_t wall_s)
         return minute >= p->quiet_from && minute < p->quiet_to;
     return minute >= p->quiet_from || minute < p->quiet_to;
 }
+
+void policy_price(struct policy *p, double factor)
+{
+    p->move_cost *= factor;
+    p->second_cost *= factor;
+    p->downtime_cost *= factor;
+    p->gib_cost *= factor;
+}

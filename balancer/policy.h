@@ -54,9 +54,16 @@ struct policy {
     struct policy_consolidate consolidate;
 };
 
+/* Of policy_price(). */
+#define POLICY_PRICE_MIN 0.001
+#define POLICY_PRICE_MAX 1000.0
+
 struct policy policy_default(void);
 /* Nothing but the score: no costs, no patience, no overload. For the comparison with Ganeti's own planner. */
 struct policy policy_ganeti(void);
+
+/* Moves cost so many times what they did. */
+void policy_price(struct policy *policy, double factor);
 
 /* Moves were as fast as this, bytes a second; 0: nobody knows. Counts unless the link is said. */
 void policy_learn_link(struct policy *policy, double bytes_per_s);

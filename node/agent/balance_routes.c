@@ -9,8 +9,9 @@
 #include <string.h>
 
 #include "node/agent/api.h"
+#include "node/agent/balance_call.h"
 #include "node/agent/balance_modes.h"
-#include "node/agent/balance_part.h"
+#include "node/agent/balance_plans.h"
 #include "node/agent/balance_question.h"
 #include "node/agent/change.h"
 #include "node/agent/cluster.h"
@@ -23,53 +24,9 @@
 #include "node/base/timestamp.h"
 #include "node/base/uuid.h"
 
-enum { POLICY_MAX = 16384, LOSE_MAX = 16, BUDGET_MAX_MS = 20000 };
-
-static const char policy_id[] = "balance";
-
-struct balance_routes {
-    struct cluster *cluster;
-    struct balance_place *place;
-};
-
-/* A call that waits, for an answer or for the store. */
-struct waiting {
-    struct balance_routes *routes;
-    struct api_call *call;
-    json_t *value;     /* of the policy, as it is to be */
-    uint64_t revision; /* that it must still have */
-    char plan[UUID_TEXT_BYTES];
-};
-
-static struct waiting *wait_for(struct balance_routes *r, struct api_call *call)
-{
-    struct waiting *w = calloc(1, sizeof *w);
-    if (!w)
-        api_error(call, 500, "out-of-memory", NULL, "out of memory");
-    else
-        *w = (struct waiting){.routes = r, .call = call};
-    return w;
-}
-
-static void forget(struct waiting *w)
-{
-    json_decref(w->value);
-    free(w);
-}
+enum { LOSE_MAX = 16 };
 
 /* ---- status ---- */
-
-static const struct object *policy_object(const struct mirror *m)
-{
-    const struct object *o = mirror_find(m, OBJECT_POLICY, policy_id);
-    return o && o->value ? o : NULL;
-}
-
-static const char *mode_of(const struct mirror *m)
-{
-    const struct object *o = policy_object(m);
-    return o && *object_spec_text(o, "mode") ? object_spec_text(o, "mode") : "off";
-}
 
 static const json_t *balancer_state(const struct mirror *m, const char *id)
 {
@@ -82,36 +39,23 @@ static json_t *text_or_null(const char *text)
     return *text ? json_string(text) : json_null();
 }
 
-static const struct object *current_plan(const struct mirror *m)
-{
-    const struct object *found = NULL;
-    for (const struct object *p = mirror_next(m, OBJECT_PLAN, NULL); p; p = mirror_next(m, OBJECT_PLAN, p->name)) {
-        const char *phase = object_spec_text(p, "phase");
-        if (!strcmp(phase, "active"))
-            return p;
-        if (!strcmp(phase, "proposed"))
-            found = p;
-    }
-    return found;
-}
-
 static void show(void *context, struct api_call *call)
 {
     const struct balance_routes *r = context;
     const struct mirror *m = cluster_mirror(r->cluster);
     const json_t *leader = balancer_state(m, "leader"), *status = balancer_state(m, "status");
-    const struct object *plan = current_plan(m);
-    json_t *answer =
-        json_pack("{s:s, s:o, s:o, s:o, s:o}", "mode", mode_of(m), "elected", text_or_null(member_text(leader, "node")),
-                  "since", text_or_null(member_text(leader, "since")), "plan", text_or_null(plan ? plan->name : ""),
-                  "plan_phase", text_or_null(plan ? object_spec_text(plan, "phase") : ""));
+    const struct object *plan = balance_plan(m);
+    json_t *answer = json_pack("{s:s, s:o, s:o, s:o, s:o}", "mode", balance_mode(m), "elected",
+                               text_or_null(member_text(leader, "node")), "since",
+                               text_or_null(member_text(leader, "since")), "plan", text_or_null(plan ? plan->name : ""),
+                               "plan_phase", text_or_null(plan ? object_spec_text(plan, "phase") : ""));
     static const char *const keys[] = {"at",           "score",         "spread",          "spreads",
                                        "spread_after", "nodes_to_lose", "moves_last_hour", "summary",
                                        "trouble",      "shadow",        "left_out"};
     for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++)
         if (json_object_get(status, keys[i]))
             json_object_set(answer, keys[i], json_object_get(status, keys[i]));
-    const struct object *policy = policy_object(m);
+    const struct object *policy = balance_policy(m);
     json_t *groups = policy ? balance_modes_show(m, object_spec(policy, "groups")) : NULL;
     if (groups)
         json_object_set_new(answer, "groups", groups);
@@ -150,8 +94,8 @@ static json_t *policy_view(const struct object *o)
 {
     if (o)
         return objects_view(o);
-    return json_pack("{s:s, s:s, s:s, s:i, s:{s:s, s:s}}", "kind", "policy", "id", policy_id, "name", policy_id,
-                     "revision", 0, "spec", "mode", "off", "text", "{}");
+    return json_pack("{s:s, s:s, s:s, s:i, s:{s:s, s:s}}", "kind", "policy", "id", BALANCE_POLICY_ID, "name",
+                     BALANCE_POLICY_ID, "revision", 0, "spec", "mode", "off", "text", "{}");
 }
 
 static void etag_of(const struct object *o, char etag[API_ETAG_MAX])
@@ -162,7 +106,7 @@ static void etag_of(const struct object *o, char etag[API_ETAG_MAX])
 static void show_policy(void *context, struct api_call *call)
 {
     const struct balance_routes *r = context;
-    const struct object *o = policy_object(cluster_mirror(r->cluster));
+    const struct object *o = balance_policy(cluster_mirror(r->cluster));
     char etag[API_ETAG_MAX];
     etag_of(o, etag);
     api_reply_etag(call, 200, policy_view(o), etag);
@@ -170,43 +114,44 @@ static void show_policy(void *context, struct api_call *call)
 
 static void policy_written(void *context, int rc, uint64_t revision, const struct err *err)
 {
-    struct waiting *w = context;
-    const struct object *o = policy_object(cluster_mirror(w->routes->cluster));
+    struct balance_call *w = context;
+    const struct object *o = balance_policy(cluster_mirror(w->routes->cluster));
     char etag[API_ETAG_MAX];
     (void)revision;
     if (rc) {
         objects_refuse(w->call, rc, err);
     } else {
         etag_of(o, etag);
-        log_info("balancing is '%s', as %s wants it", mode_of(cluster_mirror(w->routes->cluster)), w->call->who.name);
+        log_info("balancing is '%s', as %s wants it", balance_mode(cluster_mirror(w->routes->cluster)),
+                 w->call->who.name);
         api_reply_etag(w->call, 200, policy_view(o), etag);
     }
-    forget(w);
+    balance_call_free(w);
 }
 
-static void write_policy(struct waiting *w)
+static void write_policy(struct balance_call *w)
 {
     char etag[API_ETAG_MAX];
     if (w->call->dry_run) {
         snprintf(etag, sizeof etag, "%" PRIu64, w->revision);
         json_object_set_new(w->value, "revision", json_integer((json_int_t)w->revision));
         api_reply_etag(w->call, 200, json_incref(w->value), etag);
-        forget(w);
+        balance_call_free(w);
         return;
     }
     struct change *change = change_new(w->routes->cluster);
     if (!change) {
         api_error(w->call, 500, "out-of-memory", NULL, "out of memory");
-        forget(w);
+        balance_call_free(w);
         return;
     }
-    change_put(change, OBJECT_POLICY, policy_id, json_incref(w->value), w->revision);
+    change_put(change, OBJECT_POLICY, BALANCE_POLICY_ID, json_incref(w->value), w->revision);
     change_commit(change, policy_written, w);
 }
 
 static void policy_judged(void *context, const json_t *answer, const struct err *err)
 {
-    struct waiting *w = context;
+    struct balance_call *w = context;
     const char *wrong = member_text(answer, "error");
     if (answer && !*wrong) {
         write_policy(w);
@@ -216,13 +161,13 @@ static void policy_judged(void *context, const json_t *answer, const struct err 
         api_error(w->call, 422, "no-policy", "spec.text", "%s", wrong);
     else
         api_error_err(w->call, "no-answer", err);
-    forget(w);
+    balance_call_free(w);
 }
 
 static void change_policy(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
-    const struct object *o = policy_object(cluster_mirror(r->cluster));
+    const struct object *o = balance_policy(cluster_mirror(r->cluster));
     const json_t *wanted = json_object_get(call->body, "spec"), *text = json_object_get(wanted, "text");
     const json_t *shadow = json_object_get(wanted, "shadow");
     char etag[API_ETAG_MAX], at[TIMESTAMP_BYTES];
@@ -230,7 +175,7 @@ static void change_policy(void *context, struct api_call *call)
     etag_of(o, etag);
     if (!api_if_match(call, etag))
         return;
-    struct waiting *w = wait_for(r, call);
+    struct balance_call *w = balance_call_new(r, call);
     if (!w)
         return;
     w->value = o ? json_deep_copy(o->value) : policy_view(NULL);
@@ -243,7 +188,7 @@ static void change_policy(void *context, struct api_call *call)
             json_object_set(spec, key, member);
     if (balance_modes_change(spec, json_object_get(wanted, "groups"), &err)) {
         api_error(call, 422, "no-group", "spec.groups", "%s", err.text);
-        forget(w);
+        balance_call_free(w);
         return;
     }
     json_object_set_new(spec, "by", json_string(call->who.name));
@@ -260,7 +205,7 @@ static void change_policy(void *context, struct api_call *call)
     if (!balance_ask(r->place, question, policy_judged, w, &err))
         return;
     api_error_err(call, "no-answer", &err);
-    forget(w);
+    balance_call_free(w);
 }
 
 static struct schema_field policy_spec[] = {
@@ -270,12 +215,12 @@ static struct schema_field policy_spec[] = {
      .description = "off: nothing; advise: plans are made and shown; automatic: and carried out"},
     {.name = "text",
      .type = SCHEMA_TEXT,
-     .max = POLICY_MAX,
+     .max = BALANCE_POLICY_MAX,
      .description = "the policy, JSON as a file of drover-balancer has it; every field may be left out",
      .example = "{\"limits\": {\"lose\": 1}}"},
     {.name = "shadow",
      .type = SCHEMA_TEXT,
-     .max = POLICY_MAX,
+     .max = BALANCE_POLICY_MAX,
      .description = "another policy: what it would have done is kept beside each plan; empty: none"},
     {.name = "by", .type = SCHEMA_STRING, .flags = SCHEMA_READ_ONLY, .description = "who wanted it last"},
     {.name = "at", .type = SCHEMA_TIME, .flags = SCHEMA_READ_ONLY, .description = "when"},
@@ -308,40 +253,13 @@ static const struct schema policy_answer = {"BalancePolicy", "What the balancer 
 
 /* ---- questions ---- */
 
-static void answered(void *context, const json_t *answer, const struct err *err)
-{
-    struct waiting *w = context;
-    const char *wrong = member_text(answer, "error"), *field = member_text(answer, "field");
-    if (!answer)
-        api_error_err(w->call, "no-answer", err);
-    else if (*wrong)
-        api_error(w->call, 422, *field ? "no-policy" : "no-answer", *field ? field : NULL, "%s", wrong);
-    else
-        api_reply(w->call, 200, json_deep_copy(answer));
-    forget(w);
-}
-
-static void ask(struct balance_routes *r, struct api_call *call, json_t *question)
-{
-    struct err err = {0};
-    struct waiting *w = wait_for(r, call);
-    if (!w) {
-        json_decref(question);
-        return;
-    }
-    if (!balance_ask(r->place, question, answered, w, &err))
-        return;
-    api_error_err(call, "no-answer", &err);
-    forget(w);
-}
-
 static void export_cluster(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
     json_t *question = balance_question(cluster_mirror(r->cluster), "export");
     json_object_set_new(json_object_get(question, "objects"), "volumes",
                         failover_export_volumes(cluster_mirror(r->cluster)));
-    ask(r, call, question);
+    balance_call_ask(r, call, question);
 }
 
 static void capacity(void *context, struct api_call *call)
@@ -352,7 +270,7 @@ static void capacity(void *context, struct api_call *call)
     json_object_set_new(question, "lose", json_integer(lose ? json_integer_value(lose) : 1));
     if (shape)
         json_object_set(question, "shape", shape);
-    ask(r, call, question);
+    balance_call_ask(r, call, question);
 }
 
 static const struct schema_field capacity_query[] = {
@@ -404,58 +322,8 @@ static const struct schema_field any_object = {.type = SCHEMA_OBJECT};
 static void consolidation(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
-    ask(r, call, balance_question(cluster_mirror(r->cluster), "consolidate"));
+    balance_call_ask(r, call, balance_question(cluster_mirror(r->cluster), "consolidate"));
 }
-
-static void what_if(void *context, struct api_call *call)
-{
-    struct balance_routes *r = context;
-    json_t *question = balance_question(cluster_mirror(r->cluster), "plan");
-    json_object_set(question, "budget_ms", json_object_get(call->body, "budget"));
-    json_object_set(question, "explain", json_object_get(call->body, "explain"));
-    if (json_object_get(call->body, "policy"))
-        json_object_set(question, "policy", json_object_get(call->body, "policy"));
-    ask(r, call, question);
-}
-
-static const struct schema_field what_if_fields[] = {
-    {.name = "policy",
-     .type = SCHEMA_TEXT,
-     .max = POLICY_MAX,
-     .description = "in place of the cluster's, JSON as a file of drover-balancer has it",
-     .example = "{\"overload\": {\"limit\": 0.7}}"},
-    {.name = "budget",
-     .type = SCHEMA_DURATION,
-     .min = 1,
-     .max = BUDGET_MAX_MS,
-     .default_json = "5000",
-     .description = "of the search"},
-    {.name = "explain", .type = SCHEMA_BOOL, .default_json = "false", .description = "every guest with its reason"},
-    {.name = NULL},
-};
-static const struct schema what_if_question = {"BalanceQuestion", "What would be planned now.", what_if_fields};
-static const struct schema_field what_if_answer_fields[] = {
-    {.name = "summary", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED, .description = "all of it as a sentence"},
-    {.name = "score_before", .type = SCHEMA_ANY, .flags = SCHEMA_REQUIRED, .description = "lower is better"},
-    {.name = "score_after", .type = SCHEMA_ANY, .flags = SCHEMA_REQUIRED, .description = "with all moves"},
-    {.name = "spread_before", .type = SCHEMA_ANY, .description = "of the loads over the nodes"},
-    {.name = "spread_after", .type = SCHEMA_ANY, .description = "with all moves"},
-    {.name = "moves", .type = SCHEMA_INT, .flags = SCHEMA_REQUIRED, .description = "how many"},
-    {.name = "seconds", .type = SCHEMA_ANY, .description = "until the last wave is through"},
-    {.name = "bytes", .type = SCHEMA_ANY, .description = "over the wire"},
-    {.name = "left_out", .type = SCHEMA_INT, .description = "moves to which no order of steps leads"},
-    {.name = "stranded", .type = SCHEMA_INT, .description = "guests that find no node"},
-    {.name = "at_rest", .type = SCHEMA_BOOL, .description = "false: the budget ended the search"},
-    {.name = "frontier",
-     .type = SCHEMA_ARRAY,
-     .item = &any_object,
-     .description = "how many moves bring which part of the gain"},
-    {.name = "waves", .type = SCHEMA_ANY, .flags = SCHEMA_REQUIRED, .description = "of moves"},
-    {.name = "reasons", .type = SCHEMA_OBJECT, .description = "by guest, if they were asked for"},
-    {.name = "warnings", .type = SCHEMA_ARRAY, .item = &sentence, .description = "whom it leaves out, and why"},
-    {.name = NULL},
-};
-static const struct schema what_if_answer = {"BalanceAnswer", "What would be planned now.", what_if_answer_fields};
 
 static const struct schema_field consolidation_fields[] = {
     {.name = "summary", .type = SCHEMA_STRING, .flags = SCHEMA_REQUIRED, .description = "all of it as a sentence"},
@@ -525,164 +393,6 @@ static const struct schema_field export_fields[] = {
 };
 static const struct schema export_answer = {"ClusterExport", "The cluster, for drover-balancer.", export_fields};
 
-/* ---- applying ---- */
-
-static void applied(void *context, int rc, uint64_t revision, const struct err *err)
-{
-    struct waiting *w = context;
-    const struct object *o = mirror_find(cluster_mirror(w->routes->cluster), OBJECT_PLAN, w->plan);
-    (void)revision;
-    if (rc)
-        objects_refuse(w->call, rc, err);
-    else if (!o || !o->value)
-        api_error(w->call, 409, "changed-meanwhile", NULL, "the plan is gone again");
-    else
-        api_reply(w->call, 200, objects_view(o));
-    forget(w);
-}
-
-/* As it is to be carried out. */
-static json_t *part_of(const struct api_call *call, const struct object *plan)
-{
-    const json_t *part = json_object_get(call->query, "part");
-    json_t *value = json_deep_copy(plan->value);
-    if (part)
-        balance_part(value, (unsigned)json_integer_value(part));
-    return value;
-}
-
-static void mark(struct balance_routes *r, struct api_call *call, const struct object *plan)
-{
-    char at[TIMESTAMP_BYTES];
-    struct waiting *w = wait_for(r, call);
-    struct change *change = w ? change_new(r->cluster) : NULL;
-    if (w && !change) {
-        api_error(call, 500, "out-of-memory", NULL, "out of memory");
-        forget(w);
-    }
-    if (!change)
-        return;
-    json_t *value = part_of(call, plan);
-    json_object_set_new(value, "apply", json_pack("{s:s, s:s}", "by", call->who.name, "at", timestamp(at)));
-    snprintf(w->plan, sizeof w->plan, "%s", plan->id);
-    change_put(change, OBJECT_PLAN, plan->id, value, plan->revision);
-    change_commit(change, applied, w);
-}
-
-/* False: it is refused. plan: NULL if it is made just now. */
-static bool may_apply(struct api_call *call, const struct mirror *m, const struct object *plan)
-{
-    const struct object *current = current_plan(m);
-    if (!strcmp(mode_of(m), "off"))
-        api_error(call, 409, "balancing-off", NULL, "balancing is off: `drover balance mode advise`");
-    else if (current && current != plan && !strcmp(object_spec_text(current, "phase"), "active"))
-        api_error(call, 409, "plan-active", NULL, "plan %s is being carried out: wait until it has ended",
-                  current->name);
-    else
-        return true;
-    return false;
-}
-
-static void show_part(struct api_call *call, const struct object *plan)
-{
-    json_t *value = part_of(call, plan), *view = objects_view(plan);
-    json_object_set(view, "spec", json_object_get(value, "spec"));
-    json_decref(value);
-    api_reply(call, 200, view);
-}
-
-static void apply(void *context, struct api_call *call)
-{
-    struct balance_routes *r = context;
-    const struct mirror *m = cluster_mirror(r->cluster);
-    const struct object *plan = objects_wanted(call, m);
-    if (!plan)
-        return;
-    const char *phase = object_spec_text(plan, "phase"), *reason = object_spec_text(plan, "reason");
-    if (strcmp(phase, "proposed") != 0)
-        api_error(call, 409, "not-proposed", NULL, "plan %s is %s%s%s: `drover balance plan` shows what is proposed",
-                  plan->name, phase, *reason ? ": " : "", reason);
-    else if (!may_apply(call, m, plan))
-        return;
-    else if (call->dry_run)
-        show_part(call, plan);
-    else
-        mark(r, call, plan);
-}
-
-static const struct schema_field apply_query[] = {
-    {.name = "part",
-     .type = SCHEMA_INT,
-     .min = 1,
-     .max = 100,
-     .description = "of the gain, in percent: as few of the first moves as bring that; the rest is left out",
-     .example = "90"},
-    {.name = NULL},
-};
-
-/* ---- nodes to sleep ---- */
-
-static void put_plan(struct waiting *w, json_t *record)
-{
-    char at[TIMESTAMP_BYTES];
-    json_object_set_new(record, "apply", json_pack("{s:s, s:s}", "by", w->call->who.name, "at", timestamp(at)));
-    if (w->call->dry_run) {
-        json_object_set_new(record, "revision", json_integer(0));
-        api_reply(w->call, 200, record);
-        forget(w);
-        return;
-    }
-    struct change *change = change_new(w->routes->cluster);
-    if (!change) {
-        json_decref(record);
-        api_error(w->call, 500, "out-of-memory", NULL, "out of memory");
-        forget(w);
-        return;
-    }
-    snprintf(w->plan, sizeof w->plan, "%s", member_text(record, "id"));
-    change_put(change, OBJECT_PLAN, w->plan, record, 0);
-    change_commit(change, applied, w);
-}
-
-static void advised(void *context, const json_t *answer, const struct err *err)
-{
-    struct waiting *w = context;
-    const char *wrong = member_text(answer, "error");
-    json_t *record = json_object_get(answer, "record");
-    if (record) {
-        put_plan(w, json_deep_copy(record));
-        return;
-    }
-    if (!answer)
-        api_error_err(w->call, "no-answer", err);
-    else if (*wrong)
-        api_error(w->call, 422, "no-answer", NULL, "%s", wrong);
-    else
-        api_error(w->call, 409, "none-can-sleep", NULL, "%s: `drover balance consolidate` says why",
-                  member_text(answer, "summary"));
-    forget(w);
-}
-
-static void consolidate(void *context, struct api_call *call)
-{
-    struct balance_routes *r = context;
-    char id[UUID_TEXT_BYTES], at[TIMESTAMP_BYTES];
-    struct err err = {0};
-    if (!may_apply(call, cluster_mirror(r->cluster), NULL))
-        return;
-    struct waiting *w = wait_for(r, call);
-    if (!w)
-        return;
-    json_t *question = balance_question(cluster_mirror(r->cluster), "consolidate");
-    uuid_make(id);
-    json_object_set_new(question, "record",
-                        json_pack("{s:s, s:s, s:s}", "id", id, "by", call->who.name, "made", timestamp(at)));
-    if (!balance_ask(r->place, question, advised, w, &err))
-        return;
-    api_error_err(call, "no-answer", &err);
-    forget(w);
-}
-
 /* ---- the table ---- */
 
 static struct route routes[] = {
@@ -696,20 +406,11 @@ static struct route routes[] = {
     {HTTP_GET, "/v1/balance/capacity", ROLE_VIEWER, 0, "balance_capacity", "balance",
      "How many nodes may be lost now, which not, and how many guests of a shape fit.", NULL, &capacity_answer, NULL,
      capacity_query, capacity},
-    {HTTP_POST, "/v1/balance/plan", ROLE_VIEWER, ROUTE_NO_AUDIT, "balance_plan", "balance",
-     "What would be planned now, under another policy if one is named; nothing of it is kept or carried out.",
-     &what_if_question, &what_if_answer, NULL, NULL, what_if},
     {HTTP_GET, "/v1/balance/consolidation", ROLE_VIEWER, 0, "balance_consolidation", "balance",
      "Which nodes could be emptied and switched off now, and which sleeping ones must be woken; it switches nothing.",
      NULL, &consolidation_answer, NULL, NULL, consolidation},
     {HTTP_GET, "/v1/cluster/export", ROLE_VIEWER, 0, "cluster_export", "cluster",
      "The cluster in the format that drover-balancer reads.", NULL, &export_answer, NULL, NULL, export_cluster},
-    {HTTP_POST, "/v1/balance/consolidation", ROLE_OPERATOR, ROUTE_DRY_RUN, "balance_consolidate", "balance",
-     "The nodes that can sleep are to be emptied, and drained as they become empty: a plan that is carried out.", NULL,
-     NULL, NULL, NULL, consolidate},
-    {HTTP_POST, "/v1/plans/{name}/apply", ROLE_OPERATOR, ROUTE_DRY_RUN, "plan_apply", "plan",
-     "A proposal is to be carried out: the balancer begins it if it still fits the cluster.", NULL, NULL, NULL,
-     apply_query, apply},
 };
 
 enum { ROUTE_COUNT = sizeof routes / sizeof *routes };
@@ -727,8 +428,7 @@ struct balance_routes *balance_routes_new(struct cluster *cluster, struct balanc
     *r = (struct balance_routes){cluster, place};
     status_fields[sizeof status_fields / sizeof *status_fields - 2] = balance_modes_answer;
     policy_spec[sizeof policy_spec / sizeof *policy_spec - 2] = balance_modes_field;
-    routes[ROUTE_COUNT - 1].response = routes[ROUTE_COUNT - 2].response = kind_of(OBJECT_PLAN)->answer;
-    if (api_add_routes(api, routes, ROUTE_COUNT, r, err)) {
+    if (api_add_routes(api, routes, ROUTE_COUNT, r, err) || balance_plans_add_routes(r, api, err)) {
         free(r);
         return NULL;
     }

@@ -4,10 +4,9 @@
  *     GET   /v1/balance/policy       mode and policy; PATCH changes them (If-Match)
  *     GET   /v1/balance/consolidation which nodes could sleep, which must be woken
  *     GET   /v1/balance/capacity     how many nodes may be lost, how many guests of a shape fit
- *     POST  /v1/plans/{name}/apply   a proposal is to be carried out
  *     GET   /v1/cluster/export       the cluster in the format that drover-balancer reads
  *
- * Plans are listed and shown like other objects. Thread: the loop's. */
+ * What concerns plans: balance_plans.h; they are listed and shown like other objects. Thread: the loop's. */
 #ifndef NODE_AGENT_BALANCE_ROUTES_H
 #define NODE_AGENT_BALANCE_ROUTES_H
 

@@ -613,6 +613,7 @@ static const struct schema_field plan_spec[] = {
      .description = "what guests whose mode is advise could do once it is through: summary, moves"},
     {.name = "shadow", .type = SCHEMA_OBJECT, .description = "what the shadow policy would have done: summary, moves"},
     {.name = "part", .type = SCHEMA_INT, .description = "of the gain that was wanted, in percent"},
+    {.name = "price", .type = SCHEMA_NUMBER, .description = "times the policy's: what moves cost when it was made"},
     {.name = "sleep",
      .type = SCHEMA_ARRAY,
      .item = &sleeping_node,

@@ -11,12 +11,16 @@
 #include "node/cli/command.h"
 #include "node/cli/table.h"
 
-enum { EXIT_NO_ANSWER = 3, WORDS_MAX = 64, PATH_MAX_BYTES = 512 };
+enum { EXIT_COMMAND_LINE = 2, EXIT_NO_ANSWER = 3, WORDS_MAX = 64, PATH_MAX_BYTES = 512 };
 
 const struct command_option balance_plan_options[] = {
     {"explain", NULL, COMMAND_FLAG, "explain", NULL, "say of every guest why it moves or stays"},
-    {"policy", "FILE", COMMAND_FILE, "policy", NULL, "what would be planned now under this policy; nothing is done"},
+    {"policy", "FILE", COMMAND_FILE, "policy", NULL, "what would be planned now under this policy"},
+    {"price", "FACTOR", COMMAND_TEXT, "price", NULL, "what would be planned if moves cost so many times as much (1)"},
     {"budget", "TIME", COMMAND_TEXT, "budget", NULL, "what would be planned now, with so much time to search (5s)"},
+    {"frontier", NULL, COMMAND_FLAG, "frontier", NULL, "what fewer and more moves would bring, each with its --price"},
+    {"apply", NULL, COMMAND_FLAG, "apply", NULL, "have it carried out"},
+    {"part", "PERCENT", COMMAND_INT, "part", NULL, "with --apply: as few of its moves as bring so much of the gain"},
     {.name = NULL},
 };
 
@@ -82,23 +86,34 @@ static const struct command_column plan_columns[] = {
     {"DOWNTIME", "downtime", COLUMN_TEXT, NULL}, {.title = NULL},
 };
 
-/* How many of the first moves bring which part of the gain. */
+static double number_in(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
+/* How many moves bring which part of the gain, and the options by which they are to be had. */
 static void print_frontier(const json_t *frontier, bool header)
 {
     static const struct command_column columns[] = {
-        {"PART", "part", COLUMN_TEXT, NULL},
-        {"MOVES", "moves", COLUMN_TEXT, NULL},
-        {"BYTES", "bytes", COLUMN_SIZE, NULL},
-        {.title = NULL},
+        {"GAIN", "gain", COLUMN_TEXT, NULL},       {"MOVES", "moves", COLUMN_TEXT, NULL},
+        {"BYTES", "bytes", COLUMN_SIZE, NULL},     {"SECONDS", "seconds", COLUMN_TEXT, NULL},
+        {"OPTIONS", "options", COLUMN_TEXT, NULL}, {.title = NULL},
     };
     json_t *points = json_array(), *point;
     size_t i;
-    json_array_foreach (frontier, i, point)
-        json_array_append_new(
-            points, json_pack("{s:o, s:O, s:I}", "part",
-                              json_sprintf("%.0f %%", 100 * json_number_value(json_object_get(point, "gain"))), "moves",
-                              json_object_get(point, "moves"), "bytes",
-                              (json_int_t)json_number_value(json_object_get(point, "bytes"))));
+    json_array_foreach (frontier, i, point) {
+        char price[32] = "", part[32] = "";
+        if (number_in(point, "price") != 1)
+            snprintf(price, sizeof price, "--price %g ", number_in(point, "price"));
+        if (number_in(point, "part") < 100)
+            snprintf(part, sizeof part, "--part %.0f", number_in(point, "part"));
+        json_array_append_new(points,
+                              json_pack("{s:o, s:O, s:I, s:o, s:o}", "gain",
+                                        json_sprintf("%.0f %%", 100 * number_in(point, "gain")), "moves",
+                                        json_object_get(point, "moves"), "bytes", (json_int_t)number_in(point, "bytes"),
+                                        "seconds", json_sprintf("%.0f", number_in(point, "seconds")), "options",
+                                        json_sprintf("%s%s", price, part)));
+    }
     printf("\n");
     table_print(points, columns, header);
     json_decref(points);
@@ -183,7 +198,7 @@ static void print_what_if(const json_t *said, bool header)
     json_t *lines = lines_of(json_object_get(said, "waves")), *reason;
     printf("%s\n\n", json_string_value(json_object_get(said, "summary")));
     table_print(lines, plan_columns, header);
-    if (json_array_size(lines) > 1)
+    if (json_array_size(json_object_get(said, "frontier")) && json_array_size(lines))
         print_frontier(json_object_get(said, "frontier"), header);
     print_shortcomings(said);
     json_object_foreach (json_object_get(said, "reasons"), guest, reason)
@@ -220,16 +235,57 @@ static int ask_plan(struct client *client, const struct command_common *common, 
     return post(client, common, "/v1/balance/plan", asked, print_what_if);
 }
 
+static void print_applied(const json_t *plan, bool header)
+{
+    (void)header;
+    printf("%s: %s\n`drover balance history` says what becomes of it\n",
+           json_string_value(json_object_get(plan, "name")),
+           json_string_value(json_object_get(json_object_get(plan, "spec"), "summary")));
+}
+
+static int apply_plan(struct client *client, const struct command_common *common, json_t *asked)
+{
+    char path[PATH_MAX_BYTES] = "/v1/balance/plan/apply";
+    json_object_del(asked, "apply");
+    if (common->dry_run)
+        client_add_query(path, sizeof path, "dry_run", "true");
+    return post(client, common, path, asked, print_applied);
+}
+
+/* What belongs together, and what does not. False: it is said what is wrong. */
+static bool check_asked(json_t *asked)
+{
+    const char *price = json_string_value(json_object_get(asked, "price")), *wrong = NULL;
+    bool apply = json_object_get(asked, "apply");
+    char *end = NULL;
+    double factor = price ? strtod(price, &end) : 1;
+    if (price && (end == price || *end || !(factor > 0)))
+        wrong = "--price: a number is needed, such as 4 or 0.25";
+    else if (!apply && json_object_get(asked, "part"))
+        wrong = "--part goes with --apply; of a plan that is proposed: `drover balance apply PLAN --part`";
+    else if (apply && (json_object_get(asked, "frontier") || json_object_get(asked, "explain")))
+        wrong = "--apply carries a plan out: --frontier and --explain are for looking at it first";
+    if (wrong)
+        fprintf(stderr, "drover: %s\n", wrong);
+    else if (price)
+        json_object_set_new(asked, "price", json_real(factor));
+    return !wrong;
+}
+
 int balance_plan(const struct command *command, int argc, char **argv)
 {
     struct command_common common;
     json_t *asked;
     command_line(command, argc, argv, &common, &asked);
-    struct client *client = command_client(&common);
-    bool anew = json_object_get(asked, "policy") || json_object_get(asked, "budget");
-    int rc = !client ? EXIT_NO_ANSWER
-             : anew  ? ask_plan(client, &common, asked)
-                     : show_plan(client, &common, json_is_true(json_object_get(asked, "explain")));
+    bool good = check_asked(asked), apply = json_object_get(asked, "apply");
+    struct client *client = good ? command_client(&common) : NULL;
+    bool anew = json_object_get(asked, "policy") || json_object_get(asked, "budget") ||
+                json_object_get(asked, "price") || json_object_get(asked, "frontier");
+    int rc = !good     ? EXIT_COMMAND_LINE
+             : !client ? EXIT_NO_ANSWER
+             : apply   ? apply_plan(client, &common, asked)
+             : anew    ? ask_plan(client, &common, asked)
+                       : show_plan(client, &common, json_is_true(json_object_get(asked, "explain")));
     client_free(client);
     json_decref(asked);
     return rc;

@@ -446,8 +446,8 @@ const struct command commands[] = {
 
     COMMAND("balance", "status", "", "Who balances, what it sees and what it plans.", "GET", "/v1/balance", NULL, NULL,
             balance_columns),
-    {"balance", "plan", "", "The plan that is proposed or carried out.", NULL, NULL, NULL, balance_plan_options, NULL,
-     balance_plan, false, NULL, NULL},
+    {"balance", "plan", "", "The plan that is proposed or carried out; or another one, made now.", NULL, NULL, NULL,
+     balance_plan_options, NULL, balance_plan, false, NULL, NULL},
     COMMAND("balance", "apply", "PLAN", "Have a proposed plan carried out.", "POST", "/v1/plans/%s/apply", NULL,
             balance_apply_options, plan_columns),
     COMMAND("balance", "history", "", "All plans that are kept, the oldest first.", "GET", "/v1/plans", NULL, NULL,

@@ -97,6 +97,29 @@ class Program(unittest.TestCase):
             self.assertAlmostEqual(plan['bytes'], sum(m['bytes'] for wave in plan['waves'] for m in wave))
             self.assertAlmostEqual(plan['seconds'], sum(max(m['seconds'] for m in wave) for wave in plan['waves']))
 
+    def test_frontier_of_prices(self):
+        """Fewer moves than the first ones of a plan bring as much; and each point is to be had."""
+        whole = self.plan(cluster(6, 60), '--frontier')
+        gain, points = whole['score_before'] - whole['score_after'], whole['frontier']
+        self.assertGreater(len({p['price'] for p in points}), 2)
+        self.assertIn((1, 100, 1), [(p['price'], p['part'], round(p['gain'], 9)) for p in points])
+        for less, more in zip(points, points[1:]):
+            self.assertTrue(less['moves'] <= more['moves'] and less['gain'] < more['gain'], points)
+        for p in points:
+            plan = self.plan(cluster(6, 60), '--price', repr(p['price']), '--part', str(p['part']))
+            self.assertEqual(plan['moves'], p['moves'])
+            self.assertAlmostEqual((plan['score_before'] - plan['score_after']) / gain, p['gain'], 6)
+            self.assertAlmostEqual(plan['bytes'], p['bytes'])
+            self.assertAlmostEqual(plan['seconds'], p['seconds'])
+        own = {p['part']: p['moves'] for p in self.plan(cluster(6, 60))['frontier']}
+        for part, moves in own.items():  # what the plan alone has is never better
+            self.assertLessEqual(min(p['moves'] for p in points if p['gain'] >= part / 100 - 0.011), moves)
+        shown = self.run_it('plan', '--cluster', self.path('c.json'), '--frontier')
+        self.assertRegex(shown, r'% of the gain after \d+ moves, [0-9.]+ GiB, about \d+ s: --price 4')
+        for words, why in ((('--price', '0'), '--price'), (('--price', 'dear'), '--price'), (('--frontier', '--part', '50'), 'leave out'),
+                           (('--frontier', '--drain', 'n1'), 'leave out')):
+            self.assertIn(why, self.run_it('plan', '--cluster', self.path('c.json'), *words, status=2))
+
     def test_links_are_shared(self):
         c = cluster(6, 48)
         rack = {n['name']: n['rack'] for n in c['nodes']}

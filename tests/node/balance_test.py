@@ -214,10 +214,18 @@ class Balance(ThreeNodes):
         self.assertEqual(set(eager['reasons']), set(GUESTS))
         shown = asked(EAGER, '--explain')
         self.assertEqual(shown.returncode, 0, shown.stderr)
-        for words in (r'WAVE +GUEST', r'busy[123] +%s' % self.n1.name, r'PART +MOVES', r'100 %', r'busy[123] moves to '):
+        for words in (r'WAVE +GUEST', r'busy[123] +%s' % self.n1.name, r'GAIN +MOVES', r'100 %', r'busy[123] moves to '):
             self.assertRegex(shown.stdout, words)
         self.assertGreater(json.loads(self.n1.cli('balance', 'plan', '--budget', '2s', '--json').stdout)['moves'], 1)
+        # fewer moves, or more of them, each to be had by its price and its part
+        frontier = json.loads(asked(EAGER, '--json', '--frontier').stdout)['frontier']
+        self.assertIn((1, 100, eager['moves']), [(p['price'], p['part'], p['moves']) for p in frontier])
+        self.assertEqual([p['gain'] for p in frontier], sorted(p['gain'] for p in frontier))
+        self.assertEqual(json.loads(asked(EAGER, '--json', '--price', '1000').stdout)['moves'], 0)
         self.assertIn('policy:1: not JSON', asked(None).stderr)
+        self.assertIn('price: a number from 0.001 to 1000', self.refuses('balance', 'plan', '--price', '0.0001'))
+        self.assertIn('--price: a number is needed', self.n1.cli('balance', 'plan', '--price', 'dear').stderr)
+        self.assertIn('--part goes with --apply', self.n1.cli('balance', 'plan', '--part', '50').stderr)
         self.assertIn('budget', self.refuses('balance', 'plan', '--budget', 'soon'))
         self.assertEqual((len(self.plans('proposed', 'active', 'done', 'void')), self.moves()), (plans, []))
 
@@ -444,6 +452,34 @@ class Balance(ThreeNodes):
         self.assertEqual(self.where()['busy1'], here)
         self.n1.do('balance', 'mode', 'off')
         self.check_alive()
+
+    def test_8_made_to_be_carried_out(self):
+        """What nobody has proposed, as moves cost less than usual."""
+        for group in ('calm', 'guest/busy2'):
+            self.n1.do('balance', 'mode', 'default', '--group', group)
+        here = self.where()['busy1']
+        self.n1.do('guest', 'set', 'busy1', '--avoid', here)
+        self.assertIn('balancing is off', self.refuses('balance', 'plan', '--apply'))
+        self.n1.do('balance', 'mode', 'advise')
+        before = len(self.plans('done'))
+        would = until('it would go', lambda: self.would('--apply', '--price', '0.5', '--dry-run'), 60)
+        self.assertEqual((would['spec']['price'], would['spec']['phase'], would['apply']['by']), (0.5, 'proposed', 'local:root'))
+        self.assertEqual(len(self.plans('active', 'done')), before)
+        done = self.n1.cli('balance', 'plan', '--apply', '--price', '0.5')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn('balance history', done.stdout)
+        ended = until('it is through', lambda: [p for p in self.plans('done', 'void') if p['spec'].get('price')], 120)[0]
+        self.assertEqual((ended['spec']['phase'], ended['apply']['by'], ended['spec']['by']), ('done', 'local:root', 'local:root'))
+        self.assertNotEqual(self.where()['busy1'], here)
+        until('all have settled', self.settled)
+        self.assertIn('says why', self.refuses('balance', 'plan', '--apply', '--price', '1000'))
+        self.n1.do('balance', 'mode', 'off')
+        self.check_alive()
+
+    def would(self, *words):
+        """A plan that takes busy1 away, if there is one yet."""
+        made = self.n1.cli('balance', 'plan', '--json', *words)
+        return made.returncode == 0 and 'busy1' in [m['guest'] for w in json.loads(made.stdout)['spec']['waves'] for m in w] and json.loads(made.stdout)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,115 @@
+#include "balancer/frontier.h"
+
+#include "balancer/policy.h"
+
+static const int parts[] = {50, 90, 95, 99, 100};                   /* percent */
+static const double prices[] = {64, 16, 4, 2, 0.5, 0.25, 1.0 / 16}; /* beside 1 */
+
+enum { PARTS = sizeof parts / sizeof *parts, PRICES = sizeof prices / sizeof *prices };
+
+_Static_assert(PARTS *(PRICES + 1) <= FRONTIER_POINTS_MAX, "a point for each part of each plan");
+
+/* A wave takes as long as its longest move. */
+static void sum_up(const struct plan *plan, struct frontier_point *p)
+{
+    double longest = 0;
+    for (int i = 0; i < p->moves; i++) {
+        const struct plan_move *v = &plan->moves[i];
+        if (i && v->wave != plan->moves[i - 1].wave) {
+            p->seconds += longest;
+            longest = 0;
+        }
+        longest = v->cost.seconds > longest ? v->cost.seconds : longest;
+        p->bytes += v->cost.bytes;
+    }
+    p->seconds += longest;
+}
+
+/* whole: the gain that counts as 1. */
+static void add(struct frontier *f, const struct plan *plan, double price, double whole)
+{
+    for (int i = 0; i < PARTS && f->count < FRONTIER_POINTS_MAX; i++) {
+        struct frontier_point *p = &f->points[f->count++];
+        *p = (struct frontier_point){.price = price, .part = parts[i], .moves = plan_prefix(plan, parts[i] / 100.0)};
+        double gain = p->moves ? plan->before - plan->moves[p->moves - 1].after : 0;
+        p->gain = whole > 0 ? gain / whole : 0;
+        sum_up(plan, p);
+    }
+}
+
+void frontier_of(const struct plan *plan, struct frontier *f)
+{
+    *f = (struct frontier){.rests = plan->rests};
+    add(f, plan, 1, plan->before - plan->after);
+}
+
+/* Of two that are the same the first stays. */
+static bool beats(const struct frontier_point *a, const struct frontier_point *b, bool first)
+{
+    static const double NOISE = 1e-9;
+    bool as_good = a->gain >= b->gain - NOISE && a->moves <= b->moves && a->bytes <= b->bytes;
+    return as_good && (first || a->gain > b->gain + NOISE || a->moves < b->moves || a->bytes < b->bytes);
+}
+
+static void keep_best(struct frontier *f)
+{
+    struct frontier kept = {.rests = f->rests};
+    for (int i = 0; i < f->count; i++) {
+        bool beaten = !f->points[i].moves;
+        for (int j = 0; j < f->count && !beaten; j++)
+            beaten = j != i && beats(&f->points[j], &f->points[i], j < i);
+        if (beaten)
+            continue;
+        int at = kept.count++;
+        for (; at > 0 && kept.points[at - 1].moves > f->points[i].moves; at--)
+            kept.points[at] = kept.points[at - 1];
+        kept.points[at] = f->points[i];
+    }
+    *f = kept;
+}
+
+/* Points that say hardly more than the one before; never the plan itself. */
+static void thin_out(struct frontier *f)
+{
+    static const double STEP = 0.01;
+    int count = 0;
+    for (int i = 0; i < f->count; i++) {
+        const struct frontier_point *p = &f->points[i];
+        bool plan = p->price == 1 && p->part == 100;
+        if (!count || plan || p->gain >= f->points[count - 1].gain + STEP)
+            f->points[count++] = *p;
+    }
+    f->count = count;
+}
+
+int frontier_make(const struct model *m, const struct policy *policy, const struct plan_options *options,
+                  const struct plan *plan, struct frontier *f, struct err *err)
+{
+    frontier_of(plan, f);
+    for (int i = 0; i < PRICES; i++) {
+        struct policy priced = *policy;
+        struct plan other;
+        policy_price(&priced, prices[i]);
+        int rc = plan_make(m, &priced, options, &other, err);
+        if (rc < 0)
+            return rc;
+        f->rests &= other.rests;
+        add(f, &other, prices[i], plan->count ? plan->before - plan->after : other.before - other.after);
+        plan_fini(&other);
+    }
+    keep_best(f);
+    thin_out(f);
+    return 0;
+}
+
+json_t *frontier_json(const struct frontier *f)
+{
+    json_t *points = json_array();
+    for (int i = 0; i < f->count; i++) {
+        const struct frontier_point *p = &f->points[i];
+        json_array_append_new(points,
+                              json_pack("{s:f, s:i, s:f, s:i, s:f, s:f}", "price", p->price, "part", p->part, "gain",
+                                        p->gain, "moves", p->moves, "bytes", p->bytes, "seconds", p->seconds));
+    }
+    return points;
+}
