@@ -1,9 +1,9 @@
 /* Gain against cost, not one point: what few moves bring, and what more of them would.
  *
  * A point is a plan: the one that is made when moves cost `price` times what the policy says, or as many of its first
- * moves as bring `part` of its gain. Each can be had, by its price and its part. Of several prices only those points are
- * kept than which no other brings as much with no more moves and no more bytes, and which bring a hundredth more than
- * the one before. Threads: any, one model each. */
+ * moves as bring `part` of its gain. Each can be had, by its price and its part. Of several prices only those points
+ * are kept than which no other brings as much with no more moves and no more bytes, and which bring a hundredth more
+ * than the one before. Threads: any, one model each. */
 #ifndef BALANCER_FRONTIER_H
 #define BALANCER_FRONTIER_H
 

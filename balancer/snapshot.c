@@ -208,18 +208,27 @@ static void put_past(const struct making *m, json_t *to, const char *id)
         json_object_set(to, "left", left);
 }
 
+/* Its node is to be empty, and has said that no other takes it: a plan may make room. */
+static bool is_stuck(const json_t *node, const char *name)
+{
+    return json_is_true(snapshot_spec(node, "drained")) &&
+           json_object_get(json_object_get(json_object_get(node, "state"), "staying"), name);
+}
+
 /* Why it stays whatever a plan would gain; NULL: it may move. */
 static const char *fixed_by(const struct making *m, const json_t *guest, const json_t *node)
 {
     const json_t *value = json_object_get(guest, "value");
+    bool leaves = !json_object_get(m->ready, snapshot_text(json_object_get(node, "value"), "name")) &&
+                  !is_stuck(node, snapshot_text(value, "name"));
     bool runs = !strcmp(snapshot_text(json_object_get(guest, "state"), "phase"), "running");
-    return json_is_true(json_object_get(value, "deleting"))                                    ? "it is being deleted"
-           : !json_is_true(snapshot_spec(guest, "running"))                                    ? "it is stopped"
-           : json_object_get(value, "migration")                                               ? "it is on its way"
-           : !is_alive(node)                                                                   ? "its node is away"
-           : !json_object_get(m->ready, snapshot_text(json_object_get(node, "value"), "name")) ? "its node drains"
-           : !runs                                                                             ? "it does not run yet"
-                                                                                               : NULL;
+    return json_is_true(json_object_get(value, "deleting")) ? "it is being deleted"
+           : !json_is_true(snapshot_spec(guest, "running")) ? "it is stopped"
+           : json_object_get(value, "migration")            ? "it is on its way"
+           : !is_alive(node)                                ? "its node is away"
+           : leaves                                         ? "its node drains"
+           : !runs                                          ? "it does not run yet"
+                                                            : NULL;
 }
 
 /* Where it is to be, or else where an agent says that it is; NULL: nobody knows. */

@@ -10,9 +10,10 @@
  * migration ended.
  *
  * What nothing is to happen to is left in, and cannot be moved: guests that do not run, that migrate, that are being
- * deleted, or whose node drains, is away or has not been measured lately. A guest on its way is there twice, once on
- * each of its nodes ("web1", "web1 on its way"). What cannot be used (it cannot be read, has no name or no memory, or a
- * node that nobody has) is in "left_out", with the reason. Pure. Threads: any. */
+ * deleted, or whose node is away, has not been measured lately, or drains (but for those that no node takes, as its
+ * state says in "staying": a plan may make room). A guest on its way is there twice, once on each of its nodes ("web1",
+ * "web1 on its way"). What cannot be used (it cannot be read, has no name or no memory, or a node that nobody has) is
+ * in "left_out", with the reason. Pure. Threads: any. */
 #ifndef BALANCER_SNAPSHOT_H
 #define BALANCER_SNAPSHOT_H
 

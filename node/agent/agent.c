@@ -169,7 +169,7 @@ static int begin(struct agent *a, struct err *err)
     a->migrations_place = (struct migrations_place){
         .loop = a->loop, .worker = a->worker, .report = a->report, .guests = a->guests, .state = a->config->state};
     a->migrations = migrations_new(a->cluster, &a->migrations_place, err);
-    a->drain = a->migrations ? drain_new(a->loop, a->cluster, a->config->state, err) : NULL;
+    a->drain = a->migrations ? drain_new(a->loop, a->cluster, a->presence, a->config->state, err) : NULL;
     a->drills = a->drain ? drills_new(a->cluster, &a->drill_place, a->report, a->guests, err) : NULL;
     return a->drills && !begin_balancing(a, err) ? begin_failover(a, err) : -ENOMEM;
 }

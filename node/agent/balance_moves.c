@@ -50,6 +50,19 @@ static const struct object *active_plan(const struct mirror *m)
     return NULL;
 }
 
+bool balance_moves_has(const struct mirror *m, const struct object *guest)
+{
+    const struct object *plan = active_plan(m);
+    const json_t *waves = plan ? object_spec(plan, "waves") : NULL;
+    size_t w = plan ? (size_t)json_integer_value(object_spec(plan, "wave")) : 0, i;
+    json_t *move;
+    for (; w < json_array_size(waves); w++)
+        json_array_foreach (json_array_get(waves, w), i, move)
+            if (!strcmp(member_text(move, "guest_id"), guest->id))
+                return true;
+    return false;
+}
+
 static bool was_begun(const struct mirror *m, const char *plan, json_int_t move)
 {
     for (const struct object *o = mirror_next(m, OBJECT_MIGRATION, NULL); o;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "node/agent/balance_moves.h"
 #include "node/agent/cluster.h"
 #include "node/agent/drain_volumes.h"
 #include "node/agent/member.h"
@@ -17,6 +18,7 @@
 #include "node/agent/migration_volumes.h"
 #include "node/agent/placement.h"
 #include "node/agent/placement_room.h"
+#include "node/agent/presence.h"
 #include "node/base/clock.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
@@ -31,12 +33,14 @@ struct sent {
     char *guest; /* its id */
     uint64_t again_ms;
     bool starting;
+    char *stays; /* why no node takes it; NULL: it is not so */
     LIST_ENTRY(sent) link;
 };
 
 struct drain {
     struct loop *loop;
     struct cluster *cluster;
+    struct presence *presence;
     struct drain_volumes *volumes;
     const char *state;
     struct mirror_listener listener;
@@ -55,11 +59,17 @@ static struct sent *find(struct drain *d, const char *guest)
     return NULL;
 }
 
+static void free_sent(struct sent *s)
+{
+    free(s->guest);
+    free(s->stays);
+    free(s);
+}
+
 static void forget(struct sent *s)
 {
     LIST_REMOVE(s, link);
-    free(s->guest);
-    free(s);
+    free_sent(s);
 }
 
 static struct sent *remember(struct drain *d, const char *guest)
@@ -77,6 +87,27 @@ static struct sent *remember(struct drain *d, const char *guest)
     return s;
 }
 
+/* why: NULL: a node takes it. */
+static void note(struct sent *s, const char *why)
+{
+    free(s->stays);
+    s->stays = why ? strdup(why) : NULL;
+}
+
+/* In the order of their names, so that it is the same as long as nothing changes. */
+static void say_who_stays(struct drain *d)
+{
+    const struct mirror *m = cluster_mirror(d->cluster);
+    json_t *staying = json_object();
+    for (const struct object *g = LIST_EMPTY(&d->all) ? NULL : mirror_next(m, OBJECT_GUEST, NULL);
+         g && json_object_size(staying) < DRAIN_STAYING_MAX; g = mirror_next(m, OBJECT_GUEST, g->name)) {
+        const struct sent *s = find(d, g->id);
+        if (s && s->stays && migration_may_begin(m, g))
+            json_object_set_new(staying, g->name, json_string(s->stays));
+    }
+    presence_say(d->presence, "staying", staying);
+}
+
 static void started(void *context, int rc, const struct task_started *what, const struct err *err)
 {
     struct sent *s = context;
@@ -88,8 +119,7 @@ static void started(void *context, int rc, const struct task_started *what, cons
         loop_defer(s->drain->loop, &s->drain->job);
         return;
     }
-    free(s->guest); /* the agent ends */
-    free(s);
+    free_sent(s); /* the agent ends */
 }
 
 /* With what its volumes have here, if they are to leave, too, and a node takes both; else alone: what it leaves behind
@@ -119,8 +149,10 @@ static bool send_away(struct drain *d, const struct object *guest, struct placem
     struct sent *s = remember(d, guest->id);
     if (!to)
         log_limited(&d->limit, LOG_LEVEL_WARN, "guest %s stays on this drained node: %s", guest->name, why);
-    if (s)
+    if (s) {
         s->again_ms = clock_ms() + (to ? AGAIN_MS : LOOK_MS);
+        note(s, to ? NULL : why);
+    }
     if (!s || !to)
         return false;
     s->starting = true;
@@ -139,9 +171,10 @@ static bool is_ours(const struct drain *d, const struct object *guest)
 
 static bool may_go(struct drain *d, const struct object *guest)
 {
+    const struct mirror *m = cluster_mirror(d->cluster);
     struct sent *s = find(d, guest->id);
-    return migration_may_begin(cluster_mirror(d->cluster), guest) &&
-           (!s || (!s->starting && clock_ms() >= s->again_ms));
+    return migration_may_begin(m, guest) && (!s || (!s->starting && clock_ms() >= s->again_ms)) &&
+           !balance_moves_has(m, guest);
 }
 
 static unsigned under_way(struct drain *d)
@@ -180,17 +213,9 @@ static void forget_others(struct drain *d, bool drained)
     }
 }
 
-static void evaluate(struct loop_job *job)
+static void send_guests_away(struct drain *d, const struct object *node)
 {
-    struct drain *d = CONTAINER_OF(job, struct drain, job);
     const struct mirror *m = cluster_mirror(d->cluster);
-    const struct object *node = mirror_named(m, OBJECT_NODE, cluster_node(d->cluster));
-    bool drained = node && json_is_true(object_spec(node, "drained"));
-    if (!cluster_is_current(d->cluster))
-        return;
-    forget_others(d, drained);
-    if (!drained)
-        return;
     bool volumes = json_is_true(object_spec(node, "drain_volumes"));
     struct placement_room room = {0}; /* of all that are looked at now */
     bool may = may_begin(d);
@@ -201,6 +226,19 @@ static void evaluate(struct loop_job *job)
     if (volumes && may)
         drain_volumes_go(d->volumes);
     loop_timer_set(d->loop, &d->timer, clock_ns() + LOOK_MS * 1000000ull);
+}
+
+static void evaluate(struct loop_job *job)
+{
+    struct drain *d = CONTAINER_OF(job, struct drain, job);
+    const struct object *node = mirror_named(cluster_mirror(d->cluster), OBJECT_NODE, cluster_node(d->cluster));
+    bool drained = node && json_is_true(object_spec(node, "drained"));
+    if (!cluster_is_current(d->cluster))
+        return;
+    forget_others(d, drained);
+    if (drained)
+        send_guests_away(d, node);
+    say_who_stays(d);
 }
 
 static void timer_fired(struct loop_timer *timer)
@@ -217,7 +255,8 @@ static void object_changed(struct mirror_listener *listener, const struct object
         loop_defer(d->loop, &d->job);
 }
 
-struct drain *drain_new(struct loop *loop, struct cluster *cluster, const char *state, struct err *err)
+struct drain *drain_new(struct loop *loop, struct cluster *cluster, struct presence *presence, const char *state,
+                        struct err *err)
 {
     struct drain *d = calloc(1, sizeof *d);
     if (!d) {
@@ -231,6 +270,7 @@ struct drain *drain_new(struct loop *loop, struct cluster *cluster, const char *
     }
     d->loop = loop;
     d->cluster = cluster;
+    d->presence = presence;
     d->state = state;
     d->listener.changed = object_changed;
     d->job.run = evaluate;

@@ -476,6 +476,42 @@ class Balance(ThreeNodes):
         self.n1.do('balance', 'mode', 'off')
         self.check_alive()
 
+    def test_9_room_for_a_drain(self):
+        """A guest that no node takes, until another one has moved out of its way."""
+        for name in GUESTS:
+            self.remove(name)
+        memory = min(n['state']['memory_bytes'] for n in self.n1.do('node', 'list'))
+        room = memory // 10 - memory // 16  # of each node, by the policy
+        self.policy(dict(EAGER, limits={'memory': 0.1, 'lose': 0}))
+        sizes = {'big': 0.7, 'left': 0.4, 'right': 0.4}
+        for name, node in zip(sizes, self.nodes):
+            self.n1.do('guest', 'create', name, '--memory', '%dM' % (room * sizes[name] // 2 ** 20), '--node', node.name, '--kernel', 'kernel1',
+                       '--initrd', 'ramdisk1', '--cmdline', 'console=ttyS0 quiet panic=-1', '--start', '--wait')
+            self.addCleanup(self.remove, name)
+        here, there = self.n1.name, {self.n2.name, self.n3.name}
+
+        def node_of(name):
+            shown = self.n1.do('guest', 'show', name)
+            return shown['spec']['node'] if 'migration' not in shown and shown['state'].get('node') == shown['spec']['node'] else None
+        self.addCleanup(self.n1.do, 'node', 'undrain', here)
+        self.n1.do('node', 'drain', here)
+        staying = until('it stays', lambda: self.n1.do('node', 'show', here)['state'].get('staying'), 60)
+        self.assertEqual(list(staying), ['big'])
+        self.assertIn('not enough memory', staying['big'])
+        self.n1.do('balance', 'mode', 'advise')
+        plan = until('room is proposed', lambda: self.plans('proposed'), 120)[0]
+        movers = [[m['guest'] for m in wave] for wave in plan['spec']['waves']]
+        self.assertEqual((len(movers), movers[1]), (2, ['big']))
+        self.assertEqual(node_of('big'), here)
+        self.n1.do('balance', 'mode', 'automatic')
+        until('it leaves', lambda: node_of('big') in there, 180)
+        self.assertEqual(({node_of('left'), node_of('right')} | {node_of('big')}), there)
+        self.assertEqual(node_of('left'), node_of('right'))
+        until('nobody stays', lambda: not self.n1.do('node', 'show', here)['state'].get('staying'), 30)
+        ended = until('the plan is through', lambda: self.plans('done', 'void') and not self.plans('active') and self.plans('done', 'void')[-1], 60)
+        self.assertEqual(ended['spec']['phase'], 'done', ended['spec']['reason'])
+        self.n1.do('balance', 'mode', 'off')
+
     def would(self, *words):
         """A plan that takes busy1 away, if there is one yet."""
         made = self.n1.cli('balance', 'plan', '--json', *words)
