@@ -10,12 +10,18 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 
 #include "hv/dbt/interp.h"
 #include "hv/dbt/mmu.h"
 #include "hv/dbt/translator.h"
 #include "hv/dbt/vm.h"
 #include "node/base/container.h"
+#include "node/base/sandbox.h"
+
+static const int calls[] = {SYS_arch_prctl};
+
+const struct sandbox_calls engine_dbt_calls = {.calls = calls, .call_count = sizeof calls / sizeof *calls};
 
 static void remember(struct dbt_cpu *cpu, enum tlb_class class, uint64_t code)
 {
@@ -121,6 +127,7 @@ void engine_dbt_stats(struct vm *vm, struct vm_stats *out)
 
 const struct engine engine_dbt = {
     .name = "dbt",
+    .calls = &engine_dbt_calls,
     .probe = dbt_probe,
     .open = engine_open,
     .close = dbt_close,

@@ -8,6 +8,10 @@
 #include "hv/vcpu.h"
 
 struct dbt_cpu;
+struct sandbox_calls;
+
+/* What its threads call where the kernel lets no program set GS.base by itself (no FSGSBASE). */
+extern const struct sandbox_calls engine_dbt_calls;
 
 int engine_dbt_vcpu_new(struct vm *vm, unsigned index, struct vcpu **vcpu, struct err *err);
 void engine_dbt_vcpu_free(struct vcpu *vcpu);

@@ -54,6 +54,7 @@ static enum vcpu_exit run(struct vcpu *vcpu)
 
 const struct engine engine_lockstep = {
     .name = "lockstep",
+    .calls = &engine_dbt_calls,
     .probe = dbt_probe,
     .open = lockstep_open,
     .close = dbt_close,

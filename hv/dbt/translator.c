@@ -165,13 +165,18 @@ uint64_t translator_bytes(const struct translator *t)
 
 /* ---- running ---- */
 
+/* Nobody else changes it: a call of the kernel is made once for each thread. */
 void translator_use(struct dbt_cpu *cpu)
 {
+    static _Thread_local uintptr_t is;
     uintptr_t base = (uintptr_t)cpu + CPU_GS_BASE;
+    if (is == base)
+        return;
     if (getauxval(AT_HWCAP2) & HWCAP2_WRGSBASE)
         __asm__ volatile("wrgsbase %0" : : "r"(base));
-    else
-        syscall(SYS_arch_prctl, ARCH_SET_GS, base);
+    else if (syscall(SYS_arch_prctl, ARCH_SET_GS, base))
+        abort(); /* translated code would write anywhere */
+    is = base;
 }
 
 bool translator_enter(struct translator *t, uint64_t code, struct exit_record *left)

@@ -485,7 +485,7 @@ class Balance(ThreeNodes):
         self.policy(dict(EAGER, limits={'memory': 0.1, 'lose': 0}))
         sizes = {'big': 0.7, 'left': 0.4, 'right': 0.4}
         for name, node in zip(sizes, self.nodes):
-            self.n1.do('guest', 'create', name, '--memory', '%dM' % (room * sizes[name] // 2 ** 20), '--node', node.name, '--kernel', 'kernel1',
+            self.n1.do('guest', 'create', name, '--memory', '%dM' % (room * sizes[name] // 2 ** 21 * 2), '--node', node.name, '--kernel', 'kernel1',
                        '--initrd', 'ramdisk1', '--cmdline', 'console=ttyS0 quiet panic=-1', '--start', '--wait')
             self.addCleanup(self.remove, name)
         here, there = self.n1.name, {self.n2.name, self.n3.name}
