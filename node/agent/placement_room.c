@@ -13,8 +13,6 @@
 #include "node/agent/placement.h"
 #include "node/base/units.h"
 
-enum { SAMPLES_NEEDED = 3 /* of a guest's window of processor time; fewer are none */ };
-
 static const double HUNDREDTHS = 0.01, UNKNOWN_MEMORY = 1;
 
 static int by_name(const void *key, const void *node)
@@ -47,7 +45,7 @@ static void list_nodes(struct placement_room *r, const struct mirror *m)
 static double wants(const struct placement_room_node *n, const char *guest, double vcpus)
 {
     const json_t *use = json_object_get(n ? n->measured : NULL, guest), *cpu = json_object_get(use, "cpu");
-    if (json_array_size(cpu) < SAMPLES_NEEDED)
+    if (json_array_size(cpu) < LOAD_SAMPLES_NEEDED)
         return -1;
     double wanted = HUNDREDTHS * (load_window_p95(cpu) + load_window_p95(json_object_get(use, "steal")));
     return wanted < vcpus ? wanted : vcpus;
