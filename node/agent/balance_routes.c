@@ -335,10 +335,15 @@ static void ask(struct balance_routes *r, struct api_call *call, json_t *questio
     forget(w);
 }
 
+static json_t *question_of(const struct balance_routes *r, const char *verb)
+{
+    return balance_question(cluster_mirror(r->cluster), r->place->measured, verb);
+}
+
 static void export_cluster(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
-    json_t *question = balance_question(cluster_mirror(r->cluster), "export");
+    json_t *question = question_of(r, "export");
     json_object_set_new(json_object_get(question, "objects"), "volumes",
                         failover_export_volumes(cluster_mirror(r->cluster)));
     ask(r, call, question);
@@ -347,7 +352,7 @@ static void export_cluster(void *context, struct api_call *call)
 static void capacity(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
-    json_t *question = balance_question(cluster_mirror(r->cluster), "capacity");
+    json_t *question = question_of(r, "capacity");
     json_t *lose = json_object_get(call->query, "lose"), *shape = json_object_get(call->query, "shape");
     json_object_set_new(question, "lose", json_integer(lose ? json_integer_value(lose) : 1));
     if (shape)
@@ -404,13 +409,13 @@ static const struct schema_field any_object = {.type = SCHEMA_OBJECT};
 static void consolidation(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
-    ask(r, call, balance_question(cluster_mirror(r->cluster), "consolidate"));
+    ask(r, call, question_of(r, "consolidate"));
 }
 
 static void what_if(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
-    json_t *question = balance_question(cluster_mirror(r->cluster), "plan");
+    json_t *question = question_of(r, "plan");
     json_object_set(question, "budget_ms", json_object_get(call->body, "budget"));
     json_object_set(question, "explain", json_object_get(call->body, "explain"));
     if (json_object_get(call->body, "policy"))
@@ -673,7 +678,7 @@ static void consolidate(void *context, struct api_call *call)
     struct waiting *w = wait_for(r, call);
     if (!w)
         return;
-    json_t *question = balance_question(cluster_mirror(r->cluster), "consolidate");
+    json_t *question = question_of(r, "consolidate");
     uuid_make(id);
     json_object_set_new(question, "record",
                         json_pack("{s:s, s:s, s:s}", "id", id, "by", call->who.name, "made", timestamp(at)));
