@@ -29,23 +29,24 @@ double measured_now(const struct measured *m)
     return (double)m->clock_ms() / 1000;
 }
 
-/* What is read anew after the store was away comes again, and is as old as it was. */
+/* What is read anew after the store was away comes again, and is as old as it was. Lent; NULL: no memory, or it is no
+ * text that it has for an id. */
 static json_t *note_record(struct measured *m, const struct object *load)
 {
     json_t *known = json_object_get(m->nodes, load->id);
     json_int_t revision = (json_int_t)load->state_revision;
     if (known && json_integer_value(json_array_get(known, REVISION)) == revision)
         return known;
-    known = json_pack("[I, f, O?]", revision, measured_now(m), json_object_get(load->state, "unit"));
-    json_object_set_new(m->nodes, load->id, known);
-    return known;
+    json_object_set_new(m->nodes, load->id,
+                        json_pack("[I, f, O?]", revision, measured_now(m), json_object_get(load->state, "unit")));
+    return json_object_get(m->nodes, load->id);
 }
 
 static void take_record(struct measured *m, const struct object *load)
 {
     json_t *record = note_record(m, load), *use;
     const char *id;
-    json_object_foreach (json_object_get(load->state, "guests"), id, use) {
+    json_object_foreach (record ? json_object_get(load->state, "guests") : NULL, id, use) {
         const struct object *guest = is_enough(use) ? mirror_find(m->mirror, OBJECT_GUEST, id) : NULL;
         if (guest && guest->value)
             json_object_set_new(m->guests, id, json_pack("[O, O]", use, record));

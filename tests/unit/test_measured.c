@@ -203,6 +203,21 @@ static void test_it_forgets(void **state)
     assert_int_equal(before(w, "A", &seen), 0);
 }
 
+/* Keys of the store are any bytes. */
+static void test_foreign_ids(void **state)
+{
+    struct world *w = *state;
+    double seen;
+    now_ms = 300000;
+    put(w, "/drover/state/load/\xff\xfe", "{'guests':{'A':{'cpu':[9,9,9]}}}");
+    put(w, "/drover/state/load/N7", "{'guests':[{'cpu':[9,9,9]}]}");
+    put(w, "/drover/state/load/N1", "{'guests':{}}");
+    assert_int_equal(before(w, "A", &seen), 3);
+    assert_true(seen == 100);
+    assert_int_equal(put_at(w, "/drover/guest/\xff", "[]", ++w->revision), -EBADMSG);
+    json_decref(asked(w));
+}
+
 /* Whom the store has and nobody can read is said to be left out, and what was there before does not hold. */
 static void test_unreadable(void **state)
 {
@@ -231,6 +246,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_agent_begins, setup, teardown),
         cmocka_unit_test_setup_teardown(test_age, setup, teardown),
         cmocka_unit_test_setup_teardown(test_it_forgets, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_foreign_ids, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unreadable, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
