@@ -59,8 +59,9 @@ static void remember(json_t *objects, json_t *entry)
     json_object_foreach (json_object_get(state, "guests"), id, use)
         if (snapshot_load_is_enough(use) && json_object_get(json_object_get(there, id), "value"))
             json_object_set_new(all, id,
-                                json_pack("{s:{s:O*, s:{s:O}}, s:O*}", "state", "unit", json_object_get(state, "unit"),
-                                          "guests", id, use, "seen", json_object_get(entry, "seen")));
+                                json_pack("{s:{s:O*, s:b, s:{s:O}}, s:O*}", "state", "unit",
+                                          json_object_get(state, "unit"), "digested", 1, "guests", id, use, "seen",
+                                          json_object_get(entry, "seen")));
 }
 
 /* One part of an entry, NULL: it cannot be read. What was there before does not hold then, and what does nobody knows;

@@ -157,12 +157,15 @@ static json_t *make_node(const struct making *m, const json_t *node, const json_
 static void put_load(const struct making *m, json_t *to, const json_t *load, const char *id, double vcpus)
 {
     const json_t *const records[] = {load, json_object_get(json_object_get(m->objects, "measured"), id)};
-    for (unsigned i = 0; i < 2; i++)
-        if (snapshot_load_guest(to, json_object_get(records[i], "state"), id, vcpus)) {
-            snapshot_load_storage(to, json_object_get(records[i], "state"), id, m->nodes_by_name);
+    for (unsigned i = 0; i < 2; i++) {
+        json_t *record = json_object_get(records[i], "state");
+        snapshot_load_digest(record); /* unless it is */
+        if (snapshot_load_guest(to, record, id, vcpus)) {
+            snapshot_load_storage(to, record, id, m->nodes_by_name);
             json_object_set_new(to, "age", json_real(age_of(records[i], m->now)));
             return;
         }
+    }
 }
 
 /* What it used at this time of other days, where that says more than the last hours do. */

@@ -6,8 +6,8 @@
  * is what snapshot_failover.h takes, by the guest's id; "members" has how many members of volumes, and witnesses, a
  * node has, by its name. An entry of "load" has "seen" beside its state: when it last changed, in seconds of the same
  * clock as `clock_s`; one of "measured", by the guest's id, is what of that of "load" in which it was measured last is
- * its own. No other clock is compared with that of another node but for `wall_s`, from which it follows how long ago a
- * migration ended.
+ * its own, digested (snapshot_load.h) or not. No other clock is compared with that of another node but for `wall_s`,
+ * from which it follows how long ago a migration ended.
  *
  * What nothing is to happen to is left in, and cannot be moved: guests that do not run, that migrate, that are being
  * deleted, or whose node is away, has not been measured lately, or drains (but for those that no node takes, as its

@@ -26,6 +26,7 @@
 #include "node/agent/identity.h"
 #include "node/agent/images.h"
 #include "node/agent/load.h"
+#include "node/agent/measured.h"
 #include "node/agent/member_probe.h"
 #include "node/agent/metrics.h"
 #include "node/agent/migrations.h"
@@ -38,6 +39,7 @@
 #include "node/agent/tasks.h"
 #include "node/agent/volume_moves.h"
 #include "node/agent/volumes.h"
+#include "node/base/clock.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
 #include "node/base/log.h"
@@ -255,7 +257,9 @@ static int open_agent(struct agent *a, struct err *err)
         return -EIO;
     a->cluster_handler.current = current;
     a->cluster = cluster_new(a->loop, a->store, a->node.node, &a->cluster_handler, err);
-    return a->cluster ? 0 : -ENOMEM;
+    a->measured = a->cluster ? measured_new(cluster_mirror(a->cluster), clock_ms) : NULL;
+    a->balance_place.measured = a->measured;
+    return a->measured ? 0 : -ENOMEM;
 }
 
 int agent_run(const struct agent_config *config, struct err *err)

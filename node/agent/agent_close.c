@@ -27,6 +27,7 @@
 #include "node/agent/identity.h"
 #include "node/agent/images.h"
 #include "node/agent/load.h"
+#include "node/agent/measured.h"
 #include "node/agent/membership.h"
 #include "node/agent/metrics.h"
 #include "node/agent/migration_request.h"
@@ -243,6 +244,7 @@ void agent_close(struct agent *a)
     tls_context_free(a->tls);
     presence_free(a->presence);
     report_free(a->report);
+    measured_free(a->measured);
     cluster_free(a->cluster);
     worker_free(a->worker);
     cgroups_remove(&a->cgroups, NULL); /* stays while a guest or a server is in it */

@@ -48,6 +48,7 @@ struct http_server;
 struct images;
 struct load;
 struct loop;
+struct measured;
 struct membership;
 struct metrics;
 struct migration_requests;
@@ -117,6 +118,7 @@ struct agent {
     struct drill_faults_place drill_place;
     struct drills *drills;
     struct drill_routes *drill_routes;
+    struct measured *measured;
     struct balance_place balance_place;
     struct balance_routes *balance_routes;
     struct balance_moves *balance_moves;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "node/agent/balance_question.h"
+#include "node/agent/cluster.h"
 #include "node/agent/member.h"
 #include "node/agent/mirror.h"
 #include "node/base/err.h"
@@ -23,6 +24,11 @@ void balance_call_free(struct balance_call *w)
 {
     json_decref(w->value);
     free(w);
+}
+
+json_t *balance_call_question(const struct balance_routes *r, const char *verb)
+{
+    return balance_question(cluster_mirror(r->cluster), r->place->measured, verb);
 }
 
 static void answered(void *context, const json_t *answer, const struct err *err)

@@ -35,6 +35,8 @@ struct balance_call {
 struct balance_call *balance_call_new(struct balance_routes *routes, struct api_call *call);
 void balance_call_free(struct balance_call *call);
 
+/* balance_question(), of this node's mirror and what it knows to have been measured; a new reference. */
+struct json_t *balance_call_question(const struct balance_routes *routes, const char *verb);
 /* The call's answer is what the question's is. question is taken over. */
 void balance_call_ask(struct balance_routes *routes, struct api_call *call, struct json_t *question);
 

@@ -27,7 +27,7 @@ enum { BUDGET_MAX_MS = 20000, PRICE_MAX = 1000 };
 static json_t *plan_question(const struct balance_routes *r, const struct api_call *call)
 {
     static const char *const keys[] = {"policy", "price", "explain", "frontier"};
-    json_t *question = balance_question(cluster_mirror(r->cluster), "plan");
+    json_t *question = balance_call_question(r, "plan");
     json_object_set(question, "budget_ms", json_object_get(call->body, "budget"));
     for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++)
         if (json_object_get(call->body, keys[i]))
@@ -262,7 +262,7 @@ static void consolidate(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
     if (may_apply(call, cluster_mirror(r->cluster), NULL))
-        ask_for_record(r, call, balance_question(cluster_mirror(r->cluster), "consolidate"));
+        ask_for_record(r, call, balance_call_question(r, "consolidate"));
 }
 
 static void apply_anew(void *context, struct api_call *call)

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "node/agent/measured.h"
 #include "node/agent/member.h"
 #include "node/agent/mirror.h"
 #include "node/agent/process.h"
@@ -45,14 +46,28 @@ static void add_objects(json_t *objects, const struct mirror *m, enum object_kin
     json_object_set_new(objects, object_kind_name(kind), all);
 }
 
-/* They have no value: they are found by their nodes. What is there is of a node that lives. */
-static void add_loads(json_t *objects, const struct mirror *m, double clock_s)
+/* What the mirror has had of them before does not hold any more, and what does nobody knows. */
+static void add_unreadable(json_t *objects, const struct mirror *m, enum object_kind kind)
+{
+    json_t *all = json_object_get(objects, object_kind_name(kind));
+    for (const struct object *o = mirror_unreadable(m, kind, NULL); o; o = mirror_unreadable(m, kind, o->id)) {
+        const struct object *before = mirror_find(m, kind, o->id);
+        json_t *entry = json_pack("{s:b}", "unreadable", 1);
+        if (before && before->state)
+            json_object_set(entry, "state", before->state);
+        json_object_set_new(all, o->id, entry);
+    }
+}
+
+/* They have no value: they are found by their nodes. */
+static void add_loads(json_t *objects, const struct mirror *m, const struct measured *measured)
 {
     json_t *all = json_object();
     for (const struct object *o = mirror_next(m, OBJECT_NODE, NULL); o; o = mirror_next(m, OBJECT_NODE, o->name)) {
         const struct object *load = mirror_find(m, OBJECT_LOAD, o->id);
         if (load && load->state)
-            json_object_set_new(all, o->id, json_pack("{s:O, s:f}", "state", load->state, "seen", clock_s));
+            json_object_set_new(all, o->id,
+                                json_pack("{s:O, s:f}", "state", load->state, "seen", measured_seen(measured, o->id)));
     }
     json_object_set_new(objects, object_kind_name(OBJECT_LOAD), all);
 }
@@ -88,18 +103,20 @@ static void add_members(json_t *objects, const struct mirror *m)
     json_object_set_new(objects, "members", members);
 }
 
-json_t *balance_question(const struct mirror *m, const char *verb)
+json_t *balance_question(const struct mirror *m, const struct measured *measured, const char *verb)
 {
     static const enum object_kind kinds[] = {OBJECT_NODE,  OBJECT_POOL,      OBJECT_IMAGE,
                                              OBJECT_GUEST, OBJECT_MIGRATION, OBJECT_POLICY};
-    double clock_s = (double)clock_ms() / 1000;
     json_t *objects = json_object();
-    for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         add_objects(objects, m, kinds[i]);
-    add_loads(objects, m, clock_s);
+        add_unreadable(objects, m, kinds[i]);
+    }
+    add_loads(objects, m, measured);
+    json_object_set_new(objects, "measured", measured_before(measured));
     add_hours(objects, m);
     add_members(objects, m);
-    return json_pack("{s:s, s:o, s:f, s:I}", "verb", verb, "objects", objects, "clock", clock_s, "wall",
+    return json_pack("{s:s, s:o, s:f, s:I}", "verb", verb, "objects", objects, "clock", measured_now(measured), "wall",
                      (json_int_t)time(NULL));
 }
 

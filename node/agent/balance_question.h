@@ -9,6 +9,7 @@
 struct err;
 struct json_t;
 struct loop;
+struct measured;
 struct mirror;
 
 enum { BALANCE_ANSWER_MAX = 64 << 20, BALANCE_ANSWER_S = 30, BALANCE_QUESTIONS_MAX = 4 };
@@ -16,6 +17,7 @@ enum { BALANCE_ANSWER_MAX = 64 << 20, BALANCE_ANSWER_S = 30, BALANCE_QUESTIONS_M
 struct balance_place {
     struct loop *loop;
     const char *program;
+    const struct measured *measured;
     unsigned under_way; /* ours */
 };
 
@@ -25,7 +27,8 @@ int balance_ask(struct balance_place *place, struct json_t *question,
                 void (*done)(void *context, const struct json_t *answer, const struct err *err), void *context,
                 struct err *err);
 
-/* Objects of the mirror as a question takes them, with its time: {"verb", "objects", "clock", "wall"}. */
-struct json_t *balance_question(const struct mirror *mirror, const char *verb);
+/* Objects of the mirror as a question takes them (balancer/snapshot.h has the form), what was measured before, and the
+ * time: {"verb", "objects", "clock", "wall"}. */
+struct json_t *balance_question(const struct mirror *mirror, const struct measured *measured, const char *verb);
 
 #endif

@@ -256,7 +256,7 @@ static const struct schema policy_answer = {"BalancePolicy", "What the balancer 
 static void export_cluster(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
-    json_t *question = balance_question(cluster_mirror(r->cluster), "export");
+    json_t *question = balance_call_question(r, "export");
     json_object_set_new(json_object_get(question, "objects"), "volumes",
                         failover_export_volumes(cluster_mirror(r->cluster)));
     balance_call_ask(r, call, question);
@@ -265,7 +265,7 @@ static void export_cluster(void *context, struct api_call *call)
 static void capacity(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
-    json_t *question = balance_question(cluster_mirror(r->cluster), "capacity");
+    json_t *question = balance_call_question(r, "capacity");
     json_t *lose = json_object_get(call->query, "lose"), *shape = json_object_get(call->query, "shape");
     json_object_set_new(question, "lose", json_integer(lose ? json_integer_value(lose) : 1));
     if (shape)
@@ -322,7 +322,7 @@ static const struct schema_field any_object = {.type = SCHEMA_OBJECT};
 static void consolidation(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
-    balance_call_ask(r, call, balance_question(cluster_mirror(r->cluster), "consolidate"));
+    balance_call_ask(r, call, balance_call_question(r, "consolidate"));
 }
 
 static const struct schema_field consolidation_fields[] = {

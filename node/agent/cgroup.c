@@ -206,16 +206,23 @@ static int hundredths(const char *text, const char *kind)
     return (int)(whole * 100 + part);
 }
 
+static uint64_t total(const char *text, const char *kind)
+{
+    const char *line = strstr(text, kind), *at = line ? strstr(line, "total=") : NULL;
+    return at ? strtoull(at + sizeof "total=" - 1, NULL, 10) : 0;
+}
+
 struct cgroup_pressure cgroup_pressure_parse(const char *text)
 {
-    return (struct cgroup_pressure){hundredths(text, "some "), hundredths(text, "full ")};
+    return (struct cgroup_pressure){hundredths(text, "some "), hundredths(text, "full "), total(text, "some "),
+                                    total(text, "full ")};
 }
 
 static struct cgroup_pressure pressure(const char *path, const char *name)
 {
     char text[FILE_MAX];
     if (read_file(path, name, text))
-        return (struct cgroup_pressure){-1, -1};
+        return (struct cgroup_pressure){.some = -1, .full = -1};
     return cgroup_pressure_parse(text);
 }
 
@@ -257,7 +264,7 @@ static int usage_v1(const char *path, unsigned hierarchy, struct cgroup_usage *u
 
 int cgroup_usage(const struct cgroups *g, const char *name, struct cgroup_usage *usage, struct err *err)
 {
-    struct cgroup_pressure none = {-1, -1};
+    struct cgroup_pressure none = {.some = -1, .full = -1};
     *usage = (struct cgroup_usage){.cpu = none, .memory = none, .io = none};
     for (unsigned i = 0; i < g->count; i++) {
         char path[CGROUP_PATH_MAX * 2];

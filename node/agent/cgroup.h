@@ -29,9 +29,11 @@ struct cgroup_limits {
     uint32_t tasks;
 };
 
-/* avg10 of PSI in hundredths of a percent; -1 where the kernel does not say (v1). */
+/* avg10 of PSI in hundredths of a percent; -1 where the kernel does not say (v1). And its totals, which only grow; 0
+ * where it does not. */
 struct cgroup_pressure {
     int some, full;
+    uint64_t some_us, full_us;
 };
 struct cgroup_usage {
     uint64_t cpu_us, memory_bytes;
@@ -51,7 +53,7 @@ int cgroup_remove(const struct cgroups *groups, const char *name, struct err *er
 /* Of this node as a whole. */
 int cgroups_remove(const struct cgroups *groups, struct err *err);
 
-/* "some avg10=1.50 ... full avg10=0.10": the same numbers of a file such as /proc/pressure/cpu. */
+/* "some avg10=1.50 ... total=3 full avg10=0.10 ...": the same numbers of a file such as /proc/pressure/cpu. */
 struct cgroup_pressure cgroup_pressure_parse(const char *text);
 /* Of the whole node: "cpu", "memory" or "io". */
 struct cgroup_pressure cgroup_node_pressure(const char *resource);

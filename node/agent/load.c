@@ -17,7 +17,9 @@
 #include "node/agent/guests.h"
 #include "node/agent/kind.h"
 #include "node/agent/load_kernel.h"
+#include "node/agent/load_memory.h"
 #include "node/agent/load_meter.h"
+#include "node/agent/load_pressure.h"
 #include "node/agent/load_storage.h"
 #include "node/agent/load_writes.h"
 #include "node/agent/mirror.h"
@@ -34,7 +36,7 @@ struct track {
     struct load *load; /* NULL: forgotten */
     char *id;
     int pid;
-    uint64_t memory_bytes;
+    struct load_memory memory;
     struct load_meter cpu, steal, network;
     struct load_storage storage;
     struct load_writes writes;
@@ -47,6 +49,7 @@ struct load {
     struct load_place place;
     struct loop_timer timer;
     struct load_taps taps;
+    struct load_pressure pressure;
     LIST_HEAD(, track) tracks;
     unsigned count;
     bool looking; /* at what one of them writes */
@@ -98,15 +101,17 @@ static struct track *remember(struct load *l, const char *id)
     return t;
 }
 
-/* ---- what a guest says of its disks ---- */
+/* ---- what a guest says of its disks and its balloon ---- */
 
 static void answered(struct guest_call *call, int rc, const json_t *answer, const char *text)
 {
     struct track *t = CONTAINER_OF(call, struct track, call);
     (void)text; /* of one that does not answer nothing is known for a while */
     t->asking = false;
-    if (is_remembered(t) && !rc)
-        load_storage_look(&t->storage, answer, clock_ns() / 1000);
+    if (!is_remembered(t) || rc)
+        return;
+    load_storage_look(&t->storage, answer, clock_ns() / 1000);
+    load_memory_look(&t->memory, answer);
 }
 
 static void ask(struct track *t, struct guest_unit *unit)
@@ -168,6 +173,7 @@ static void begin_anew(struct track *t, int pid)
 {
     t->pid = pid;
     t->cpu = t->steal = t->network = (struct load_meter){0};
+    t->memory = (struct load_memory){0};
     load_storage_forget(&t->storage);
     t->writes = (struct load_writes){0};
 }
@@ -183,7 +189,7 @@ static void sample(struct load *l, struct guest_unit *unit)
     if (t->pid != guest_unit_pid(unit)) /* another process of it */
         begin_anew(t, guest_unit_pid(unit));
     t->seen = true;
-    t->memory_bytes = usage.memory_bytes;
+    load_memory_add(&t->memory, usage.memory_bytes);
     load_meter_add(&t->cpu, usage.cpu_us, now_us, 1e4);
     load_meter_add(&t->steal, load_run_delay_ns("/proc", t->pid), now_us, 1e7);
     load_meter_add(&t->network, network_bytes(l, id), now_us, LOAD_UNIT_BYTES);
@@ -196,32 +202,21 @@ static void sample_all(struct load *l)
     LIST_FOREACH (t, &l->tracks, link)
         t->seen = false;
     load_taps_read(&l->taps);
+    load_pressure_read(&l->pressure, clock_ns() / 1000);
     if (l->place.cgroups->count)
         for (struct guest_unit *u = guests_next(l->place.guests, NULL); u; u = guests_next(l->place.guests, u))
             if (guest_unit_phase(u) == GUEST_PHASE_RUNNING)
                 sample(l, u);
     for (t = LIST_FIRST(&l->tracks); t; t = next) {
         next = LIST_NEXT(t, link);
-        if (!t->seen)
-            forget(l, t);
+        if (t->seen)
+            continue;
+        forget(l, t);
+        load_pressure_anew(&l->pressure);
     }
 }
 
 /* ---- saying it ---- */
-
-/* Part of the last ten seconds; 0 where the kernel does not say. */
-static void put_pressure(json_t *state)
-{
-    static const char *const resources[] = {"cpu", "memory", "io"};
-    json_t *some = json_object(), *full = json_object();
-    for (unsigned i = 0; i < 3; i++) {
-        struct cgroup_pressure p = cgroup_node_pressure(resources[i]);
-        json_object_set_new(some, resources[i], json_real(p.some > 0 ? p.some / 1e4 : 0));
-        json_object_set_new(full, resources[i], json_real(p.full > 0 ? p.full / 1e4 : 0));
-    }
-    json_object_set_new(state, "pressure", some);
-    json_object_set_new(state, "stalled", full);
-}
 
 static void put_window(json_t *to, const char *name, const struct load_meter *meter)
 {
@@ -240,7 +235,7 @@ static void put_storage(const struct load *l, const struct track *t, json_t *gue
 
 static json_t *guest_of(const struct load *l, const struct track *t)
 {
-    json_t *guest = json_pack("{s:I}", "memory", (json_int_t)t->memory_bytes), *cpu = json_array();
+    json_t *guest = json_pack("{s:I}", "memory", (json_int_t)load_memory_p95(&t->memory)), *cpu = json_array();
     for (unsigned i = 0; i < t->cpu.count; i++)
         json_array_append_new(cpu, json_integer(t->cpu.window[i]));
     json_object_set_new(guest, "cpu", cpu); /* its length says for how long the guest has been looked at */
@@ -260,7 +255,7 @@ static json_t *state_of(struct load *l)
     json_t *state = json_pack("{s:s, s:i, s:i, s:o}", "node", cluster_node(l->place.cluster), "sample_ms",
                               LOAD_SAMPLE_MS, "unit", LOAD_UNIT_BYTES, "guests", guests);
     if (state)
-        put_pressure(state);
+        load_pressure_put(&l->pressure, state);
     return state;
 }
 

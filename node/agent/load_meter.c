@@ -5,13 +5,13 @@
 #include <stdbool.h>
 #include <string.h>
 
-static void push(struct load_meter *m, int rate)
+void load_meter_note(struct load_meter *m, int sample)
 {
     if (m->count == LOAD_SAMPLES) {
         memmove(m->window, m->window + 1, (LOAD_SAMPLES - 1) * sizeof *m->window);
         m->count--;
     }
-    m->window[m->count++] = rate;
+    m->window[m->count++] = sample;
 }
 
 void load_meter_add(struct load_meter *m, uint64_t value, uint64_t now_us, double unit)
@@ -23,10 +23,15 @@ void load_meter_add(struct load_meter *m, uint64_t value, uint64_t now_us, doubl
         m->count = 0;
     } else {
         double rate = (double)(value - m->value) / unit * 1e6 / (double)(now_us - m->at_us);
-        push(m, rate < LOAD_RATE_MAX ? (int)rate : LOAD_RATE_MAX);
+        load_meter_note(m, rate < LOAD_RATE_MAX ? (int)rate : LOAD_RATE_MAX);
     }
     m->value = value;
     m->at_us = now_us;
+}
+
+void load_meter_anew(struct load_meter *m)
+{
+    m->count = 0;
 }
 
 json_t *load_meter_window(const struct load_meter *m)

@@ -24,6 +24,7 @@ struct index {
 
 struct mirror {
     struct index by_id[OBJECT_KIND_COUNT], by_name[OBJECT_KIND_COUNT]; /* by_name: those with a value */
+    struct index unreadable[OBJECT_KIND_COUNT];                        /* by id; entries of their own, without parts */
     LIST_HEAD(, mirror_listener) listeners;
     uint64_t round;
 };
@@ -111,9 +112,10 @@ static void free_entry(struct entry *e)
     free(e);
 }
 
-static struct entry *entry_for(struct mirror *m, enum object_kind kind, const char *id)
+/* by_id: an index by id. NULL: no memory. */
+static struct entry *entry_for(struct index *by_id, enum object_kind kind, const char *id)
 {
-    struct entry *e = look_up(&m->by_id[kind], false, id);
+    struct entry *e = look_up(by_id, false, id);
     if (e)
         return e;
     e = calloc(1, sizeof *e);
@@ -122,7 +124,7 @@ static struct entry *entry_for(struct mirror *m, enum object_kind kind, const ch
     e->object.kind = kind;
     e->object.id = strdup(id);
     e->object.name = strdup("");
-    if (!e->object.id || !e->object.name || insert(&m->by_id[kind], false, e)) {
+    if (!e->object.id || !e->object.name || insert(by_id, false, e)) {
         free_entry(e);
         return NULL;
     }
@@ -152,6 +154,12 @@ static void drop_state(struct entry *e)
     json_decref(e->object.state);
     e->object.state = NULL;
     e->object.state_revision = 0;
+}
+
+static void drop_unreadable(struct mirror *m, struct entry *e)
+{
+    take_out(&m->unreadable[e->object.kind], false, e);
+    free_entry(e);
 }
 
 static void forget_if_empty(struct mirror *m, struct entry *e)
@@ -210,6 +218,27 @@ static bool is_older(const struct entry *e, bool state, uint64_t revision)
     return revision < (state ? e->object.state_revision : e->object.revision);
 }
 
+/* A value came, or went, and is one of ours or not. Without memory for it nobody hears of it. */
+static void note_unreadable(struct mirror *m, enum object_kind kind, const char *id, uint64_t revision, bool unreadable)
+{
+    struct entry *e = unreadable ? entry_for(&m->unreadable[kind], kind, id) : look_up(&m->unreadable[kind], false, id);
+    if (!e || revision < e->object.revision)
+        return;
+    e->object.revision = revision;
+    e->seen = m->round;
+    if (!unreadable)
+        drop_unreadable(m, e);
+}
+
+/* Of what is not even an object; is it news? */
+static int take_nothing(struct mirror *m, enum object_kind kind, const char *id, bool state, uint64_t revision)
+{
+    const struct entry *e = look_up(&m->by_id[kind], false, id);
+    if (!state && (!e || !is_older(e, state, revision)))
+        note_unreadable(m, kind, id, revision, true);
+    return -EBADMSG;
+}
+
 int mirror_put(struct mirror *m, const char *key, const char *text, size_t len, uint64_t revision)
 {
     enum object_kind kind;
@@ -220,9 +249,9 @@ int mirror_put(struct mirror *m, const char *key, const char *text, size_t len, 
     json_t *value = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
     if (!json_is_object(value)) {
         json_decref(value);
-        return -EBADMSG;
+        return take_nothing(m, kind, id, state, revision);
     }
-    struct entry *e = entry_for(m, kind, id);
+    struct entry *e = entry_for(&m->by_id[kind], kind, id);
     if (!e) {
         json_decref(value);
         return -ENOMEM;
@@ -240,6 +269,7 @@ int mirror_put(struct mirror *m, const char *key, const char *text, size_t len, 
     } else {
         e->seen = m->round;
         rc = take_value(m, e, value, revision);
+        note_unreadable(m, kind, id, revision, rc == -EBADMSG);
     }
     if (!rc)
         tell(m, e, state ? OBJECT_STATE : OBJECT_VALUE);
@@ -254,6 +284,8 @@ void mirror_delete(struct mirror *m, const char *key, uint64_t revision)
     const char *id;
     if (!parse_key(key, &kind, &state, &id))
         return;
+    if (!state)
+        note_unreadable(m, kind, id, revision, false);
     struct entry *e = look_up(&m->by_id[kind], false, id);
     if (!e || is_older(e, state, revision))
         return;
@@ -272,7 +304,10 @@ void mirror_begin(struct mirror *m)
 
 void mirror_sweep(struct mirror *m)
 {
-    for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++)
+    for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++) {
+        for (size_t i = m->unreadable[kind].count; i-- > 0;)
+            if (m->unreadable[kind].entries[i]->seen != m->round)
+                drop_unreadable(m, m->unreadable[kind].entries[i]);
         for (size_t i = m->by_id[kind].count; i-- > 0;) {
             struct entry *e = m->by_id[kind].entries[i];
             bool value_gone = e->object.value && e->seen != m->round;
@@ -287,6 +322,7 @@ void mirror_sweep(struct mirror *m)
                 tell(m, e, OBJECT_STATE);
             forget_if_empty(m, e);
         }
+    }
 }
 
 void mirror_stir(struct mirror *m)
@@ -329,6 +365,15 @@ const struct object *mirror_next(const struct mirror *m, enum object_kind kind, 
     return at < index->count ? &index->entries[at]->object : NULL;
 }
 
+const struct object *mirror_unreadable(const struct mirror *m, enum object_kind kind, const char *after)
+{
+    const struct index *index = &m->unreadable[kind];
+    size_t at = after ? place_of(index, false, after) : 0;
+    if (after && at < index->count && !strcmp(index->entries[at]->object.id, after))
+        at++;
+    return at < index->count ? &index->entries[at]->object : NULL;
+}
+
 size_t mirror_count(const struct mirror *m, enum object_kind kind)
 {
     return m->by_name[kind].count;
@@ -361,7 +406,10 @@ void mirror_free(struct mirror *m)
     for (int kind = 0; kind < OBJECT_KIND_COUNT; kind++) {
         for (size_t i = 0; i < m->by_id[kind].count; i++)
             free_entry(m->by_id[kind].entries[i]);
+        for (size_t i = 0; i < m->unreadable[kind].count; i++)
+            free_entry(m->unreadable[kind].entries[i]);
         free(m->by_id[kind].entries);
+        free(m->unreadable[kind].entries);
         free(m->by_name[kind].entries);
     }
     free(m);

@@ -62,7 +62,7 @@ struct mirror *mirror_new(void);
 void mirror_free(struct mirror *mirror);
 
 /* From the store; what is older than what is there already changes nothing. -EBADMSG: it is not an object of ours and
- * was left out; 0 also for keys that are not kept. */
+ * was left out (mirror_unreadable() names it, if it is a value); 0 also for keys that are not kept. */
 int mirror_put(struct mirror *mirror, const char *key, const char *text, size_t len, uint64_t revision);
 void mirror_delete(struct mirror *mirror, const char *key, uint64_t revision);
 /* What was not put since is deleted: after the whole store was read anew. */
@@ -83,6 +83,9 @@ const struct object *mirror_named(const struct mirror *mirror, enum object_kind 
  * all. */
 const struct object *mirror_next(const struct mirror *mirror, enum object_kind kind, const char *after);
 size_t mirror_count(const struct mirror *mirror, enum object_kind kind);
+/* In the order of their ids, those whose value the store has, and it is no object of ours: the first one after that id;
+ * after NULL: of all. It has kind, id and revision alone; what was there before is mirror_find()'s. */
+const struct object *mirror_unreadable(const struct mirror *mirror, enum object_kind kind, const char *after);
 
 const char *object_kind_name(enum object_kind kind); /* "guest" */
 /* -1: no such kind. */

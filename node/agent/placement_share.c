@@ -6,8 +6,6 @@
 #include "node/agent/load_meter.h"
 #include "node/agent/load_storage.h"
 
-enum { SAMPLES_NEEDED = 3 /* of a guest's window of processor time; fewer are none */ };
-
 static const double HUNDREDTHS = 0.01;
 
 static double number(const json_t *object, const char *key)
@@ -27,7 +25,7 @@ static void measure(struct placement_share *s, const json_t *record, const json_
 {
     const json_t *cpu = json_object_get(use, "cpu"), *rate;
     const char *node;
-    if (json_array_size(cpu) < SAMPLES_NEEDED)
+    if (json_array_size(cpu) < LOAD_SAMPLES_NEEDED)
         return;
     double unit = fmin(number(record, "unit"), LOAD_UNIT_BYTES);
     double wanted = HUNDREDTHS * (load_window_p95(cpu) + load_window_p95(json_object_get(use, "steal")));

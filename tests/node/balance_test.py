@@ -238,6 +238,7 @@ class Balance(ThreeNodes):
         until('it is named', lambda: words in (self.status().get('left_out') or []), 30)
         self.assertIn(words, self.n1.cli('balance', 'status').stdout)
         self.assertFalse(self.status()['trouble'])
+        until('questions name it', lambda: words in (self.n1.do('capacity').get('warnings') or []), 30)
         self.assertEqual([g for g in self.n1.do('guest', 'list') if g['id'] == broken], [])
         self.etcd.ctl('del', '/drover/guest/' + broken)
         until('it is gone', lambda: words not in (self.status().get('left_out') or []), 30)
@@ -297,6 +298,8 @@ class Balance(ThreeNodes):
         self.n1.do('balance', 'mode', 'automatic')
         self.n1.do('node', 'drain', away.name)
         until('it is empty', lambda: away.name not in self.where().values() and self.settled(), 60)
+        # who has just come somewhere is known from before
+        self.assertEqual({g['name'] for g in self.n1.do('cluster', 'export')['guests'] if 'load' in g} & set(GUESTS), set(GUESTS))
         stopped = self.elected()
         pid = self.balancer(stopped)
         os.kill(pid, signal.SIGSTOP)

@@ -11,7 +11,9 @@
 #include "node/agent/balance_moves.h"
 #include "node/agent/balance_question.h"
 #include "node/agent/cluster.h"
+#include "node/agent/measured.h"
 #include "node/agent/volume_key.h"
+#include "node/base/clock.h"
 #include "node/base/err.h"
 #include "tests/unit/cluster_world.h"
 
@@ -95,7 +97,8 @@ static void questions_have_it_all(void **state)
     put("/drover/state/hours/g", "{\"g\":\"17:0001\"}");
     put("/drover/state/hours/xy", "{\"xyz\":\"17:0001\"}");
     begin();
-    json_t *question = balance_question(cluster_mirror(cluster), "export"),
+    struct measured *measured = measured_new(cluster_mirror(cluster), clock_ms);
+    json_t *question = balance_question(cluster_mirror(cluster), measured, "export"),
            *objects = json_object_get(question, "objects");
     static const char *const there[][2] = {{"node", "1"},  {"node", "2"}, {"guest", "g"},
                                            {"image", "i"}, {"load", "1"}, {"hours", "g"}};
@@ -103,6 +106,7 @@ static void questions_have_it_all(void **state)
         assert_non_null(json_object_get(json_object_get(objects, there[i][0]), there[i][1]));
     assert_null(json_object_get(json_object_get(objects, "hours"), "xy")); /* of nobody who is there */
     json_decref(question);
+    measured_free(measured);
 }
 
 int main(void)

@@ -89,12 +89,14 @@ static void test_pressure(void **state)
 {
     (void)state;
     struct cgroup_pressure p = cgroup_pressure_parse("some avg10=64.14 avg60=51.58 avg300=28.64 total=5269805838\n"
-                                                     "full avg10=0.07 avg60=0.00 avg300=0.00 total=0\n");
+                                                     "full avg10=0.07 avg60=0.00 avg300=0.00 total=17\n");
     assert_int_equal(p.some, 6414);
     assert_int_equal(p.full, 7);
+    assert_true(p.some_us == 5269805838 && p.full_us == 17);
     p = cgroup_pressure_parse("some avg10=");
     assert_int_equal(p.some, -1);
     assert_int_equal(p.full, -1);
+    assert_true(p.some_us == 0 && p.full_us == 0);
 }
 
 int main(void)

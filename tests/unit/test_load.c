@@ -1,5 +1,5 @@
-/* What the agent measures: windows of rates from counters, taps by name, the waiting of vCPUs, and what guests write
- * that a plan moves away. */
+/* What the agent measures: windows of rates from counters, of memory and of pressure, taps by name, the waiting of
+ * vCPUs, and what guests write that a plan moves away. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #include "node/agent/load_kernel.h"
+#include "node/agent/load_memory.h"
 #include "node/agent/load_meter.h"
+#include "node/agent/load_pressure.h"
 #include "node/agent/load_storage.h"
 #include "node/agent/load_writes.h"
 
@@ -57,6 +59,122 @@ static void test_meter_is_bounded(void **state)
     assert_int_equal(idle.count, 4);
     assert_null(load_meter_window(&idle)); /* nothing but zeros is not said */
 }
+
+/* ---- memory ---- */
+
+#define GIB (UINT64_C(1) << 30)
+
+static void inflate(struct load_memory *m, const char *text)
+{
+    json_t *stats = json_loads(text, 0, NULL);
+    assert_non_null(stats);
+    load_memory_look(m, stats);
+    json_decref(stats);
+}
+
+/* One moment neither makes a guest large nor small. */
+static void test_memory(void **state)
+{
+    struct load_memory m = {.has_moved = false};
+    (void)state;
+    assert_int_equal(load_memory_p95(&m), 0);
+    load_memory_add(&m, 3 * GIB);
+    assert_int_equal(load_memory_p95(&m), 3 * GIB);
+    for (unsigned i = 0; i < LOAD_SAMPLES - 2; i++)
+        load_memory_add(&m, 4 * GIB);
+    load_memory_add(&m, 1 * GIB);
+    assert_int_equal(load_memory_p95(&m), 4 * GIB);
+    load_memory_add(&m, 9 * GIB);
+    assert_int_equal(load_memory_p95(&m), 4 * GIB);
+    load_memory_add(&m, 9 * GIB);
+    assert_int_equal(load_memory_p95(&m), 9 * GIB); /* two of thirty are above */
+    load_memory_add(&m, UINT64_MAX);
+    load_memory_add(&m, UINT64_MAX);
+    assert_int_equal(load_memory_p95(&m), (UINT64_C(4096) << 31) - 4096);
+}
+
+/* Who was ballooned to less has less, and not five minutes later. */
+static void test_memory_is_lent(void **state)
+{
+    struct load_memory m = {.has_moved = false};
+    (void)state;
+    for (unsigned i = 0; i < LOAD_SAMPLES; i++)
+        load_memory_add(&m, 4 * GIB);
+    inflate(&m, "{\"disks\": []}");
+    inflate(&m, "{\"balloon\": {\"target\": 1048576, \"inflated\": 0}}"); /* the first look tells nothing of a change */
+    load_memory_add(&m, 2 * GIB);
+    assert_int_equal(load_memory_p95(&m), 4 * GIB); /* it has freed something by itself */
+    inflate(&m, "{\"balloon\": {\"target\": 3221225472, \"inflated\": 0}}");
+    assert_int_equal(load_memory_p95(&m), 4 * GIB); /* until the next sample nothing else is known */
+    load_memory_add(&m, 3 * GIB);
+    assert_int_equal(load_memory_p95(&m), 3 * GIB);
+    inflate(&m, "{\"balloon\": {\"target\": 3221225472, \"inflated\": 3221225472}}");
+    load_memory_add(&m, 1 * GIB);
+    assert_int_equal(load_memory_p95(&m), 1 * GIB); /* it was on its way until now */
+    inflate(&m, "{\"balloon\": {\"target\": 3221225472, \"inflated\": 3221225472}}");
+    load_memory_add(&m, GIB / 2);
+    assert_int_equal(load_memory_p95(&m), 1 * GIB); /* it is there: a window again */
+    inflate(&m, "{\"balloon\": \"much\"}");
+    inflate(&m, "[]");
+}
+
+/* ---- pressure ---- */
+
+static void waited(struct load_pressure *p, uint64_t at_s, uint64_t cpu_us, uint64_t io_us)
+{
+    const struct cgroup_pressure now[LOAD_PRESSURE_COUNT] = {
+        {.some_us = cpu_us}, {.some = -1, .full = -1}, {.some_us = io_us, .full_us = io_us / 2}};
+    load_pressure_add(p, now, at_s * 1000000);
+}
+
+static double part_of(const struct load_pressure *p, const char *what, const char *resource)
+{
+    json_t *record = json_object();
+    load_pressure_put(p, record);
+    assert_int_equal(json_object_size(json_object_get(record, what)), LOAD_PRESSURE_COUNT);
+    double part = json_real_value(json_object_get(json_object_get(record, what), resource));
+    json_decref(record);
+    return part;
+}
+
+/* Of each ten seconds the part in which somebody waited, and of these the p95. */
+static void test_pressure(void **state)
+{
+    struct load_pressure p = {.anew = false};
+    uint64_t at_s = 100, cpu_us = 5000000;
+    (void)state;
+    waited(&p, at_s, cpu_us, 0);
+    assert_true(part_of(&p, "pressure", "cpu") == 0); /* what was before nobody has seen */
+    for (unsigned i = 0; i < LOAD_SAMPLES - 1; i++)
+        waited(&p, at_s += 10, cpu_us += 1000000, 0);
+    waited(&p, at_s += 10, cpu_us += 9000000, 4000000);
+    assert_true(part_of(&p, "pressure", "cpu") == 0.1 && part_of(&p, "pressure", "io") == 0); /* one of thirty */
+    waited(&p, at_s += 10, cpu_us += 9000000, 8000000);
+    assert_true(part_of(&p, "pressure", "cpu") == 0.9);
+    assert_true(part_of(&p, "pressure", "io") == 0.4 && part_of(&p, "stalled", "io") == 0.2);
+    assert_true(part_of(&p, "stalled", "cpu") == 0 && part_of(&p, "pressure", "memory") == 0);
+    waited(&p, at_s += 1, cpu_us += 5000000, 8000000);
+    waited(&p, at_s += 1, cpu_us += 5000000, 8000000);
+    assert_true(part_of(&p, "pressure", "cpu") == 1); /* there is no more of the time than all */
+}
+
+/* What was waited for because of a guest that has gone does not count against those that stay. */
+static void test_pressure_goes_with_a_guest(void **state)
+{
+    struct load_pressure p = {.anew = false};
+    (void)state;
+    waited(&p, 100, 0, 0);
+    waited(&p, 110, 9000000, 0);
+    waited(&p, 120, 18000000, 0); /* it went in these ten seconds, which are partly its own */
+    load_pressure_anew(&p);
+    assert_true(part_of(&p, "pressure", "cpu") == 0.9);
+    waited(&p, 130, 19000000, 0);
+    assert_true(part_of(&p, "pressure", "cpu") == 0.1);
+    waited(&p, 140, 19000000, 0);
+    assert_true(part_of(&p, "pressure", "cpu") == 0.1);
+}
+
+/* ---- what the kernel says ---- */
 
 static void test_taps(void **state)
 {
@@ -277,9 +395,18 @@ static void test_storage_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_meter),     cmocka_unit_test(test_meter_is_bounded),   cmocka_unit_test(test_taps),
-        cmocka_unit_test(test_run_delay), cmocka_unit_test(test_who_is_looked_at),   cmocka_unit_test(test_writes),
-        cmocka_unit_test(test_storage),   cmocka_unit_test(test_storage_is_bounded),
+        cmocka_unit_test(test_meter),
+        cmocka_unit_test(test_meter_is_bounded),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_is_lent),
+        cmocka_unit_test(test_pressure),
+        cmocka_unit_test(test_pressure_goes_with_a_guest),
+        cmocka_unit_test(test_taps),
+        cmocka_unit_test(test_run_delay),
+        cmocka_unit_test(test_who_is_looked_at),
+        cmocka_unit_test(test_writes),
+        cmocka_unit_test(test_storage),
+        cmocka_unit_test(test_storage_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

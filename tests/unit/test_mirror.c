@@ -162,6 +162,47 @@ static void test_foreign(void **state)
     mirror_free(m);
 }
 
+static const char *unreadable(const struct mirror *m, const char *after)
+{
+    const struct object *o = mirror_unreadable(m, OBJECT_GUEST, after);
+    return o ? o->id : "";
+}
+
+/* What the store has and cannot be read is known by its key, until it can be, is gone, or is not there any more when
+ * all is read anew. */
+static void test_unreadable(void **state)
+{
+    (void)state;
+    struct mirror *m = mirror_new();
+    put_guest(m, "1", "a", 1);
+    assert_int_equal(put(m, "/drover/state/guest/1", "[]", 2), -EBADMSG);
+    assert_string_equal(unreadable(m, NULL), ""); /* a state comes again */
+    assert_int_equal(put(m, "/drover/guest/3", "{\"name\":\"a\"}", 3), -EBADMSG);
+    assert_int_equal(put(m, "/drover/guest/2", "[]", 4), -EBADMSG);
+    assert_int_equal(put(m, "/drover/guest/1", "no", 5), -EBADMSG);
+    assert_string_equal(unreadable(m, NULL), "1");
+    assert_string_equal(unreadable(m, "1"), "2");
+    assert_string_equal(unreadable(m, "10"), "2");
+    assert_string_equal(unreadable(m, "2"), "3");
+    assert_string_equal(unreadable(m, "3"), "");
+    assert_null(mirror_unreadable(m, OBJECT_NODE, NULL));
+    assert_null(mirror_find(m, OBJECT_GUEST, "2"));
+    put_guest(m, "1", "a", 6);
+    assert_string_equal(unreadable(m, NULL), "2");
+    assert_int_equal(put(m, "/drover/guest/1", "no", 5), -EBADMSG); /* older */
+    assert_string_equal(unreadable(m, NULL), "2");
+    mirror_delete(m, "/drover/guest/2", 3); /* older */
+    assert_string_equal(unreadable(m, NULL), "2");
+    mirror_delete(m, "/drover/guest/2", 7);
+    assert_string_equal(unreadable(m, NULL), "3");
+    assert_int_equal(put(m, "/drover/guest/4", "[]", 8), -EBADMSG);
+    mirror_begin(m);
+    assert_int_equal(put(m, "/drover/guest/4", "[]", 8), -EBADMSG);
+    mirror_sweep(m);
+    assert_string_equal(unreadable(m, NULL), "4");
+    mirror_free(m);
+}
+
 static void test_references(void **state)
 {
     (void)state;
@@ -179,9 +220,9 @@ static void test_references(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),      cmocka_unit_test(test_parts), cmocka_unit_test(test_stale),
-        cmocka_unit_test(test_sweep),      cmocka_unit_test(test_stir),  cmocka_unit_test(test_foreign),
-        cmocka_unit_test(test_references),
+        cmocka_unit_test(test_order),      cmocka_unit_test(test_parts),      cmocka_unit_test(test_stale),
+        cmocka_unit_test(test_sweep),      cmocka_unit_test(test_stir),       cmocka_unit_test(test_foreign),
+        cmocka_unit_test(test_unreadable), cmocka_unit_test(test_references),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,8 +19,10 @@
 #include "balancer/snapshot.h"
 #include "balancer/snapshot_load.h"
 #include "node/agent/balance_question.h"
+#include "node/agent/measured.h"
 #include "node/agent/placement.h"
 #include "node/agent/placement_room.h"
+#include "node/base/clock.h"
 #include "node/base/err.h"
 
 enum { CLUSTERS = 300, NODES = 7, GUESTS = 25, TEXT_MAX = 16384 };
@@ -143,15 +145,18 @@ static struct mirror *random_cluster(void)
 }
 
 /* The same as the balancer reads it. */
-static struct model *model_of(const struct mirror *m, struct policy *policy)
+static struct model *model_of(struct mirror *m, struct policy *policy)
 {
     struct err err = {0};
     const char *text = object_spec_text(mirror_find(m, OBJECT_POLICY, "balance"), "text");
-    json_t *lent = balance_question(m, "export"), *question = json_deep_copy(lent), *load;
+    struct measured *measured = measured_new(m, clock_ms);
+    assert_non_null(measured);
+    json_t *lent = balance_question(m, measured, "export"), *question = json_deep_copy(lent), *load;
     json_t *objects = json_object_get(question, "objects");
     const struct snapshot_time now = {json_number_value(json_object_get(question, "clock")), 1795694400};
     struct cluster_json cluster;
     const char *id;
+    measured_free(measured);
     json_decref(lent); /* it shares the mirror's records */
     json_object_foreach (json_object_get(objects, "load"), id, load)
         snapshot_load_digest(json_object_get(load, "state"));
