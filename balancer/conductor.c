@@ -14,6 +14,7 @@
 #include "balancer/plan.h"
 #include "balancer/plan_record.h"
 #include "balancer/snapshot_modes.h"
+#include "balancer/traffic.h"
 #include "node/base/err.h"
 
 static const double KEEP_GAIN = 0.7; /* a proposal stays if it brings so much of what another one would */
@@ -55,9 +56,26 @@ static void put_plan(struct conductor_step *step, const json_t *entry, const cha
 
 static void put_wave(struct conductor_step *step, const json_t *entry, int wave)
 {
-    json_t *value = json_deep_copy(json_object_get(entry, "value"));
-    json_object_set_new(json_object_get(value, "spec"), "wave", json_integer(wave));
+    json_t *value = json_deep_copy(json_object_get(entry, "value")), *spec = json_object_get(value, "spec");
+    json_object_set_new(spec, "wave", json_integer(wave));
+    json_object_set_new(spec, "reason", json_string(""));
     put(step, "plan", id_of(entry), value, revision_of(entry));
+}
+
+/* Other migrations go first: the plan says so, once for each reason. */
+static bool must_wait(json_t *objects, const json_t *entry, int wave, const struct policy *policy,
+                      struct conductor_step *step)
+{
+    const json_t *record = json_object_get(entry, "value");
+    char why[120];
+    if (!traffic_forbids(objects, record, wave, policy, why, sizeof why))
+        return false;
+    if (!strcmp(snapshot_text(json_object_get(record, "spec"), "reason"), why))
+        return true;
+    json_t *value = json_deep_copy(record);
+    json_object_set_new(json_object_get(value, "spec"), "reason", json_string(why));
+    put(step, "plan", id_of(entry), value, revision_of(entry));
+    return true;
 }
 
 void conductor_step_fini(struct conductor_step *step)
@@ -291,7 +309,7 @@ static void carry_on(struct conductor *c, json_t *objects, const json_t *entry, 
         finish(objects, entry, wall, step);
     } else if (!p.running && !json_object_get(record, "apply") && policy_is_quiet(&c->policy, now->wall_s)) {
         make_void(step, entry, "quiet hours have begun", wall);
-    } else if (!p.running) {
+    } else if (!p.running && !must_wait(objects, entry, wave + 1, &c->policy, step)) {
         enum fit fit = still_fits(c, objects, entry, wave + 1, false, now, &err);
         if (fit == FITS)
             put_wave(step, entry, wave + 1);
@@ -312,6 +330,8 @@ static void begin(struct conductor *c, json_t *objects, const json_t *entry, con
         make_void(step, entry, *c->trouble ? c->trouble : "balancing is off", wall);
         return;
     }
+    if (must_wait(objects, entry, 0, &c->policy, step))
+        return;
     enum fit fit = still_fits(c, objects, entry, 0, false, now, &err);
     if (fit == FITS)
         put_plan(step, entry, "active", "", "began", wall);

@@ -9,6 +9,7 @@
  *                                     or active plan (automatic)
  *     proposal --value has "apply"--> active, if it still fits
  *     active: all of a wave done --> next wave, if the rest still fits --> done
+ *             (a wave does not begin while other migrations take its nodes)
  *             a move failed, does not fit, was not begun in time; the mode was changed --> void, then anew
  *
  * Threads: one at a time. */

@@ -11,6 +11,7 @@
 #include "balancer/plan_record.h"
 #include "balancer/snapshot.h"
 #include "balancer/snapshot_modes.h"
+#include "balancer/traffic.h"
 
 enum { SHADOW_EVALUATIONS_PER_GUEST = 60, HOUR_S = 3600 };
 
@@ -201,6 +202,19 @@ static void wait_for_writes(struct conductor_job *j)
     }
 }
 
+/* Nor beside other migrations, if those are as many as there may be. */
+static void wait_for_others(struct conductor_job *j)
+{
+    char why[sizeof j->why_not - 2];
+    json_t *spec = json_object_get(j->record, "spec");
+    if (!j->record || !j->active || !traffic_forbids(j->objects, j->record, 0, &j->policy, why, sizeof why))
+        return;
+    j->active = false;
+    snprintf(j->why_not, sizeof j->why_not, "%s: ", why);
+    json_object_set_new(spec, "phase", json_string("proposed"));
+    json_object_del(spec, "began");
+}
+
 /* Beside a plan that is carried out: what guests that are only advised could do once it is through. NULL: there are
  * none. */
 static json_t *advice_of(const struct conductor_job *j)
@@ -293,6 +307,7 @@ static void plan(struct conductor_job *j)
         wait_for_writes(j);
     if (!j->rc && j->mode != CONDUCTOR_OFF && j->plan.count)
         j->record = record_of(j);
+    wait_for_others(j);
     struct policy shadow; /* the time is the plan's own first */
     if (conductor_shadow(j->objects, &shadow, NULL) > 0)
         look_in_shadow(j, &shadow, j->snapshot);

@@ -1,0 +1,117 @@
+/* Migrations that people, or drains, have begun count against what may run at a time: no wave begins beside as many as
+ * there may be, and why is said. One at a time, and one at a node. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "balancer/plan_record.h"
+#include "balancer/policy.h"
+#include "balancer/snapshot.h"
+#include "balancer/traffic.h"
+#include "tests/unit/balancer_world.h"
+
+/* Somebody moves a fifth guest. */
+static void begin_other(struct world *w, const char *from, const char *to)
+{
+    put(w, "/drover/migration/X",
+        "{'kind':'migration','id':'X','name':'x','spec':{'guest':'g5','guest_id':'G5','from':'%s','to':'%s',"
+        "'began':'2026-11-26T11:59:59.000Z'}}",
+        from, to);
+    put_guest(w, 5, from[1] - '0', ",'migration':'X'");
+}
+
+static void end_other(struct world *w)
+{
+    drop(w, "/drover/guest/G5");
+    drop(w, "/drover/state/guest/G5");
+    drop(w, "/drover/migration/X");
+}
+
+static const char *reason(const json_t *plan)
+{
+    return snapshot_text(json_object_get(plan, "spec"), "reason");
+}
+
+static void test_a_plan_waits(void **state)
+{
+    struct world *w = *state;
+    begin_other(w, "n2", "n3");
+    look(w);
+    assert_null(plan_in(w, "active"));
+    assert_non_null(plan_in(w, "proposed"));
+    assert_non_null(strstr(status_text(w, "summary"), "waits for other migrations (1): "));
+    apply(w);
+    look(w);
+    assert_null(plan_in(w, "active")); /* a person waits, too */
+    assert_string_equal(reason(plan_in(w, "proposed")), "waits for other migrations (1)");
+    assert_int_equal(look(w), 0); /* it is said once */
+    end_other(w);
+    look(w);
+    assert_non_null(plan_in(w, "active"));
+    assert_string_equal(reason(plan_in(w, "active")), "");
+}
+
+static void test_a_wave_waits(void **state)
+{
+    struct world *w = *state;
+    look(w);
+    json_t *plan = plan_in(w, "active");
+    assert_true(plan_record_waves(plan) >= 2);
+    json_t *move = json_array_get(plan_record_moves(plan, 0), 0);
+    put(w, "/drover/migration/M0",
+        "{'kind':'migration','id':'M0','name':'m0','spec':{'guest':'%s','guest_id':'%s','from':'n1','to':'%s',"
+        "'plan':'%s','move':0,'began':'2026-11-26T11:59:59.000Z'}}",
+        snapshot_text(move, "guest"), snapshot_text(move, "guest_id"), snapshot_text(move, "to"),
+        snapshot_text(plan, "id"));
+    put(w, "/drover/state/migration/M0", "{'phase':'done','ended':'%s'}", wall);
+    put_guest(w, snapshot_text(move, "guest_id")[1] - '0', snapshot_text(move, "to")[1] - '0', "");
+    begin_other(w, "n2", "n3");
+    assert_int_equal(look(w), 1);
+    plan = plan_in(w, "active");
+    assert_int_equal(plan_record_wave(plan), 0);
+    assert_string_equal(reason(plan), "waits for other migrations (1)");
+    assert_int_equal(look(w), 0);
+    end_other(w);
+    look(w);
+    assert_int_equal(plan_record_wave(plan_in(w, "active")), 1);
+    assert_string_equal(reason(plan_in(w, "active")), "");
+}
+
+/* At nodes that it does not use it may go on, if there may be as many in the cluster; its own moves are no others. */
+static void test_at_a_node(void **state)
+{
+    struct world *w = *state;
+    struct policy policy = policy_default();
+    char why[120];
+    json_t *record = json_pack("{s:s, s:{s:[[{s:s, s:s}]]}}", "id", "P", "spec", "waves", "from", "n1", "to", "n3");
+    policy.per_node = 1;
+    policy.parallel = 8;
+    assert_false(traffic_forbids(w->objects, record, 0, &policy, why, sizeof why));
+    begin_other(w, "n2", "n3");
+    assert_true(traffic_forbids(w->objects, record, 0, &policy, why, sizeof why));
+    assert_string_equal(why, "waits for other migrations at n3 (1)");
+    policy.per_node = 2;
+    assert_false(traffic_forbids(w->objects, record, 0, &policy, why, sizeof why));
+    policy.per_node = 1;
+    begin_other(w, "n2", "n4");
+    assert_false(traffic_forbids(w->objects, record, 0, &policy, why, sizeof why));
+    begin_other(w, "n2", "n3");
+    put(w, "/drover/migration/X",
+        "{'kind':'migration','id':'X','name':'x','spec':{'guest_id':'G5','from':'n2','to':'n3','plan':'P'}}");
+    assert_false(traffic_forbids(w->objects, record, 0, &policy, why, sizeof why));
+    json_decref(record);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_plan_waits, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_wave_waits, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_at_a_node, world_setup, world_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
