@@ -6,7 +6,8 @@
  *     {"verb": "consolidate", "objects", "clock", "wall",             which nodes could sleep, which must be woken;
  *      "record": {"id", "by", "made"}}                                with "record" also the plan that empties them
  *     {"verb": "plan", "objects", "clock", "wall", "policy": TEXT, "price": FACTOR, "budget_ms": N, "explain": BOOL,
- *      "frontier": BOOL, "record": {"id", "by", "made"}}              what plan_json() has; with "record" also the plan
+ *      "why": GUEST, "frontier": BOOL,                                what plan_json() has, of one guest its reason;
+ *      "record": {"id", "by", "made"}}                                with "record" also the plan
  *
  * Answers about a cluster have "warnings", a list of sentences, if somebody is left out of it.
  *
@@ -276,6 +277,19 @@ static void put_plan(json_t *said, const struct plan *plan, const struct model *
     json_decref(origin.guest_ids);
 }
 
+/* The reason of the guest that is asked about. */
+static int put_why(json_t *said, const struct plan *plan, const struct model *m, const struct policy *policy,
+                   const json_t *question, struct err *err)
+{
+    const char *why = snapshot_text(question, "why");
+    int guest = *why ? names_find(&m->guest_names, why, strlen(why)) : -1;
+    if (*why && guest < 0)
+        return err_set(err, ENOENT, "guest '%s' is not there, or is left out: `drover balance status` says why", why);
+    if (*why)
+        json_object_set_new(said, "reasons", plan_reason_json(plan, m, policy, guest));
+    return 0;
+}
+
 /* end_ns: of the search, which the plan itself has half of if others are made beside it. */
 static json_t *say_plan(json_t *question, const struct model *m, const struct policy *policy, uint64_t *end_ns,
                         struct err *err)
@@ -298,6 +312,10 @@ static json_t *say_plan(json_t *question, const struct model *m, const struct po
     *end_ns += half_ns;
     if (!all || !frontier_make(m, policy, &how, &plan, &frontier, err))
         said = plan_json(&plan, m, &priced, all ? &frontier : NULL, reasons);
+    if (said && put_why(said, &plan, m, &priced, question, err)) {
+        json_decref(said);
+        said = NULL;
+    }
     if (said && wants_record(question))
         put_plan(said, &plan, m, &priced, question);
     keep_guests(json_object_get(said, "reasons"), json_object_get(question, "objects"));

@@ -1,5 +1,7 @@
 #include "balancer/frontier.h"
 
+#include <math.h>
+
 #include "balancer/policy.h"
 
 static const int parts[] = {50, 90, 95, 99, 100};                   /* percent */
@@ -43,12 +45,20 @@ void frontier_of(const struct plan *plan, struct frontier *f)
     add(f, plan, 1, plan->before - plan->after);
 }
 
-/* Of two that are the same the first stays. */
-static bool beats(const struct frontier_point *a, const struct frontier_point *b, bool first)
+/* Of two that are the same the one whose options say less. */
+static bool is_plainer(const struct frontier_point *a, const struct frontier_point *b)
+{
+    double from_usual = fabs(log(a->price)), other = fabs(log(b->price));
+    return from_usual < other || (from_usual <= other && (a->part > b->part || (a->part == b->part && a < b)));
+}
+
+static bool beats(const struct frontier_point *a, const struct frontier_point *b)
 {
     static const double NOISE = 1e-9;
-    bool as_good = a->gain >= b->gain - NOISE && a->moves <= b->moves && a->bytes <= b->bytes;
-    return as_good && (first || a->gain > b->gain + NOISE || a->moves < b->moves || a->bytes < b->bytes);
+    if (a->gain < b->gain - NOISE || a->moves > b->moves || a->bytes > b->bytes)
+        return false;
+    bool better = a->gain > b->gain + NOISE || a->moves < b->moves || a->bytes < b->bytes;
+    return better || is_plainer(a, b);
 }
 
 static void keep_best(struct frontier *f)
@@ -57,7 +67,7 @@ static void keep_best(struct frontier *f)
     for (int i = 0; i < f->count; i++) {
         bool beaten = !f->points[i].moves;
         for (int j = 0; j < f->count && !beaten; j++)
-            beaten = j != i && beats(&f->points[j], &f->points[i], j < i);
+            beaten = j != i && beats(&f->points[j], &f->points[i]);
         if (beaten)
             continue;
         int at = kept.count++;

@@ -152,6 +152,19 @@ json_t *plan_reasons_json(const struct plan *plan, const struct model *m, const 
     return reasons;
 }
 
+json_t *plan_reason_json(const struct plan *plan, const struct model *m, const struct policy *policy, int guest)
+{
+    struct score score;
+    struct model *after = state_after(plan, m, policy, &score);
+    json_t *reasons = json_object();
+    if (after) {
+        put_reason(reasons, &score, plan, m, guest);
+        score_fini(&score);
+    }
+    model_free(after);
+    return reasons;
+}
+
 json_t *plan_json(const struct plan *plan, const struct model *m, const struct policy *policy,
                   const struct frontier *frontier, size_t reasons)
 {

@@ -26,7 +26,7 @@ enum { BUDGET_MAX_MS = 20000, PRICE_MAX = 1000 };
 
 static json_t *plan_question(const struct balance_routes *r, const struct api_call *call)
 {
-    static const char *const keys[] = {"policy", "price", "explain", "frontier"};
+    static const char *const keys[] = {"policy", "price", "explain", "why", "frontier"};
     json_t *question = balance_call_question(r, "plan");
     json_object_set(question, "budget_ms", json_object_get(call->body, "budget"));
     for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++)
@@ -69,6 +69,7 @@ static const struct schema_field what_if_fields[] = {
      .default_json = "false",
      .description = "the frontier of plans at several prices"},
     {.name = "explain", .type = SCHEMA_BOOL, .default_json = "false", .description = "every guest with its reason"},
+    {.name = "why", .type = SCHEMA_NAME, .description = "the reason of this guest alone", .example = "\"web1\""},
     {.name = NULL},
 };
 static const struct schema what_if_question = {"BalanceQuestion", "What would be planned now.", what_if_fields};

@@ -15,6 +15,7 @@ enum { EXIT_COMMAND_LINE = 2, EXIT_NO_ANSWER = 3, WORDS_MAX = 64, PATH_MAX_BYTES
 
 const struct command_option balance_plan_options[] = {
     {"explain", NULL, COMMAND_FLAG, "explain", NULL, "say of every guest why it moves or stays"},
+    {"why", "GUEST", COMMAND_TEXT, "why", NULL, "say of this guest why it would move or stay now"},
     {"policy", "FILE", COMMAND_FILE, "policy", NULL, "what would be planned now under this policy"},
     {"price", "FACTOR", COMMAND_TEXT, "price", NULL, "what would be planned if moves cost so many times as much (1)"},
     {"budget", "TIME", COMMAND_TEXT, "budget", NULL, "what would be planned now, with so much time to search (5s)"},
@@ -208,6 +209,15 @@ static void print_what_if(const json_t *said, bool header)
     json_decref(lines);
 }
 
+static void print_reasons(const json_t *said, bool header)
+{
+    const char *guest;
+    json_t *reason;
+    (void)header;
+    json_object_foreach (json_object_get(said, "reasons"), guest, reason)
+        printf("%s\n", json_string_value(reason));
+}
+
 static int post(struct client *client, const struct command_common *common, const char *path, const json_t *asked,
                 void (*print)(const json_t *said, bool header))
 {
@@ -232,7 +242,8 @@ static int post(struct client *client, const struct command_common *common, cons
 /* Asked anew, and nothing comes of it. */
 static int ask_plan(struct client *client, const struct command_common *common, const json_t *asked)
 {
-    return post(client, common, "/v1/balance/plan", asked, print_what_if);
+    return post(client, common, "/v1/balance/plan", asked,
+                json_object_get(asked, "why") ? print_reasons : print_what_if);
 }
 
 static void print_applied(const json_t *plan, bool header)
@@ -263,8 +274,9 @@ static bool check_asked(json_t *asked)
         wrong = "--price: a number is needed, such as 4 or 0.25";
     else if (!apply && json_object_get(asked, "part"))
         wrong = "--part goes with --apply; of a plan that is proposed: `drover balance apply PLAN --part`";
-    else if (apply && (json_object_get(asked, "frontier") || json_object_get(asked, "explain")))
-        wrong = "--apply carries a plan out: --frontier and --explain are for looking at it first";
+    else if (apply &&
+             (json_object_get(asked, "frontier") || json_object_get(asked, "explain") || json_object_get(asked, "why")))
+        wrong = "--apply carries a plan out: --frontier, --explain and --why are for looking at it first";
     if (wrong)
         fprintf(stderr, "drover: %s\n", wrong);
     else if (price)
@@ -280,7 +292,7 @@ int balance_plan(const struct command *command, int argc, char **argv)
     bool good = check_asked(asked), apply = json_object_get(asked, "apply");
     struct client *client = good ? command_client(&common) : NULL;
     bool anew = json_object_get(asked, "policy") || json_object_get(asked, "budget") ||
-                json_object_get(asked, "price") || json_object_get(asked, "frontier");
+                json_object_get(asked, "price") || json_object_get(asked, "frontier") || json_object_get(asked, "why");
     int rc = !good     ? EXIT_COMMAND_LINE
              : !client ? EXIT_NO_ANSWER
              : apply   ? apply_plan(client, &common, asked)

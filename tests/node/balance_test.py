@@ -217,6 +217,9 @@ class Balance(ThreeNodes):
         for words in (r'WAVE +GUEST', r'busy[123] +%s' % self.n1.name, r'GAIN +MOVES', r'100 %', r'busy[123] moves to '):
             self.assertRegex(shown.stdout, words)
         self.assertGreater(json.loads(self.n1.cli('balance', 'plan', '--budget', '2s', '--json').stdout)['moves'], 1)
+        why = self.n1.cli('balance', 'plan', '--why', 'busy1')
+        self.assertRegex(why.stdout, r'^busy1 (moves|stays)[^\n]*\n$')
+        self.assertIn("guest 'nobody' is not there", self.refuses('balance', 'plan', '--why', 'nobody'))
         # fewer moves, or more of them, each to be had by its price and its part
         frontier = json.loads(asked(EAGER, '--json', '--frontier').stdout)['frontier']
         self.assertIn((1, 100, eager['moves']), [(p['price'], p['part'], p['moves']) for p in frontier])
