@@ -27,12 +27,14 @@ static void sum_up(const struct plan *plan, struct frontier_point *p)
     p->seconds += longest;
 }
 
-/* whole: the gain that counts as 1. */
+/* Parts that are as many moves are one. whole: the gain that counts as 1. */
 static void add(struct frontier *f, const struct plan *plan, double price, double whole)
 {
     for (int i = 0; i < PARTS && f->count < FRONTIER_POINTS_MAX; i++) {
-        struct frontier_point *p = &f->points[f->count++];
-        *p = (struct frontier_point){.price = price, .part = parts[i], .moves = plan_prefix(plan, parts[i] / 100.0)};
+        int moves = plan_prefix(plan, parts[i] / 100.0);
+        bool again = i && f->points[f->count - 1].moves == moves;
+        struct frontier_point *p = &f->points[again ? f->count - 1 : f->count++];
+        *p = (struct frontier_point){.price = price, .part = parts[i], .moves = moves};
         double gain = p->moves ? plan->before - plan->moves[p->moves - 1].after : 0;
         p->gain = whole > 0 ? gain / whole : 0;
         sum_up(plan, p);
