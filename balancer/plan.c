@@ -193,8 +193,9 @@ static int make(const struct model *model, const struct policy *policy, const st
 int plan_make(const struct model *model, const struct policy *policy, const struct plan_options *options,
               struct plan *plan, struct err *err)
 {
-    struct model *known = options->must ? NULL : model_copy(model);
-    if (!known && !options->must)
+    bool unseen = !options->must && model->family == MODEL_DROVER; /* Ganeti's clusters have no measurements */
+    struct model *known = unseen ? model_copy(model) : NULL;
+    if (!known && unseen)
         return err_set(err, ENOMEM, "no memory for a plan");
     if (known)
         model_shun_unseen(known);

@@ -187,13 +187,14 @@ void search_pick_targets(struct search *s)
 
 struct best {
     double gain, value;
-    double paid; /* for being where it is */
+    int from, from_mirror;
+    double paid; /* for being there */
     int at, mirror;
     bool any_allowed, must;
     struct score_away away;
 };
 
-static void consider(struct search *s, int guest, int at, int mirror, double after, struct best *best)
+static inline void consider(struct search *s, int guest, int at, int mirror, double after, struct best *best)
 {
     s->evaluations++;
     double gain = best->value - after - (price_to(s, guest, at, mirror) - best->paid);
@@ -209,9 +210,9 @@ static void consider(struct search *s, int guest, int at, int mirror, double aft
     }
 }
 
-static void consider_node(struct search *s, int guest, int n, struct best *best)
+static inline void consider_node(struct search *s, int guest, int n, struct best *best)
 {
-    int p = s->model->at[guest], mirror = s->model->mirror[guest];
+    int p = best->from, mirror = best->from_mirror;
     if (n == p || n == mirror)
         return;
     if (mirror < 0) {
@@ -230,7 +231,9 @@ static double best_step(struct search *s, int guest, int *at, int *mirror)
     const struct model_guest *g = &m->guests[guest];
     struct best best = {.at = -1, .value = score_value(&s->score), .must = search_must_move(s, guest)};
     int other = m->mirror[guest];
-    best.paid = price_to(s, guest, m->at[guest], other);
+    best.from = m->at[guest];
+    best.from_mirror = other;
+    best.paid = price_to(s, guest, best.from, other);
     if (other >= 0)
         consider(s, guest, other, m->at[guest], score_after(&s->score, guest, other, m->at[guest]), &best);
     else
