@@ -37,6 +37,17 @@ static inline int bits_shared(const struct bits *a, const struct bits *b)
     return count;
 }
 
+/* The first bit that is set, from this one on; -1: none is. */
+static inline int bits_next(const struct bits *set, int bit)
+{
+    for (int i = bit / 64; i < BITS_WORDS; i++) {
+        uint64_t left = set->word[i] & (i == bit / 64 ? ~UINT64_C(0) << bit % 64 : ~UINT64_C(0));
+        if (left)
+            return i * 64 + __builtin_ctzll(left);
+    }
+    return -1;
+}
+
 static inline int bits_count(const struct bits *set)
 {
     return bits_shared(set, set);

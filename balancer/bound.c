@@ -31,8 +31,10 @@ struct model *bound_copy(const struct model *model, const struct policy *p)
     struct model *open = model_copy(model), *m = NULL;
     int *only = malloc(((size_t)model->guest_count + 1) * sizeof *only);
     if (open && only) {
-        for (int n = 0; n < open->node_count; n++)
-            open->nodes[n].offline = open->nodes[n].stale = open->nodes[n].unseen = false;
+        for (int n = 0; n < open->node_count; n++) {
+            open->nodes[n].stale = open->nodes[n].unseen = false;
+            model_set_offline(open, n, false);
+        }
         bound_find(open, p, only);
         model_free(open);
         open = NULL;

@@ -20,7 +20,6 @@ int command_plan(int argc, char **argv);
 int command_capacity(int argc, char **argv);
 int command_consolidate(int argc, char **argv);
 int command_simulate(int argc, char **argv);
-int command_serve(int argc, char **argv);
 int command_answer(int argc, char **argv);
 
 /* ---- what they share: arguments, files in, out ---- */

@@ -88,7 +88,8 @@ void consolidate_open(struct model *m, int node)
         n->free_at_load = n->memory - n->memory_own;
         n->disk_at_load = n->disk;
     }
-    n->offline = n->stale = false;
+    n->stale = false;
+    model_set_offline(m, node, false);
 }
 
 static bool is_over(const struct emptying *e)
@@ -263,9 +264,9 @@ static struct model *close_them(const struct emptying *e, const struct candidate
 {
     struct model *m = model_copy(e->model);
     for (int i = 0; m && i < e->taken_count; i++)
-        m->nodes[e->taken[i]].offline = true;
+        model_set_offline(m, e->taken[i], true);
     for (int i = 0; m && i < count; i++)
-        m->nodes[more[i].node].offline = true;
+        model_set_offline(m, more[i].node, true);
     return m;
 }
 
@@ -458,8 +459,10 @@ static int one_round(struct emptying *e, struct err *err)
     rc = rc == 0 && e->taken_count ? settle(e, &plan, err) : rc;
     if (rc == 0 && e->taken_count) {
         apply(e->model, &plan);
-        for (int i = 0; i < e->taken_count; i++)
-            e->model->nodes[e->taken[i]].offline = e->model->nodes[e->taken[i]].drained = true;
+        for (int i = 0; i < e->taken_count; i++) {
+            e->model->nodes[e->taken[i]].drained = true;
+            model_set_offline(e->model, e->taken[i], true);
+        }
         rc = append(&e->c->plan, &plan, err);
         e->c->sleeps += e->taken_count;
     }
@@ -568,7 +571,7 @@ static int consolidate_by(const struct model *model, const struct policy *policy
         rc = rc == 0 ? empty(&e, err) : rc;
         fullest(m, c->load_after);
         for (int n = 0; n < m->node_count; n++)
-            c->closed->nodes[n].offline = m->nodes[n].offline;
+            model_set_offline(c->closed, n, m->nodes[n].offline);
     }
     consolidate_losses_fini(&losses);
     free(e.candidates);

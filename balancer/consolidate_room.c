@@ -19,11 +19,12 @@ int consolidate_losses_init(struct consolidate_losses *l, const struct model *mo
         consolidate_losses_fini(l);
         return err_set(err, ENOMEM, "no memory for a plan");
     }
-    for (int n = 0; n < empty->node_count; n++)
+    for (int n = 0; n < empty->node_count; n++) {
         if (empty->nodes[n].drained)
             consolidate_open(empty, n);
-        else
-            empty->nodes[n].offline = empty->nodes[n].stale = false;
+        empty->nodes[n].stale = false;
+        model_set_offline(empty, n, false);
+    }
     bound_find(empty, p, l->only);
     model_free(empty);
     return 0;
@@ -43,6 +44,7 @@ static void follow(struct consolidate_losses *l, const struct model *model)
     for (int n = 0; n < m->node_count; n++) {
         m->nodes[n] = model->nodes[n];
         m->nodes[n].held = false;
+        model_node_changed(m, n);
     }
     for (int g = 0; g < m->guest_count; g++) {
         int at = model->at[g], only = l->only[g];

@@ -1,13 +1,33 @@
 /* drover-balancer: plans, capacity and simulation from files, and the balancer of a running cluster. The work is in the
- * library; here are the commands. */
+ * library; here are the commands.
+ *
+ * `run` is a program of its own, beside this one: what it needs to speak with the store is 30 shared libraries, and a
+ * plan of a small cluster is made in less time than they take to be linked. */
 #include <argp.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "balancer/command.h"
 
 const char *argp_program_version = "drover-balancer " DROVER_VERSION;
+
+/* Does not come back but for a failure. */
+static int become_run(int argc, char **argv)
+{
+    char path[4096];
+    ssize_t len = readlink("/proc/self/exe", path, sizeof path - sizeof "-run");
+    (void)argc;
+    if (len > 0) {
+        memcpy(path + len, "-run", sizeof "-run");
+        execv(path, argv);
+    }
+    fprintf(stderr, "drover-balancer: %s cannot be started: %s\n", len > 0 ? path : "the program beside this one",
+            strerror(errno));
+    return EXIT_WRONG;
+}
 
 static const struct {
     const char *name, *about;
@@ -17,7 +37,7 @@ static const struct {
     {"capacity", "what still fits, and how many nodes may be lost", command_capacity},
     {"consolidate", "which nodes could sleep, and which must be woken", command_consolidate},
     {"simulate", "what a policy would do over a trace of loads", command_simulate},
-    {"run", "the balancer of a running cluster; droverd starts it", command_serve},
+    {"run", "the balancer of a running cluster; droverd starts it", become_run},
     {"answer", "one question of droverd", command_answer},
 };
 

@@ -2,11 +2,10 @@
 
 #include "balancer/model.h"
 
-/* Which members a question looks at: all but the guest itself, or those before it in the group. */
+/* A question: everybody is where he is, but for the guest itself, who is nowhere, and the other one. */
 struct view {
     const struct model *model;
     int guest, other, other_at;
-    int before; /* only the first so many members, -1: all */
 };
 
 static bool counts(const struct model *m, int node)
@@ -14,46 +13,70 @@ static bool counts(const struct model *m, int node)
     return node >= 0 && !m->nodes[node].offline && !m->nodes[node].outside;
 }
 
-static int place_of(const struct view *v, int member)
+/* Is this one counted where it is? */
+static bool is_counted(const struct model *m, int guest)
 {
-    return member == v->other ? v->other_at : v->model->at[member];
+    return m->at[guest] >= 0 && m->up[m->at[guest]];
+}
+
+static bool is_member(const struct model *m, int guest, int group)
+{
+    for (int i = m->group_start[guest]; i < m->group_start[guest + 1]; i++)
+        if (m->group_of[i] == group)
+            return true;
+    return false;
+}
+
+static bool is_within(const struct model *m, enum model_scope scope, int node, int place)
+{
+    return scope == SCOPE_LOCATION ? bits_has(&m->nodes[node].locations, place)
+                                   : model_place_of(m, scope, node) == place;
+}
+
+/* Members in this place as the question has it. joins: the other one is a member. */
+static int members_in(const struct view *v, int group, int place, bool joins)
+{
+    const struct model *m = v->model;
+    enum model_scope scope = m->groups[group].scope;
+    int members = group_counts_at(&m->members, group, place);
+    if (members && is_counted(m, v->guest))
+        members -= is_within(m, scope, m->at[v->guest], place);
+    if (joins && is_counted(m, v->other))
+        members -= is_within(m, scope, m->at[v->other], place);
+    if (joins && counts(m, v->other_at))
+        members += is_within(m, scope, v->other_at, place);
+    return members;
 }
 
 /* Violations of one group that the guest's being on `node` adds. */
-static double cost_there(const struct view *v, const struct model_group *group, int node)
+static int cost_there(const struct view *v, int number, int node)
 {
     const struct model *m = v->model;
+    const struct model_group *group = &m->groups[number];
     if (!counts(m, node))
         return 0;
-    struct bits shared = {0};
-    bool company = false, anyone = false;
-    int end = v->before >= 0 ? v->before : group->count;
-    for (int i = 0; i < end; i++) {
-        int member = group->members[i], at = member == v->guest ? -1 : place_of(v, member);
-        if (!counts(m, at))
-            continue;
-        anyone = true;
-        if (!model_same_place(m, group->scope, at, node))
-            continue;
-        company = true;
-        if (group->scope != SCOPE_LOCATION)
-            break;
-        for (int w = 0; w < BITS_WORDS; w++)
-            shared.word[w] |= m->nodes[at].locations.word[w] & m->nodes[node].locations.word[w];
-    }
-    if (group->together)
-        return anyone && !company;
-    return group->scope == SCOPE_LOCATION ? bits_count(&shared) : company;
+    bool joins = v->other >= 0 && v->other != v->guest && is_member(m, v->other, number);
+    int company = 0;
+    if (group->scope != SCOPE_LOCATION)
+        company = members_in(v, number, model_place_of(m, group->scope, node), joins) > 0;
+    for (int tag = -1; group->scope == SCOPE_LOCATION && (tag = bits_next(&m->nodes[node].locations, tag + 1)) >= 0;)
+        company += members_in(v, number, tag, joins) > 0;
+    if (!group->together)
+        return company;
+    int others = m->members.sums[number].members - is_counted(m, v->guest);
+    if (joins)
+        others += counts(m, v->other_at) - is_counted(m, v->other);
+    return others && !company;
 }
 
 static double cost(const struct model *m, int guest, int node, int other, int other_at)
 {
-    struct view v = {m, guest, other, other_at, -1};
+    struct view v = {m, guest, other, other_at};
     double sum = 0;
     for (int i = m->group_start[guest]; i < m->group_start[guest + 1]; i++) {
         const struct model_group *group = &m->groups[m->group_of[i]];
         if (group->weight > 0)
-            sum += group->weight * cost_there(&v, group, node);
+            sum += group->weight * cost_there(&v, m->group_of[i], node);
     }
     return sum;
 }
@@ -68,41 +91,36 @@ double groups_enter(const struct model *m, int guest, int to, int other, int oth
     return cost(m, guest, to, other, other_at);
 }
 
-static double group_cost(const struct model *m, const struct model_group *group)
+static int group_cost(const struct model *m, int group)
 {
-    double sum = 0;
-    for (int i = 0; i < group->count; i++) {
-        struct view v = {m, group->members[i], -1, -1, i};
-        sum += cost_there(&v, group, m->at[group->members[i]]);
-    }
-    return sum;
+    const struct group_sum *sum = &m->members.sums[group];
+    if (m->groups[group].together)
+        return sum->places ? sum->places - 1 : 0;
+    return sum->entries - sum->places;
 }
 
 double groups_total(const struct model *m)
 {
     double sum = 0;
-    for (int i = 0; i < m->group_count; i++)
+    for (int i = 0; m->members.table && i < m->group_count; i++)
         if (m->groups[i].weight > 0)
-            sum += m->groups[i].weight * group_cost(m, &m->groups[i]);
+            sum += m->groups[i].weight * group_cost(m, i);
     return sum;
 }
 
 int groups_forbid(const struct model *m, int guest, int to, int other, int other_at)
 {
-    struct view v = {m, guest, other, other_at, -1};
-    for (int i = m->group_start[guest]; i < m->group_start[guest + 1]; i++) {
-        const struct model_group *group = &m->groups[m->group_of[i]];
-        if (group->hard && cost_there(&v, group, to) > 0)
+    struct view v = {m, guest, other, other_at};
+    for (int i = m->group_start[guest]; i < m->group_start[guest + 1]; i++)
+        if (m->groups[m->group_of[i]].hard && cost_there(&v, m->group_of[i], to) > 0)
             return m->group_of[i];
-    }
     return -1;
 }
 
 int groups_broken(const struct model *m)
 {
-    double broken = 0;
-    for (int i = 0; i < m->group_count; i++)
-        if (m->groups[i].hard)
-            broken += group_cost(m, &m->groups[i]);
-    return (int)broken;
+    int broken = 0;
+    for (int i = 0; m->members.table && i < m->group_count; i++)
+        broken += m->groups[i].hard ? group_cost(m, i) : 0;
+    return broken;
 }

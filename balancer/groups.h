@@ -1,7 +1,8 @@
 /* Who may be with whom: what a guest's groups say when it leaves a place and enters another.
  *
  * The violations of a group: apart, the members beyond the first in each place; together, the places beyond the first.
- * Both change by what the guest's old and new place hold of the group, so one move costs one look at each member.
+ * Both change by what the guest's old and new place hold of the group, which is counted (group_counts.h), so one move
+ * costs the same whether few or many are in the group.
  * `other` stands for a guest that is thought to be on other_at already (a swap); -1: nobody. Threads: any. */
 #ifndef BALANCER_GROUPS_H
 #define BALANCER_GROUPS_H

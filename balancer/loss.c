@@ -86,7 +86,7 @@ static int empty(struct loss *l, const int *nodes, int count, int *stranded, int
     struct model *m = l->m;
     int waiting = 0;
     for (int i = 0; i < count; i++) {
-        m->nodes[nodes[i]].offline = true;
+        model_set_offline(m, nodes[i], true);
         rooms_changed(&l->rooms, nodes[i]);
     }
     for (int i = 0; i < count; i++)
@@ -115,7 +115,7 @@ static int empty(struct loss *l, const int *nodes, int count, int *stranded, int
 static void find_again(struct loss *l, const int *nodes, int count)
 {
     for (int i = 0; i < count; i++)
-        l->m->nodes[nodes[i]].offline = false;
+        model_set_offline(l->m, nodes[i], false);
     while (l->undo_count) {
         const struct loss_undo *u = &l->undo[--l->undo_count];
         place(l, u->guest, u->at, u->mirror);

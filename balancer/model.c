@@ -46,6 +46,8 @@ static void free_sums(struct model *m)
     free(m->prev);
     free(m->group_start);
     free(m->group_of);
+    free(m->up);
+    group_counts_fini(&m->members);
 }
 
 void model_free(struct model *m)
@@ -201,20 +203,38 @@ static int allocate(struct model *m)
     m->next = malloc(guests * sizeof *m->next);
     m->prev = malloc(guests * sizeof *m->prev);
     m->group_start = calloc(guests + 1, sizeof *m->group_start);
+    m->up = calloc(nodes, sizeof *m->up);
     if (m->has_mirrors) {
         m->copy = calloc(guests, sizeof *m->copy);
         m->peers = calloc(nodes * nodes, sizeof *m->peers);
     }
     bool whole = m->at && m->mirror && m->use && m->sum && m->standing && m->home && m->came && m->counted && m->held &&
-                 m->count && m->mirrors && m->reserved && m->first && m->next && m->prev && m->group_start &&
+                 m->count && m->mirrors && m->reserved && m->first && m->next && m->prev && m->group_start && m->up &&
                  (!m->has_mirrors || (m->copy && m->peers));
     return whole ? 0 : -ENOMEM;
 }
 
+/* Who was named twice is a member once. seen: [guests], the last group he was seen in. */
+static void name_once(struct model *m, int group, int *seen)
+{
+    struct model_group *g = &m->groups[group];
+    int kept = 0;
+    for (int j = 0; j < g->count; j++) {
+        int member = g->members[j];
+        if (seen[member] != group)
+            g->members[kept++] = member;
+        seen[member] = group;
+    }
+    g->count = kept;
+}
+
 static int index_groups(struct model *m)
 {
-    int total = 0;
-    for (int i = 0; i < m->group_count; i++) {
+    int total = 0, *fill = malloc(((size_t)m->guest_count + 1) * sizeof *fill);
+    for (int i = 0; fill && i < m->guest_count; i++)
+        fill[i] = -1;
+    for (int i = 0; fill && i < m->group_count; i++) {
+        name_once(m, i, fill);
         total += m->groups[i].count;
         for (int j = 0; j < m->groups[i].count; j++)
             m->group_start[m->groups[i].members[j] + 1]++;
@@ -222,7 +242,6 @@ static int index_groups(struct model *m)
     for (int i = 0; i < m->guest_count; i++)
         m->group_start[i + 1] += m->group_start[i];
     m->group_of = malloc(((size_t)total + 1) * sizeof *m->group_of);
-    int *fill = malloc(((size_t)m->guest_count + 1) * sizeof *fill);
     if (!m->group_of || !fill) {
         free(fill);
         return -ENOMEM;
@@ -258,7 +277,7 @@ int model_ready(struct model *m, const int *at, const int *mirror, struct err *e
         return err_set(err, E2BIG,
                        "guests with mirrors are planned for up to %d nodes, these are %d: split the cluster",
                        MODEL_MIRROR_NODES_MAX, m->node_count);
-    if (allocate(m) < 0 || index_groups(m) < 0)
+    if (allocate(m) < 0 || index_groups(m) < 0 || group_counts_init(&m->members, m) < 0)
         return err_set(err, ENOMEM, "no memory for a model of %d nodes and %d guests", m->node_count, m->guest_count);
     for (int g = 0; g < m->guest_count; g++) {
         m->at[g] = m->home[g] = at[g];
@@ -349,6 +368,8 @@ static void count_guest(struct model *m, int guest, double sign)
         m->sum[n][SUM_LOAD_NETWORK] -= sign * near;
         m->standing[n][RESOURCE_NETWORK] -= sign * near / 2; /* of the member, the other half of the guest */
         m->count[n] += one;
+        if (m->up[n])
+            group_counts_add(&m->members, m, guest, n, (int)sign);
         count_coming(m, guest, n, sign > 0);
     }
     if (s >= 0) {
@@ -384,8 +405,11 @@ void model_recount(struct model *m)
     memset(m->reserved, 0, nodes * sizeof *m->reserved);
     if (m->peers)
         memset(m->peers, 0, nodes * nodes * sizeof *m->peers);
-    for (int n = 0; n < m->node_count; n++)
+    group_counts_clear(&m->members);
+    for (int n = 0; n < m->node_count; n++) {
         m->first[n] = -1;
+        m->up[n] = !m->nodes[n].offline && !m->nodes[n].outside;
+    }
     for (int g = m->guest_count - 1; g >= 0; g--) {
         link_guest(m, g);
         count_guest(m, g, 1);
@@ -404,6 +428,20 @@ void model_place(struct model *m, int guest, int at, int mirror)
     count_guest(m, guest, 1);
     if (++m->changes >= MODEL_RECOUNT_EVERY)
         model_recount(m);
+}
+
+void model_node_changed(struct model *m, int n)
+{
+    bool up = !m->nodes[n].offline && !m->nodes[n].outside;
+    for (int g = m->first[n]; g >= 0 && up != m->up[n]; g = m->next[g])
+        group_counts_add(&m->members, m, g, n, up ? 1 : -1);
+    m->up[n] = up;
+}
+
+void model_set_offline(struct model *m, int n, bool offline)
+{
+    m->nodes[n].offline = offline;
+    model_node_changed(m, n);
 }
 
 /* ---- questions ---- */
@@ -470,23 +508,6 @@ const char *model_node_name(const struct model *m, int node)
 const char *model_guest_name(const struct model *m, int guest)
 {
     return m->guest_names.text[m->guests[guest].name];
-}
-
-bool model_same_place(const struct model *m, enum model_scope scope, int a, int b)
-{
-    if (a < 0 || b < 0)
-        return false;
-    switch (scope) {
-    case SCOPE_NODE:
-        return a == b;
-    case SCOPE_RACK:
-        return a == b || (m->nodes[a].rack >= 0 && m->nodes[a].rack == m->nodes[b].rack);
-    case SCOPE_SITE:
-        return a == b || (m->nodes[a].site >= 0 && m->nodes[a].site == m->nodes[b].site);
-    case SCOPE_LOCATION:
-        return bits_shared(&m->nodes[a].locations, &m->nodes[b].locations) > 0;
-    }
-    return false;
 }
 
 void model_guest_changed(struct model *m, int guest)

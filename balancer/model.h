@@ -1,7 +1,8 @@
 /* The cluster as the balancer sees it: nodes, guests, what they have, need and use, and the rules between them.
  *
  * Pure data: no I/O, no clock, no randomness. Built once by its caller (model_add_node(), model_add_guest(), groups),
- * closed by model_ready(), then changed by model_place() only. Numbers of nodes and guests are the order of adding.
+ * closed by model_ready(), then changed by model_place() only, and by model_node_changed(). Numbers of nodes and guests
+ * are the order of adding.
  *
  * What a node's guests use is kept as sums, a row of SUM_COUNT doubles per node, so that the effect of a move is a few
  * additions. Sizes are MiB and whole numbers, exact in a double; loads are fractions and drift, so model_recount()
@@ -19,6 +20,7 @@
 #include <stdint.h>
 
 #include "balancer/bits.h"
+#include "balancer/group_counts.h"
 #include "balancer/model_guest.h"
 #include "balancer/names.h"
 
@@ -52,7 +54,7 @@ enum model_sum {
     SUM_COUNT
 };
 
-/* Where a node is: groups keep guests apart or together in one of these. */
+/* Where a node is: groups keep guests apart or together in one of these; in locations (Ganeti's tags) apart only. */
 enum model_scope { SCOPE_NODE, SCOPE_RACK, SCOPE_SITE, SCOPE_LOCATION };
 
 struct model_node {
@@ -126,6 +128,8 @@ struct model {
     double *reserved;         /* [nodes] the largest of its row */
     int *first, *next, *prev; /* guests of a node as a list */
     int *group_start, *group_of; /* [guests + 1], groups of a guest */
+    unsigned char *up;           /* [nodes] are members of groups that are there counted? */
+    struct group_counts members;
     int changes;
     bool has_mirrors;
 };
@@ -148,6 +152,10 @@ int model_ready(struct model *model, const int *at, const int *mirror, struct er
 /* Puts a guest somewhere else; no rule is asked. */
 void model_place(struct model *model, int guest, int at, int mirror);
 void model_recount(struct model *model);
+/* To be said when a node's `offline` or `outside` has changed. Members of groups there count from now on, or no longer.
+ */
+void model_node_changed(struct model *model, int node);
+void model_set_offline(struct model *model, int node, bool offline);
 /* Holds all whose mode is `from` or stricter where they are; a guest has the stricter one of its own and its node's, or
  * else `cluster`. A node that is held itself takes none. How many guests are held. */
 int model_hold(struct model *model, enum model_mode cluster, enum model_mode from);
@@ -179,7 +187,12 @@ const char *model_guest_name(const struct model *model, int guest);
 /* What so many bytes a second of a guest are to the disks of a member's node. */
 double model_disk_work(const struct model_node *node, double bytes_per_s);
 
-/* In one place of this group's scope? Two nodes without a rack are not in the same rack. */
-bool model_same_place(const struct model *model, enum model_scope scope, int node, int other);
+/* The number of a node's place, the same for all nodes in it; two without a rack are not in one. Not for locations. */
+static inline int model_place_of(const struct model *model, enum model_scope scope, int node)
+{
+    const struct model_node *n = &model->nodes[node];
+    int place = scope == SCOPE_RACK ? n->rack : scope == SCOPE_SITE ? n->site : node;
+    return place >= 0 ? place : -1 - node;
+}
 
 #endif

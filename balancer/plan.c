@@ -193,8 +193,9 @@ static int make(const struct model *model, const struct policy *policy, const st
 int plan_make(const struct model *model, const struct policy *policy, const struct plan_options *options,
               struct plan *plan, struct err *err)
 {
-    struct model *known = options->must ? NULL : model_copy(model);
-    if (!known && !options->must)
+    bool unseen = !options->must && model->family == MODEL_DROVER; /* Ganeti's clusters have no measurements */
+    struct model *known = unseen ? model_copy(model) : NULL;
+    if (!known && unseen)
         return err_set(err, ENOMEM, "no memory for a plan");
     if (known)
         model_shun_unseen(known);
@@ -222,7 +223,7 @@ int plan_drain(const struct model *model, const struct policy *policy, const str
     struct model *m = model_copy(model);
     if (!m)
         return err_set(err, ENOMEM, "no memory for a plan");
-    m->nodes[node].offline = true;
+    model_set_offline(m, node, true);
     struct plan_options must = *options;
     must.must = true;
     int rc = plan_make(m, policy, &must, plan, err);
@@ -237,7 +238,7 @@ int plan_lose(const struct model *model, const struct policy *policy, const stru
     if (!m)
         return err_set(err, ENOMEM, "no memory for a plan");
     for (int i = 0; i < count; i++) {
-        m->nodes[nodes[i]].offline = true;
+        model_set_offline(m, nodes[i], true);
         for (int g = m->first[nodes[i]]; g >= 0; g = m->first[nodes[i]])
             model_place(m, g, m->mirror[g], -1); /* to its mirror, or nowhere */
     }

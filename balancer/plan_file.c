@@ -16,7 +16,7 @@ static struct model *state_after(const struct plan *plan, const struct model *mo
     if (m)
         model_shun_unseen(m);
     for (int i = 0; m && i < plan->closed_count; i++)
-        m->nodes[plan->closed[i]].offline = true;
+        model_set_offline(m, plan->closed[i], true);
     if (!m || score_init(score, m, policy, NULL) < 0) {
         model_free(m);
         return NULL;

@@ -265,6 +265,7 @@ void score_leave(const struct score *s, int guest, struct score_away *away)
     memcpy(away->s1, s->s1, sizeof away->s1);
     memcpy(away->s2, s->s2, sizeof away->s2);
     away->near = s->network >= 0 && m->guests[guest].storage_count > 0;
+    away->plain = away->simple && !away->near && !s->limited;
     for (int k = 0; k < columns; k++)
         away->take[k] = take[k];
     if (p < 0) {
@@ -284,11 +285,28 @@ void score_leave(const struct score *s, int guest, struct score_away *away)
     }
 }
 
+/* Where nothing but columns tells places apart, which is most of what a search asks. */
+static double arrive_plain(const struct score *s, const struct score_away *away, int at)
+{
+    size_t row = (size_t)at * (size_t)away->columns;
+    double sum = away->rest;
+    for (int k = 0; k < away->columns; k++) {
+        double d = away->take[k] * s->unit[row + (size_t)k];
+        double s1 = away->s1[k] + d;
+        double s2 = away->s2[k] + d * (2 * (s->x[row + (size_t)k] - s->shift[k]) + d);
+        double squares = s2 * s->up - s1 * s1;
+        sum += s->scaled[k] * sqrt(squares > 0 ? squares : 0);
+    }
+    return sum;
+}
+
 double score_arrive(const struct score *s, const struct score_away *away, int at)
 {
     const struct model *m = s->model;
     double sum = away->rest;
     bool up = counts(s, at);
+    if (away->plain && up)
+        return arrive_plain(s, away, at);
     if (!away->simple || !up) {
         sum += part_change(s, at, away->guest, 1);
         if (m->group_start[away->guest] != m->group_start[away->guest + 1])
@@ -327,6 +345,28 @@ double score_after_swap(const struct score *s, int a, int b)
     if (m->tags.count || m->guests[a].pins || m->guests[b].pins)
         rest += place_cost(s, a, q, -1) + place_cost(s, b, p, -1) - place_cost(s, a, p, -1) - place_cost(s, b, q, -1);
     return shifted(s, p, q, a, b, rest);
+}
+
+void score_swaps_begin(const struct score *s, int p, int q, struct score_swaps *swaps)
+{
+    const struct model *m = s->model;
+    size_t columns = (size_t)s->columns;
+    const double *xp = s->x + (size_t)p * columns, *up = s->unit + (size_t)p * columns;
+    const double *xq = s->x + (size_t)q * columns, *uq = s->unit + (size_t)q * columns;
+    swaps->any =
+        counts(s, p) && counts(s, q) && !s->tied && !s->limited && !m->group_start[m->guest_count] && !m->tags.count;
+    swaps->columns = s->columns;
+    swaps->take = s->take;
+    swaps->rest = s->parts + s->groups + s->constant;
+    for (size_t k = 0; k < columns; k++) {
+        /* v leaves p and comes to q: s1 and s2 change by v * d1 and by v * b + v * v * c */
+        double d1 = uq[k] - up[k], b = 2 * (uq[k] * (xq[k] - s->shift[k]) - up[k] * (xp[k] - s->shift[k]));
+        double c = up[k] * up[k] + uq[k] * uq[k], *square = swaps->square[k];
+        square[0] = s->s2[k] * s->up - s->s1[k] * s->s1[k];
+        square[1] = b * s->up - 2 * s->s1[k] * d1;
+        square[2] = c * s->up - d1 * d1;
+        swaps->scaled[k] = s->scaled[k];
+    }
 }
 
 /* ---- a move, the long way: mirrors ---- */

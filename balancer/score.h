@@ -12,6 +12,8 @@
 #ifndef BALANCER_SCORE_H
 #define BALANCER_SCORE_H
 
+#include <math.h>
+
 #include "balancer/model.h"
 
 struct err;
@@ -35,6 +37,8 @@ struct score {
     double parts, groups, constant;
     double still[RESOURCE_COUNT]; /* the spread of loads that no guest takes along, which have no column */
     int network;                  /* the column of networks' load, -1: there is none */
+    bool limited;                 /* some column has a limit */
+    bool tied;                    /* to some guest nodes are not alike: it has pins, or members of its volumes */
     int up;                       /* nodes that count */
     int changes;
 };
@@ -58,11 +62,34 @@ struct score_away {
     double rest;
     bool near;   /* its load of networks is another one where its volumes have members */
     bool simple; /* no groups, pins or locations: only columns and parts of nodes tell places apart */
+    bool plain;  /* and of columns only how they spread */
 };
 void score_leave(const struct score *score, int guest, struct score_away *away);
 double score_arrive(const struct score *score, const struct score_away *away, int at);
 /* If two guests without mirrors changed places. */
 double score_after_swap(const struct score *score, int guest, int other);
+/* The same for many pairs of guests of two nodes, quickly and nearly: the square of a column's spread is a parabola of
+ * what is exchanged. It knows columns only: where groups, tags, pins, limits or members of volumes have a say, `any` is
+ * false. */
+struct score_swaps {
+    bool any;
+    int columns;
+    const double *take; /* of guest 0 */
+    double rest, scaled[SCORE_COLUMNS_MAX], square[SCORE_COLUMNS_MAX][3];
+};
+void score_swaps_begin(const struct score *score, int node, int other, struct score_swaps *swaps);
+static inline double score_swaps_after(const struct score_swaps *swaps, int guest, int other)
+{
+    const double *take = swaps->take + (size_t)guest * (size_t)swaps->columns;
+    const double *back = swaps->take + (size_t)other * (size_t)swaps->columns;
+    double sum = swaps->rest;
+    for (int k = 0; k < swaps->columns; k++) {
+        double v = take[k] - back[k],
+               square = swaps->square[k][0] + v * (swaps->square[k][1] + v * swaps->square[k][2]);
+        sum += swaps->scaled[k] * sqrt(square > 0 ? square : 0);
+    }
+    return sum;
+}
 
 void score_commit(struct score *score, int guest, int at, int mirror);
 

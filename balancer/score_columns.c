@@ -164,6 +164,7 @@ static void choose(struct score *s, const struct wanted *w, int count, double *u
         s->sum_of[k] = w[i].sum;
         s->weight[k] = w[i].weight;
         s->limit[k] = w[i].limit;
+        s->limited |= isfinite(w[i].limit);
         if (w[i].sum == SUM_LOAD_NETWORK)
             s->network = k;
         s->columns++;
@@ -184,6 +185,9 @@ int score_columns_make(struct score *s)
     for (int n = 0; n < m->node_count; n++)
         s->up += counts(m, n);
     s->columns = 0;
+    s->limited = s->tied = false;
+    for (int g = 0; g < m->guest_count; g++)
+        s->tied |= m->guests[g].pins || m->guests[g].storage_count > 0;
     s->constant = 0;
     s->network = -1;
     choose(s, w, m->family == MODEL_GANETI ? wanted_ganeti(m, w) : wanted_drover(s->policy, w), unit, base);

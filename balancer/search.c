@@ -38,6 +38,7 @@ static void tear_down(struct search *s)
     free(s->targets);
     free(s->order);
     free(s->heat);
+    free(s->price);
     free(s->best_at);
     free(s->best_mirror);
 }
@@ -66,10 +67,11 @@ int search_init(struct search *s, struct model *m, const struct policy *p, uint6
     s->targets = malloc(nodes * sizeof *s->targets);
     s->order = malloc(nodes * sizeof *s->order);
     s->heat = malloc(nodes * sizeof *s->heat);
+    s->price = malloc(guests * sizeof *s->price);
     s->best_at = malloc(guests * sizeof *s->best_at);
     s->best_mirror = malloc(guests * sizeof *s->best_mirror);
     if (!s->threshold || !s->home || !s->home_mirror || !s->stays || !s->gain || !s->heap || !s->where || !s->targets ||
-        !s->order || !s->heat || !s->best_at || !s->best_mirror) {
+        !s->order || !s->heat || !s->price || !s->best_at || !s->best_mirror) {
         search_fini(s);
         return err_set(err, ENOMEM, "no memory to plan for %d guests", m->guest_count);
     }
@@ -185,15 +187,17 @@ void search_pick_targets(struct search *s)
 
 struct best {
     double gain, value;
+    int from, from_mirror;
+    double paid; /* for being there */
     int at, mirror;
     bool any_allowed, must;
     struct score_away away;
 };
 
-static void consider(struct search *s, int guest, int at, int mirror, double after, struct best *best)
+static inline void consider(struct search *s, int guest, int at, int mirror, double after, struct best *best)
 {
     s->evaluations++;
-    double gain = best->value - after - search_price(s, guest, at, mirror);
+    double gain = best->value - after - (price_to(s, guest, at, mirror) - best->paid);
     if (gain <= best->gain + s->least_gain && (best->any_allowed || !best->must))
         return;
     if (search_forbidden(s, guest, at) || rules_check(s->model, s->policy, guest, at, mirror) != RULE_NONE)
@@ -206,9 +210,9 @@ static void consider(struct search *s, int guest, int at, int mirror, double aft
     }
 }
 
-static void consider_node(struct search *s, int guest, int n, struct best *best)
+static inline void consider_node(struct search *s, int guest, int n, struct best *best)
 {
-    int p = s->model->at[guest], mirror = s->model->mirror[guest];
+    int p = best->from, mirror = best->from_mirror;
     if (n == p || n == mirror)
         return;
     if (mirror < 0) {
@@ -227,6 +231,9 @@ static double best_step(struct search *s, int guest, int *at, int *mirror)
     const struct model_guest *g = &m->guests[guest];
     struct best best = {.at = -1, .value = score_value(&s->score), .must = search_must_move(s, guest)};
     int other = m->mirror[guest];
+    best.from = m->at[guest];
+    best.from_mirror = other;
+    best.paid = price_to(s, guest, best.from, other);
     if (other >= 0)
         consider(s, guest, other, m->at[guest], score_after(&s->score, guest, other, m->at[guest]), &best);
     else

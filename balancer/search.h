@@ -52,6 +52,7 @@ struct search {
     int *targets, target_count;
     int *order;                 /* [nodes] scratch */
     double *heat;               /* [nodes] scratch */
+    double *price;              /* [guests] scratch */
     int *best_at, *best_mirror; /* the best state so far */
     double least_gain;          /* below this nothing counts as better */
 };

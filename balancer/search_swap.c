@@ -1,4 +1,5 @@
 /* Steps of two guests: they change places, or one makes room for the other. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "balancer/cost.h"
@@ -7,6 +8,8 @@
 #include "balancer/search.h"
 
 enum { SWAP_HOT_MAX = 200, SWAP_HOT_OF_MANY = 128, CHAIN_HOT_MAX = 32, ROOM_GUESTS_MAX = 4 };
+
+static const double NEARLY = 1e-7; /* more than what score_swaps_after() is off */
 
 struct pair {
     double gain;
@@ -43,7 +46,11 @@ static bool may_pair(const struct search *s, int guest)
 static void best_swap(struct search *s, int hot, int cold, struct pair *best)
 {
     const struct model *m = s->model;
-    double value = score_value(&s->score);
+    double value = score_value(&s->score), unsure = NEARLY * (1 + fabs(value));
+    struct score_swaps swaps;
+    score_swaps_begin(&s->score, hot, cold, &swaps);
+    for (int b = m->first[cold]; b >= 0; b = m->next[b])
+        s->price[b] = may_pair(s, b) ? search_price(s, b, hot, -1) : 0;
     for (int a = m->first[hot]; a >= 0; a = m->next[a]) {
         if (!may_pair(s, a))
             continue;
@@ -52,7 +59,10 @@ static void best_swap(struct search *s, int hot, int cold, struct pair *best)
             if (!may_pair(s, b))
                 continue;
             s->evaluations++;
-            double gain = value - score_after_swap(&s->score, a, b) - price_a - search_price(s, b, hot, -1);
+            double worth = value - price_a - s->price[b], wanted = best->gain + s->least_gain;
+            if (swaps.any && worth - score_swaps_after(&swaps, a, b) <= wanted - unsure)
+                continue;
+            double gain = value - score_after_swap(&s->score, a, b) - price_a - s->price[b];
             if (gain > best->gain + s->least_gain && may_swap(s, a, b))
                 *best = (struct pair){gain, a, b};
         }

@@ -271,7 +271,7 @@ static int decide(struct world *w, struct err *err)
 static void fail_node(struct world *w, int node)
 {
     struct model *m = w->m;
-    m->nodes[node].offline = true;
+    model_set_offline(m, node, true);
     w->back_in[node] = FAILURE_STEPS;
     w->result->failures++;
     for (int i = w->flows.count - 1; i >= 0; i--) {
@@ -292,7 +292,7 @@ static void fail_nodes(struct world *w)
     double chance = w->config->failures_per_day * w->config->step_s / DAY_S / (m->node_count ? m->node_count : 1);
     for (int n = 0; n < m->node_count; n++) {
         if (w->back_in[n] > 0 && --w->back_in[n] == 0)
-            m->nodes[n].offline = false;
+            model_set_offline(m, n, false);
         if (w->config->failures_per_day > 0 && !m->nodes[n].offline && roll(w) < chance)
             fail_node(w, n);
     }

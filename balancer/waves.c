@@ -25,8 +25,9 @@ struct weaver {
     struct plan *plan;
     struct pending *left;
     int left_count;
-    int *leaving; /* [guests] the node it leaves in this wave, -1 */
-    int *busy;    /* [nodes] moves of this wave that end there */
+    int *leaving;                /* [guests] the node it leaves in this wave, -1 */
+    struct group_counts left_by; /* what groups had there */
+    int *busy;                   /* [nodes] moves of this wave that end there */
     struct uplinks uplinks;
     int *touched; /* nodes that hold something for this wave */
     int touched_count, moving;
@@ -44,11 +45,8 @@ static bool meets_leaver(const struct weaver *w, int guest, int to)
     const struct model *m = w->model;
     for (int i = m->group_start[guest]; i < m->group_start[guest + 1]; i++) {
         const struct model_group *group = &m->groups[m->group_of[i]];
-        for (int j = 0; group->hard && !group->together && j < group->count; j++) {
-            int member = group->members[j];
-            if (member != guest && model_same_place(m, group->scope, w->leaving[member], to))
-                return true;
-        }
+        if (group->hard && !group->together && group_counts_meets(&w->left_by, m, m->group_of[i], to))
+            return true;
     }
     return false;
 }
@@ -123,6 +121,8 @@ static int add_move(struct weaver *w, int guest, int to, int to_mirror, bool par
     if (from != to) {
         hold(w, from, m->use[guest]);
         w->leaving[guest] = from >= 0 ? from : -1;
+        if (from >= 0)
+            group_counts_add(&w->left_by, m, guest, from, 1);
     }
     if (old >= 0 && old != to_mirror)
         hold(w, old, m->copy[guest]);
@@ -145,6 +145,8 @@ static void end_wave(struct weaver *w)
     w->touched_count = 0;
     for (int i = plan->count - 1; i >= 0 && plan->moves[i].wave == plan->waves; i--) {
         const struct plan_move *move = &plan->moves[i];
+        if (w->leaving[move->guest] >= 0)
+            group_counts_add(&w->left_by, w->model, move->guest, w->leaving[move->guest], -1);
         w->leaving[move->guest] = -1;
         int ends[] = {move->from, move->to, move->to_mirror};
         for (int j = 0; j < 3; j++)
@@ -323,8 +325,8 @@ int waves_make(struct score *score, const int *at, const int *mirror, struct pla
     w.busy = calloc(nodes, sizeof *w.busy);
     w.touched = malloc(((size_t)score->policy->parallel + 1) * 2 * sizeof *w.touched);
     int rc = -ENOMEM;
-    if (!uplinks_init(&w.uplinks, m, score->policy->per_link) && w.left && w.leaving && w.parked && w.busy &&
-        w.touched) {
+    if (!uplinks_init(&w.uplinks, m, score->policy->per_link) && !group_counts_init(&w.left_by, m) && w.left &&
+        w.leaving && w.parked && w.busy && w.touched) {
         for (int g = 0; g < m->guest_count; g++) {
             w.leaving[g] = -1;
             if (!is_there(&w, g) && at[g] >= 0)
@@ -337,6 +339,7 @@ int waves_make(struct score *score, const int *at, const int *mirror, struct pla
     }
     free(w.left);
     free(w.leaving);
+    group_counts_fini(&w.left_by);
     free(w.parked);
     free(w.busy);
     free(w.touched);

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -748,6 +749,9 @@ class Program(unittest.TestCase):
     def test_run_needs_a_store(self):
         self.run_it('run', '--node', 'n1', status=2)
         self.assertIn('store', self.run_it('run', '--node', 'n1', '--store', 'nowhere:x', status=1))
+        alone = shutil.copy(PROGRAM, self.path('alone'))
+        done = subprocess.run([alone, 'run', '--node', 'n1'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual((done.returncode, done.stderr), (1, 'drover-balancer: %s-run cannot be started: No such file or directory\n' % alone))
 
 
 unittest.main()

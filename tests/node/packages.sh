@@ -40,6 +40,7 @@ done <<'LIST'
 /usr/bin/drover-nbd drover-nbd
 /usr/bin/drover-img drover-nbd
 /usr/bin/drover-balancer drover-balancer
+/usr/bin/drover-balancer-run drover-balancer
 /usr/bin/drover drover-cli
 /usr/bin/drover-drill drover-cli
 /usr/share/man/man8/droverd.8.gz drover-agent
@@ -52,7 +53,7 @@ done <<'LIST'
 /usr/share/bash-completion/completions/drover drover-cli
 /lib/systemd/system/droverd.service drover-agent
 LIST
-[ "$(grep -c '^/usr/bin/' "$work/files")" = 10 ] || fail "there are programs that this test does not know"
+[ "$(grep -c '^/usr/bin/' "$work/files")" = 11 ] || fail "there are programs that this test does not know"
 for page in "$root"/docs/*.md "$root"/docs/decisions/*.md; do
     grep -q "^/usr/share/doc/drover/${page#"$root/docs/"} drover-doc\$" "$work/files" || fail "$page is not in drover-doc"
 done

@@ -150,7 +150,7 @@ struct model *random_cluster_of(uint64_t seed, int nodes, int guests, bool hard)
                 model_place(m, g, (first + i) % nodes, -1);
     }
     if (hard && nodes > 3) {
-        m->nodes[0].offline = !roll(&dice, 4);
+        model_set_offline(m, 0, !roll(&dice, 4));
         m->nodes[1].stale = !roll(&dice, 5);
     }
     return m;

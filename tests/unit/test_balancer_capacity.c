@@ -103,7 +103,7 @@ static struct model *cluster_of(uint64_t number)
             if (rules_check(m, &policy, g, (first + i) % nodes, -1) == RULE_NONE)
                 model_place(m, g, (first + i) % nodes, -1);
     }
-    m->nodes[0].offline = !roll(&seed, 6);
+    model_set_offline(m, 0, !roll(&seed, 6));
     m->nodes[1].stale = !roll(&seed, 6);
     return m;
 }

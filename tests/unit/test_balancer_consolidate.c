@@ -65,8 +65,10 @@ static void carry_out(struct model *m, const struct consolidation *c)
     for (int i = 0; i < c->plan.count; i++)
         model_place(m, c->plan.moves[i].guest, c->plan.moves[i].to, -1);
     for (int n = 0; n < m->node_count; n++)
-        if (c->nodes[n].verdict == CONSOLIDATE_SLEEPS)
-            m->nodes[n].offline = m->nodes[n].drained = true;
+        if (c->nodes[n].verdict == CONSOLIDATE_SLEEPS) {
+            m->nodes[n].drained = true;
+            model_set_offline(m, n, true);
+        }
 }
 
 static void an_idle_cluster_shrinks(void **state)
@@ -84,7 +86,7 @@ static void an_idle_cluster_shrinks(void **state)
     assert_true(capacity_tolerates(m, &policy, 1) >= 1);
     for (int g = 0; g < m->guest_count; g++) /* two would do for the memory, but not bear a loss */
         model_place(m, g, 1 + g % 2, -1);
-    m->nodes[0].offline = true;
+    model_set_offline(m, 0, true);
     assert_true(model_memory_free(m, 1) >= 0 && capacity_tolerates(m, &policy, 1) < 1);
     consolidate_fini(&c);
     model_free(m);
@@ -210,7 +212,7 @@ static void who_waits_comes_first(void **state)
     (void)state;
     struct policy policy = policy_default();
     struct model *m = even(10, 2, 0.1);
-    m->nodes[3].offline = true;
+    model_set_offline(m, 3, true);
     struct consolidation c = advice(m, &policy);
     assert_int_equal(c.sleeps, 0);
     assert_int_equal(c.nodes[0].reason, CONSOLIDATE_WAITING);
@@ -227,8 +229,10 @@ static struct model *two_of_six(double load)
     struct model *m = even(6, 4, load);
     for (int g = 8; g < 24; g++)
         model_place(m, g, g % 2, -1);
-    for (int n = 2; n < 6; n++)
-        m->nodes[n].offline = m->nodes[n].drained = true;
+    for (int n = 2; n < 6; n++) {
+        m->nodes[n].drained = true;
+        model_set_offline(m, n, true);
+    }
     return m;
 }
 
@@ -289,7 +293,8 @@ static void waking_has_a_reason_that_it_removes(void **state)
     struct model *m = even(6, 4, 0.5); /* one is hot by a single guest: no other node helps */
     for (int g = 20; g < 24; g++)
         model_place(m, g, 4, -1);
-    m->nodes[5].offline = m->nodes[5].drained = true;
+    m->nodes[5].drained = true;
+    model_set_offline(m, 5, true);
     m->guests[0].load[RESOURCE_CPU] = 31;
     model_guest_changed(m, 0);
     model_recount(m);
@@ -313,7 +318,7 @@ static void waking_has_a_reason_that_it_removes(void **state)
     consolidate_fini(&c);
 
     for (int n = 1; n < 5; n++) /* no room for a loss */
-        m->nodes[n].offline = true;
+        model_set_offline(m, n, true);
     c = advice(m, &policy);
     assert_int_equal(c.wakes, 1);
     consolidate_fini(&c);
@@ -437,7 +442,7 @@ static void every_state_is_safe_and_the_end_at_rest(void **state)
         policy.consolidate.lose = seed % 3 != 0;
         int nodes = 3 + (int)(seed % 10);
         struct model *m = random_cluster_of(seed, nodes, nodes * (1 + (int)(seed % 4)), seed % 4 != 0);
-        m->nodes[0].offline = false;
+        model_set_offline(m, 0, false);
         m->nodes[nodes - 1].members = seed % 2;
         for (int g = 0; g < m->guest_count; g++) { /* idle enough; who found no place is not there */
             for (int r = 0; r < RESOURCE_COUNT; r++)

@@ -188,6 +188,64 @@ static void swap_is_two_moves(void **state)
     assert_true(tried > 500);
 }
 
+/* True if something was said of swaps in this model. */
+static bool compare_swaps(struct model *m, const struct policy *policy)
+{
+    struct score score;
+    bool any = false;
+    assert_int_equal(score_init(&score, m, policy, NULL), 0);
+    for (int a = 0; a < m->guest_count; a++)
+        for (int b = 0; b < m->guest_count; b++) {
+            int p = m->at[a], q = m->at[b];
+            struct score_swaps swaps;
+            if (p < 0 || q < 0 || p == q || m->mirror[a] >= 0 || m->mirror[b] >= 0)
+                continue;
+            score_swaps_begin(&score, p, q, &swaps);
+            any |= swaps.any;
+            if (swaps.any)
+                assert_true(fabs(score_swaps_after(&swaps, a, b) - score_after_swap(&score, a, b)) < 1e-8);
+        }
+    score_fini(&score);
+    return any;
+}
+
+/* Where something is said it is right; and it is said only where columns are all there is. */
+static void swaps_are_nearly_known(void **state)
+{
+    (void)state;
+    struct policy policy = policy_default();
+    int said = 0;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct model *m = random_cluster(seed, false);
+        policy.overload_weight = 0;
+        said += compare_swaps(m, &policy); /* unless all are on one node */
+        policy.overload_weight = 1;
+        assert_false(compare_swaps(m, &policy));
+        policy.overload_weight = 0;
+        int pin = 0;
+        m->guests[0].pins = &pin;
+        m->guests[0].pin_count = 1;
+        assert_false(compare_swaps(m, &policy));
+        m->guests[0].pins = NULL;
+        m->guests[0].pin_count = 0;
+        model_free(m);
+        m = random_cluster(seed, true); /* with groups, pins and members, if it has some */
+        compare_swaps(m, &policy);
+        model_free(m);
+    }
+    assert_true(said > 50);
+    struct policy ganeti = policy_ganeti();
+    size_t len;
+    char *text = read_data("hbal-dyn", &len);
+    struct ganeti_text file;
+    assert_int_equal(ganeti_text_read(&file, "hbal-dyn", text, len, NULL, NULL), 0);
+    for (int g = 0; g < file.model->guest_count; g++)
+        model_place(file.model, g, file.model->at[g], -1);
+    assert_true(compare_swaps(file.model, &ganeti));
+    ganeti_text_fini(&file);
+    free(text);
+}
+
 /* What members do counts where they are, whoever goes where; what the guest exchanges with them on the links of both,
  * and on none where it is beside one. */
 static void members_work_where_they_are(void **state)
@@ -283,6 +341,7 @@ int main(void)
         cmocka_unit_test(quick_is_slow),
         cmocka_unit_test(quick_is_slow_with_mirrors),
         cmocka_unit_test(swap_is_two_moves),
+        cmocka_unit_test(swaps_are_nearly_known),
         cmocka_unit_test(members_work_where_they_are),
         cmocka_unit_test(groups_add_up),
         cmocka_unit_test(names_have_no_zero),

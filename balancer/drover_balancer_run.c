@@ -1,5 +1,5 @@
-/* drover-balancer run: the balancer of a running cluster. One runs on each node, beside its droverd; one of them is
- * elected, and the others follow the store and wait.
+/* drover-balancer-run, which `drover-balancer run` becomes: the balancer of a running cluster. One runs on each node,
+ * beside its droverd; one of them is elected, and the others follow the store and wait.
  *
  *     follow.c (the store's objects) --> conductor.c (what is to be written) --> commit, with the election's check
  *                                         |  ^ conductor_job.c: a plan, on a thread of its own
@@ -35,6 +35,8 @@
 #include "node/base/timestamp.h"
 #include "node/base/tls.h"
 #include "node/base/worker.h"
+
+const char *argp_program_version = "drover-balancer-run " DROVER_VERSION;
 
 enum key { KEY_STORE = 256, KEY_STATE, KEY_NODE, KEY_LIFE };
 enum { LOOK_MS = 1000, SEARCH_S = 2, LIFE_MAX = 1 << 20 };
@@ -318,7 +320,7 @@ static void end(struct serve *s)
     loop_free(s->loop);
 }
 
-int command_serve(int argc, char **argv)
+int main(int argc, char **argv)
 {
     static struct serve s;
     struct arguments a = {.state = "/var/lib/drover", .life = -1};
@@ -328,6 +330,7 @@ int command_serve(int argc, char **argv)
                               .doc =
                                   "The balancer of a running cluster; droverd starts it. One of all nodes' is elected, "
                                   "makes plans and, if the cluster's policy says so, has them carried out."};
+    argp_err_exit_status = EXIT_USAGE;
     argp_parse(&argp, argc, argv, 0, NULL, &a);
     s.arguments = &a;
     log_init("drover-balancer", a.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
