@@ -197,6 +197,18 @@ static bool time_is_up(void *end_ns)
     return clock_ns() >= *(const uint64_t *)end_ns;
 }
 
+/* Of a search, and of those of the frontier's other plans, which have as much time together. */
+struct plan_time {
+    uint64_t end_ns, half_end_ns;
+};
+
+static void share_time(void *data, int left)
+{
+    struct plan_time *time = data;
+    uint64_t now = clock_ns();
+    time->end_ns = now + (now < time->half_end_ns ? (time->half_end_ns - now) / (unsigned)left : 0);
+}
+
 /* When half of the time is over, what was found is put into an order. */
 static bool half_is_up(void *end_ns)
 {
@@ -268,7 +280,8 @@ static void keep_guests(json_t *reasons, const json_t *objects)
 static void put_plan(json_t *said, const struct plan *plan, const struct model *m, const struct policy *policy,
                      json_t *question)
 {
-    const struct plan_record_origin origin = origin_of(question);
+    struct plan_record_origin origin = origin_of(question);
+    origin.price = json_number_value(json_object_get(question, "price"));
     json_t *record = plan->count ? plan_record_make(plan, m, policy, &origin) : NULL;
     if (record && json_object_get(question, "price"))
         json_object_set(json_object_get(record, "spec"), "price", json_object_get(question, "price"));
@@ -277,45 +290,45 @@ static void put_plan(json_t *said, const struct plan *plan, const struct model *
     json_decref(origin.guest_ids);
 }
 
-/* The reason of the guest that is asked about. */
-static int put_why(json_t *said, const struct plan *plan, const struct model *m, const struct policy *policy,
-                   const json_t *question, struct err *err)
+/* What is asked, judged before anything is searched. */
+struct plan_question {
+    double price;
+    int why; /* the guest whose reason is wanted, -1: nobody's */
+    bool frontier;
+};
+
+static int read_question(const json_t *question, const struct model *m, struct plan_question *asked, struct err *err)
 {
     const char *why = snapshot_text(question, "why");
-    int guest = *why ? names_find(&m->guest_names, why, strlen(why)) : -1;
-    if (*why && guest < 0)
+    asked->frontier = json_is_true(json_object_get(question, "frontier"));
+    asked->why = *why ? names_find(&m->guest_names, why, strlen(why)) : -1;
+    if (*why && asked->why < 0)
         return err_set(err, ENOENT, "guest '%s' is not there, or is left out: `drover balance status` says why", why);
-    if (*why)
-        json_object_set_new(said, "reasons", plan_reason_json(plan, m, policy, guest));
-    return 0;
+    if (asked->frontier && json_object_get(question, "price"))
+        return err_set(err, EINVAL,
+                       "the frontier is of plans at several prices beside the policy's own: leave price out");
+    return price_of(question, &asked->price, err);
 }
 
-/* end_ns: of the search, which the plan itself has half of if others are made beside it. */
-static json_t *say_plan(json_t *question, const struct model *m, const struct policy *policy, uint64_t *end_ns,
-                        struct err *err)
+static json_t *say_plan(json_t *question, const struct model *m, const struct policy *policy,
+                        const struct plan_question *asked, struct err *err)
 {
-    const struct plan_options how = {.seed = 1, .budget = {.stop = time_is_up, .data = end_ns}};
+    uint64_t budget_ns = (uint64_t)json_integer_value(json_object_get(question, "budget_ms")) * NS_PER_MS;
+    struct plan_time time = {.end_ns = clock_ns() + budget_ns / (asked->frontier ? 2 : 1)};
+    const struct plan_options how = {.seed = 1, .budget = {.stop = time_is_up, .data = &time}};
     size_t reasons = json_is_true(json_object_get(question, "explain")) ? PLAN_RECORD_REASONS_MAX : 0;
-    bool all = json_is_true(json_object_get(question, "frontier"));
-    uint64_t half_ns = all ? (*end_ns - clock_ns()) / 2 : 0;
     struct policy priced = *policy;
     struct frontier frontier;
     struct plan plan;
     json_t *said = NULL;
-    double price;
-    if (price_of(question, &price, err))
-        return NULL;
-    policy_price(&priced, price);
-    *end_ns -= half_ns;
+    policy_price(&priced, asked->price);
     if (plan_make(m, &priced, &how, &plan, err))
         return NULL;
-    *end_ns += half_ns;
-    if (!all || !frontier_make(m, policy, &how, &plan, &frontier, err))
-        said = plan_json(&plan, m, &priced, all ? &frontier : NULL, reasons);
-    if (said && put_why(said, &plan, m, &priced, question, err)) {
-        json_decref(said);
-        said = NULL;
-    }
+    time.half_end_ns = clock_ns() + budget_ns / 2;
+    if (!asked->frontier || !frontier_make(m, policy, &how, &plan, share_time, &frontier, err))
+        said = plan_json(&plan, m, &priced, asked->frontier ? &frontier : NULL, asked->price, reasons);
+    if (said && asked->why >= 0)
+        json_object_set_new(said, "reasons", plan_reason_json(&plan, m, &priced, asked->why));
     if (said && wants_record(question))
         put_plan(said, &plan, m, &priced, question);
     keep_guests(json_object_get(said, "reasons"), json_object_get(question, "objects"));
@@ -327,15 +340,17 @@ static json_t *say_plan(json_t *question, const struct model *m, const struct po
  * as many moves as a plan may have, whatever the last hour's leave. */
 static json_t *plan_of(json_t *question, const struct model *m, const struct policy *policy, struct err *err)
 {
-    uint64_t end_ns = clock_ns() + (uint64_t)json_integer_value(json_object_get(question, "budget_ms")) * NS_PER_MS;
+    struct plan_question asked = {.price = 1};
     struct policy p = *policy;
     p.moves_max = p.moves_max < PLAN_RECORD_MOVES_MAX ? p.moves_max : PLAN_RECORD_MOVES_MAX;
+    if (read_question(question, m, &asked, err))
+        return NULL;
     struct model *held = model_copy(m);
     err_set(err, ENOMEM, "no memory for a plan");
     if (!held)
         return NULL;
     model_hold(held, MODE_AUTOMATIC, MODE_OFF);
-    json_t *said = say_plan(question, held, &p, &end_ns, err);
+    json_t *said = say_plan(question, held, &p, &asked, err);
     model_free(held);
     return said;
 }

@@ -37,7 +37,7 @@ struct arguments {
     struct plan_options options;
     bool explain, json, frontier;
     double part, price;
-    uint64_t budget_ns, end_ns;
+    uint64_t budget_ns, end_ns, half_end_ns; /* half_end_ns: of the frontier's other plans */
 };
 
 static const struct argp_option options[] = {
@@ -218,18 +218,27 @@ static int put_out(const struct arguments *a, const struct command_cluster *c, c
                    const struct plan *plan, const struct frontier *frontier, struct err *err)
 {
     int rc = 0;
-    json_t *said =
-        a->json || a->write_plan ? plan_json(plan, c->model, policy, frontier, a->explain ? SIZE_MAX : 0) : NULL;
+    json_t *said = a->json || a->write_plan
+                       ? plan_json(plan, c->model, policy, frontier, a->price, a->explain ? SIZE_MAX : 0)
+                       : NULL;
     char *json = said ? json_dumps(said, JSON_INDENT(1)) : NULL;
     json_decref(said);
     if (a->json && json)
         puts(json);
     else if (!a->json)
-        plan_print(stdout, plan, c->model, policy, frontier, a->explain);
+        plan_print(stdout, plan, c->model, policy, frontier, a->price, a->explain);
     if (a->write_plan)
         rc = command_write_file(a->write_plan, json, json ? strlen(json) : 0, err);
     free(json);
     return rc == 0 && a->write_after ? write_after(a, c, plan, err) : rc;
+}
+
+/* Each of those that are left has as much of the rest of the time. */
+static void share_time(void *data, int left)
+{
+    struct arguments *a = data;
+    uint64_t now = clock_ns();
+    a->end_ns = now + (now < a->half_end_ns ? (a->half_end_ns - now) / (unsigned)left : 0);
 }
 
 static int act(void *context, const struct command_cluster *c, const struct policy *policy, struct err *err)
@@ -242,9 +251,9 @@ static int act(void *context, const struct command_cluster *c, const struct poli
     policy_price(&priced, a->price);
     int rc = read_last(a, c, &last, err);
     rc = rc == 0 ? make(a, c, &priced, &plan, err) : rc;
-    a->end_ns += a->budget_ns / 2; /* what other prices have of the time */
+    a->half_end_ns = clock_ns() + a->budget_ns / 2;
     if (rc == 0 && a->frontier)
-        rc = frontier_make(c->model, policy, &a->options, &plan, &frontier, err);
+        rc = frontier_make(c->model, policy, &a->options, &plan, a->budget_ns ? share_time : NULL, &frontier, err);
     rc = rc == 0 ? put_out(a, c, &priced, &plan, a->frontier ? &frontier : NULL, err) : rc;
     plan_fini(&plan);
     plan_last_fini(&last);

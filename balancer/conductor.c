@@ -62,22 +62,6 @@ static void put_wave(struct conductor_step *step, const json_t *entry, int wave)
     put(step, "plan", id_of(entry), value, revision_of(entry));
 }
 
-/* Other migrations go first: the plan says so, once for each reason. */
-static bool must_wait(json_t *objects, const json_t *entry, int wave, const struct policy *policy,
-                      struct conductor_step *step)
-{
-    const json_t *record = json_object_get(entry, "value");
-    char why[120];
-    if (!traffic_forbids(objects, record, wave, policy, why, sizeof why))
-        return false;
-    if (!strcmp(snapshot_text(json_object_get(record, "spec"), "reason"), why))
-        return true;
-    json_t *value = json_deep_copy(record);
-    json_object_set_new(json_object_get(value, "spec"), "reason", json_string(why));
-    put(step, "plan", id_of(entry), value, revision_of(entry));
-    return true;
-}
-
 void conductor_step_fini(struct conductor_step *step)
 {
     for (int i = 0; i < step->count; i++)
@@ -162,6 +146,32 @@ static struct progress progress_of(const json_t *record, int wave, json_t *begun
 static void make_void(struct conductor_step *step, const json_t *entry, const char *reason, const char *wall)
 {
     put_plan(step, entry, "void", reason, "ended", wall);
+}
+
+/* Other migrations go first: the plan says so, once for each reason. What takes longer than that is planned around. */
+static bool must_wait(struct conductor *c, json_t *objects, const json_t *entry, int wave,
+                      const struct snapshot_time *now, const char *wall, struct conductor_step *step)
+{
+    const json_t *record = json_object_get(entry, "value");
+    char why[120], given_up[160];
+    if (!traffic_forbids(objects, record, wave, &c->policy, why, sizeof why)) {
+        c->traffic_of[0] = 0;
+        return false;
+    }
+    if (strcmp(c->traffic_of, id_of(entry)) != 0 || c->traffic_wave != wave)
+        c->traffic_s = now->clock_s;
+    snprintf(c->traffic_of, sizeof c->traffic_of, "%s", id_of(entry));
+    c->traffic_wave = wave;
+    c->job_is_void |= c->job != NULL; /* whether it fits is asked again when the way is free */
+    if (now->clock_s - c->traffic_s > CONDUCTOR_TRAFFIC_S) {
+        snprintf(given_up, sizeof given_up, "given up after %d s: it %s", CONDUCTOR_TRAFFIC_S, why);
+        make_void(step, entry, given_up, wall);
+    } else if (strcmp(snapshot_text(json_object_get(record, "spec"), "reason"), why) != 0) {
+        json_t *value = json_deep_copy(record);
+        json_object_set_new(json_object_get(value, "spec"), "reason", json_string(why));
+        put(step, "plan", id_of(entry), value, revision_of(entry));
+    }
+    return true;
 }
 
 /* ---- jobs ---- */
@@ -309,7 +319,7 @@ static void carry_on(struct conductor *c, json_t *objects, const json_t *entry, 
         finish(objects, entry, wall, step);
     } else if (!p.running && !json_object_get(record, "apply") && policy_is_quiet(&c->policy, now->wall_s)) {
         make_void(step, entry, "quiet hours have begun", wall);
-    } else if (!p.running && !must_wait(objects, entry, wave + 1, &c->policy, step)) {
+    } else if (!p.running && !must_wait(c, objects, entry, wave + 1, now, wall, step)) {
         enum fit fit = still_fits(c, objects, entry, wave + 1, false, now, &err);
         if (fit == FITS)
             put_wave(step, entry, wave + 1);
@@ -330,7 +340,7 @@ static void begin(struct conductor *c, json_t *objects, const json_t *entry, con
         make_void(step, entry, *c->trouble ? c->trouble : "balancing is off", wall);
         return;
     }
-    if (must_wait(objects, entry, 0, &c->policy, step))
+    if (must_wait(c, objects, entry, 0, now, wall, step))
         return;
     enum fit fit = still_fits(c, objects, entry, 0, false, now, &err);
     if (fit == FITS)
@@ -581,6 +591,7 @@ void conductor_begin_term(struct conductor *c)
 {
     conductor_forget(c);
     c->waits = false;
+    c->traffic_of[0] = 0;
 }
 
 void conductor_forget(struct conductor *c)

@@ -9,8 +9,9 @@
  *                                     or active plan (automatic)
  *     proposal --value has "apply"--> active, if it still fits
  *     active: all of a wave done --> next wave, if the rest still fits --> done
- *             (a wave does not begin while other migrations take its nodes)
- *             a move failed, does not fit, was not begun in time; the mode was changed --> void, then anew
+ *             (a wave waits for other migrations at its nodes)
+ *             it has waited too long, a move failed, does not fit, was not begun in time; the mode was changed -->
+ * void, then anew
  *
  * Threads: one at a time. */
 #ifndef BALANCER_CONDUCTOR_H
@@ -31,6 +32,7 @@ struct err;
 enum {
     CONDUCTOR_PLAN_EVERY_S = 10,
     CONDUCTOR_BEGIN_S = 60,      /* until a node must have begun a move of the wave */
+    CONDUCTOR_TRAFFIC_S = 120,   /* so long a wave waits for other migrations */
     CONDUCTOR_KEEP_S = 60,       /* so long a proposal stays although another one would be a little better now */
     CONDUCTOR_CHECK_EVERY_S = 1, /* so often it is asked whether a wave that was begun still fits */
     CONDUCTOR_SEEN_S = 45,       /* so long a plan waits until its first wave's guests were looked at */
@@ -71,7 +73,9 @@ struct conductor {
     json_t *shadow;          /* what another policy would have done when the last plan was made; NULL: nobody asks */
     bool active;             /* balancing has begun, and goes on until the lower threshold */
     bool has_planned, waits; /* waits: plans since waits_s, for what their guests write */
-    double planned_s, wave_s, proposed_s, counted_s, checked_s, waits_s, shadow_s;
+    double planned_s, wave_s, proposed_s, counted_s, checked_s, waits_s, shadow_s, traffic_s;
+    char traffic_of[UUID_TEXT_BYTES]; /* the plan that waits since traffic_s for other migrations, "": none */
+    int traffic_wave;                 /* its wave that is to begin */
     struct hours hours;
     int nodes_to_lose;             /* counted at counted_s */
     char wave_of[UUID_TEXT_BYTES]; /* the plan whose wave began at wave_s */

@@ -27,24 +27,36 @@ static void sum_up(const struct plan *plan, struct frontier_point *p)
     p->seconds += longest;
 }
 
-/* Parts that are as many moves are one. whole: the gain that counts as 1. */
-static void add(struct frontier *f, const struct plan *plan, double price, double whole)
+/* Parts that are as many moves are one. gain: of the score, for now. */
+static void add(struct frontier *f, const struct plan *plan, double price)
 {
-    for (int i = 0; i < PARTS && f->count < FRONTIER_POINTS_MAX; i++) {
-        int moves = plan_prefix(plan, parts[i] / 100.0);
+    f->rests &= plan->rests;
+    for (int i = 0; i < PARTS && plan->count && f->count < FRONTIER_POINTS_MAX; i++) {
+        int moves = parts[i] == 100 ? plan->count : plan_prefix(plan, parts[i] / 100.0);
         bool again = i && f->points[f->count - 1].moves == moves;
         struct frontier_point *p = &f->points[again ? f->count - 1 : f->count++];
         *p = (struct frontier_point){.price = price, .part = parts[i], .moves = moves};
-        double gain = p->moves ? plan->before - plan->moves[p->moves - 1].after : 0;
-        p->gain = whole > 0 ? gain / whole : 0;
+        p->gain = moves ? plan->before - plan->moves[moves - 1].after : 0;
         sum_up(plan, p);
     }
 }
 
-void frontier_of(const struct plan *plan, struct frontier *f)
+/* As parts of what the plan itself brings, or else of the most that any does. */
+static void compare_with(struct frontier *f, double whole)
 {
-    *f = (struct frontier){.rests = plan->rests};
-    add(f, plan, 1, plan->before - plan->after);
+    double most = 0;
+    for (int i = 0; i < f->count; i++)
+        most = f->points[i].gain > most ? f->points[i].gain : most;
+    whole = whole > 0 ? whole : most;
+    for (int i = 0; i < f->count; i++)
+        f->points[i].gain = whole > 0 ? f->points[i].gain / whole : 0;
+}
+
+void frontier_of(const struct plan *plan, double price, struct frontier *f)
+{
+    *f = (struct frontier){.rests = true};
+    add(f, plan, price);
+    compare_with(f, plan->before - plan->after);
 }
 
 /* Of two that are the same the one whose options say less. */
@@ -95,20 +107,23 @@ static void thin_out(struct frontier *f)
 }
 
 int frontier_make(const struct model *m, const struct policy *policy, const struct plan_options *options,
-                  const struct plan *plan, struct frontier *f, struct err *err)
+                  const struct plan *plan, void (*begins)(void *data, int left), struct frontier *f, struct err *err)
 {
-    frontier_of(plan, f);
+    *f = (struct frontier){.rests = true};
+    add(f, plan, 1);
     for (int i = 0; i < PRICES; i++) {
         struct policy priced = *policy;
         struct plan other;
         policy_price(&priced, prices[i]);
+        if (begins)
+            begins(options->budget.data, PRICES - i);
         int rc = plan_make(m, &priced, options, &other, err);
         if (rc < 0)
             return rc;
-        f->rests &= other.rests;
-        add(f, &other, prices[i], plan->count ? plan->before - plan->after : other.before - other.after);
+        add(f, &other, prices[i]);
         plan_fini(&other);
     }
+    compare_with(f, plan->count ? plan->before - plan->after : 0);
     keep_best(f);
     thin_out(f);
     return 0;

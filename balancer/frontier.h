@@ -17,7 +17,7 @@ struct frontier {
     struct frontier_point {
         double price;
         int part;    /* percent of its plan's gain */
-        double gain; /* of that of the plan at the policy's own price, 1: as much */
+        double gain; /* of that of the plan at the policy's own price, 1: as much; of the largest if it has none */
         int moves;
         double bytes, seconds;
     } points[FRONTIER_POINTS_MAX]; /* with more moves each */
@@ -25,12 +25,14 @@ struct frontier {
     bool rests; /* false: a search was ended by the budget */
 };
 
-/* Of one plan, its parts. */
-void frontier_of(const struct plan *plan, struct frontier *frontier);
+/* Of one plan, its parts; price: at which it was made. */
+void frontier_of(const struct plan *plan, double price, struct frontier *frontier);
 
-/* Of plans at several prices. plan: the one at the policy's own, made with these options. Errors: as plan_make(). */
+/* Of plans at several prices. plan: the one at the policy's own, made with these options. begins(): with the budget's
+ * data, before each of the searches, and how many are left; NULL: nobody shares out a time. Errors: as plan_make(). */
 int frontier_make(const struct model *model, const struct policy *policy, const struct plan_options *options,
-                  const struct plan *plan, struct frontier *frontier, struct err *err);
+                  const struct plan *plan, void (*begins)(void *data, int left), struct frontier *frontier,
+                  struct err *err);
 
 /* [{"price", "part", "gain", "moves", "bytes", "seconds"}]; a new reference. */
 json_t *frontier_json(const struct frontier *frontier);

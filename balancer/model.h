@@ -71,6 +71,7 @@ struct model_node {
     bool stays_on; /* it may not sleep, whatever it holds */
     int members;   /* of volumes, and witnesses */
     int arrived;   /* guests that plans have sent there within the last hour */
+    int moving;    /* migrations that are under way from or to it */
     double memory, memory_own, memory_free;
     double disk, disk_free;
     double vcpus, vcpus_own;          /* threads of the machine, and those it keeps for itself */

@@ -67,20 +67,23 @@ static void print_frontier(FILE *out, const struct frontier *f)
         const struct frontier_point *p = &f->points[i];
         fprintf(out, "%3.0f %% of the gain after %d moves, %.1f GiB, about %.0f s", p->gain * 100, p->moves,
                 p->bytes / (1 << 30), p->seconds);
-        fprintf(out, p->price != 1 ? ": --price %g" : p->part < 100 ? ":" : "", p->price);
-        fprintf(out, p->part < 100 ? " --part %d\n" : "\n", p->part);
+        if (p->price != 1)
+            fprintf(out, ": --price %g", p->price);
+        if (p->part < 100)
+            fprintf(out, "%s --part %d", p->price != 1 ? "" : ":", p->part);
+        fputc('\n', out);
     }
 }
 
 void plan_print(FILE *out, const struct plan *plan, const struct model *m, const struct policy *policy,
-                const struct frontier *frontier, bool explain)
+                const struct frontier *frontier, double price, bool explain)
 {
     char text[TEXT_MAX];
     struct frontier own;
     plan_print_moves(out, plan, m);
     fprintf(out, "%s\n", explain_plan(plan, policy, text, sizeof text));
     if (!frontier && plan->count > 1)
-        frontier_of(plan, &own);
+        frontier_of(plan, price, &own);
     if (frontier || plan->count > 1)
         print_frontier(out, frontier ? frontier : &own);
     if (plan->dropped)
@@ -88,7 +91,7 @@ void plan_print(FILE *out, const struct plan *plan, const struct model *m, const
                 plan->dropped);
     if (plan->stranded)
         fprintf(out, "%d guests find no node that may take them\n", plan->stranded);
-    if (!plan->rests)
+    if (!plan->rests || (frontier && !frontier->rests))
         fprintf(out, "the budget ended the search; with more there may be a better plan\n");
     if (explain)
         plan_print_reasons(out, plan, m, policy);
@@ -166,18 +169,19 @@ json_t *plan_reason_json(const struct plan *plan, const struct model *m, const s
 }
 
 json_t *plan_json(const struct plan *plan, const struct model *m, const struct policy *policy,
-                  const struct frontier *frontier, size_t reasons)
+                  const struct frontier *frontier, double price, size_t reasons)
 {
     char text[TEXT_MAX];
     struct frontier own;
     if (!frontier)
-        frontier_of(plan, &own);
-    json_t *root = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:i, s:b, s:s, s:o, s:o}", "score_before",
-                             plan->before, "score_after", plan->after, "spread_before", plan->spread, "spread_after",
-                             plan->spread_after, "seconds", plan->seconds, "bytes", plan->bytes, "moves", plan->count,
-                             "left_out", plan->dropped, "stranded", plan->stranded, "at_rest", (int)plan->rests,
-                             "summary", explain_plan(plan, policy, text, sizeof text), "frontier",
-                             frontier_json(frontier ? frontier : &own), "waves", plan_waves_json(plan, m));
+        frontier_of(plan, price, &own);
+    json_t *root =
+        json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:i, s:b, s:s, s:o, s:o}", "score_before", plan->before,
+                  "score_after", plan->after, "spread_before", plan->spread, "spread_after", plan->spread_after,
+                  "seconds", plan->seconds, "bytes", plan->bytes, "moves", plan->count, "left_out", plan->dropped,
+                  "stranded", plan->stranded, "at_rest", (int)(plan->rests && (!frontier || frontier->rests)),
+                  "summary", explain_plan(plan, policy, text, sizeof text), "frontier",
+                  frontier_json(frontier ? frontier : &own), "waves", plan_waves_json(plan, m));
     if (root && reasons)
         json_object_set_new(root, "reasons", plan_reasons_json(plan, m, policy, reasons));
     return root;

@@ -89,7 +89,7 @@ json_t *plan_record_make(const struct plan *plan, const struct model *model, con
                          const struct plan_record_origin *origin)
 {
     char name[NAME_BYTES];
-    json_t *spec = plan_json(plan, model, policy, NULL, PLAN_RECORD_REASONS_MAX);
+    json_t *spec = plan_json(plan, model, policy, NULL, origin->price > 0 ? origin->price : 1, PLAN_RECORD_REASONS_MAX);
     if (!spec)
         return NULL;
     number_moves(json_object_get(spec, "waves"), origin->guest_ids);

@@ -25,6 +25,7 @@ enum {
 
 struct plan_record_origin {
     const char *id, *phase, *by, *made; /* made: a timestamp */
+    double price;                       /* at which it was made, 0: the policy's own */
     json_t *guest_ids;                  /* name to id */
 };
 

@@ -12,6 +12,7 @@
 #include "balancer/snapshot_load.h"
 #include "balancer/snapshot_modes.h"
 #include "balancer/snapshot_rules.h"
+#include "balancer/traffic.h"
 
 enum { WHO_MAX = 80 };
 
@@ -59,6 +60,7 @@ struct making {
     json_t *last_ended, *last_done;  /* guest's id to its migration's spec and state */
     json_t *left;                    /* guest's id to {node that a plan sent it away from: seconds since then} */
     json_t *arrived;                 /* by a node's name, how many plans have sent there within the hour */
+    json_t *moving;                  /* likewise, how many migrations are under way from or to it */
     json_t *modes;                   /* of groups; lent, NULL: none */
     json_t *left_out;                /* as cluster_json.h reads it: who is not in the snapshot */
     const struct snapshot_time *now;
@@ -365,9 +367,13 @@ static json_t *make_nodes(struct making *m)
             json_object_set_new(m->ready, name, json_true());
         json_array_append_new(list, make_node(m, node, load));
     }
-    json_array_foreach (list, i, node)
-        if (json_object_get(m->arrived, snapshot_text(node, "name")))
-            json_object_set(node, "arrived", json_object_get(m->arrived, snapshot_text(node, "name")));
+    json_array_foreach (list, i, node) {
+        const char *name = snapshot_text(node, "name");
+        if (json_object_get(m->arrived, name))
+            json_object_set(node, "arrived", json_object_get(m->arrived, name));
+        if (json_object_get(m->moving, name))
+            json_object_set(node, "moving", json_object_get(m->moving, name));
+    }
     return list;
 }
 
@@ -410,6 +416,7 @@ json_t *snapshot_make(json_t *objects, const struct snapshot_time *now)
                        .last_done = json_object(),
                        .left = json_object(),
                        .arrived = json_object(),
+                       .moving = traffic_count(objects, ""),
                        .modes = snapshot_modes_groups(objects),
                        .left_out = json_array(),
                        .now = now};
@@ -421,6 +428,7 @@ json_t *snapshot_make(json_t *objects, const struct snapshot_time *now)
     json_decref(m.last_done);
     json_decref(m.left);
     json_decref(m.arrived);
+    json_decref(m.moving);
     json_t *made =
         json_pack("{s:o, s:o, s:o, s:o}", "nodes", nodes, "guests", guests, "groups", groups, "migrations", migrations);
     if (json_array_size(m.left_out))

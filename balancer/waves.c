@@ -31,6 +31,7 @@ struct weaver {
     struct uplinks uplinks;
     int *touched; /* nodes that hold something for this wave */
     int touched_count, moving;
+    int others;  /* migrations that are under way beside the first wave, and take slots of it */
     int *parked; /* [guests] times it waited somewhere */
 };
 
@@ -56,7 +57,7 @@ static bool has_slot(const struct weaver *w, int guest, int to, int to_mirror)
 {
     const struct model *m = w->model;
     int from = m->at[guest], ends[] = {from, to, to_mirror != m->mirror[guest] ? to_mirror : -1};
-    if (w->moving >= w->policy->parallel || w->leaving[guest] >= 0)
+    if (w->moving + w->others >= w->policy->parallel || w->leaving[guest] >= 0)
         return false;
     for (int i = 0; i < 3; i++)
         if (ends[i] >= 0 && w->busy[ends[i]] >= (m->mirror[guest] >= 0 ? 1 : w->policy->per_node))
@@ -199,13 +200,33 @@ static bool first_step(const struct weaver *w, int guest, int *to, int *to_mirro
     return false;
 }
 
+/* Slots that are taken before the first wave begins. */
+static void note_others(struct weaver *w)
+{
+    for (int n = 0; n < w->model->node_count; n++) {
+        w->busy[n] = w->model->nodes[n].moving;
+        w->others += w->busy[n];
+    }
+    w->others /= 2; /* each is at two nodes */
+}
+
+/* ... and are free again when that is over, or if nothing could begin before. */
+static bool forget_others(struct weaver *w)
+{
+    bool were = w->others > 0;
+    if (were)
+        memset(w->busy, 0, (size_t)w->model->node_count * sizeof *w->busy);
+    w->others = 0;
+    return were;
+}
+
 /* Takes everything into the wave that fits. The number of moves, or -ENOMEM. */
 static int fill_wave(struct weaver *w)
 {
     int kept = 0, taken = 0;
     for (int i = 0; i < w->left_count; i++) {
         int g = w->left[i].guest, to, to_mirror;
-        bool full = w->moving >= w->policy->parallel || w->plan->count >= w->policy->moves_max;
+        bool full = w->moving + w->others >= w->policy->parallel || w->plan->count >= w->policy->moves_max;
         if (!full && first_step(w, g, &to, &to_mirror) && may_join(w, g, to, to_mirror)) {
             if (add_move(w, g, to, to_mirror, false) < 0)
                 return -ENOMEM;
@@ -286,6 +307,8 @@ static int weave(struct weaver *w)
         }
         int taken = fill_wave(w);
         end_wave(w);
+        if (forget_others(w) && taken == 0)
+            continue;
         if (taken == 0 && w->left_count > 0) {
             taken = park(w);
             end_wave(w);
@@ -333,6 +356,7 @@ int waves_make(struct score *score, const int *at, const int *mirror, struct pla
                 w.left[w.left_count++].guest = g;
         }
         double before = score_value(score);
+        note_others(&w);
         rc = weave(&w);
         if (rc == 0)
             end_at_best(&w, before);

@@ -52,7 +52,8 @@ static const struct object *active_plan(const struct mirror *m)
 
 bool balance_moves_has(const struct mirror *m, const struct object *guest)
 {
-    const struct object *plan = active_plan(m);
+    const struct object *leader = mirror_find(m, OBJECT_BALANCER, "leader");
+    const struct object *plan = leader && leader->state ? active_plan(m) : NULL;
     const json_t *waves = plan ? object_spec(plan, "waves") : NULL;
     size_t w = plan ? (size_t)json_integer_value(object_spec(plan, "wave")) : 0, i;
     json_t *move;

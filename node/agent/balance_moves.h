@@ -20,7 +20,7 @@ struct balance_moves *balance_moves_new(struct loop *loop, struct cluster *clust
 void balance_moves_free(struct balance_moves *moves);
 uint64_t balance_moves_begun(const struct balance_moves *moves); /* since the agent began */
 
-/* Is this guest one that the plan moves, in this wave or a later one? */
+/* Is this guest one that the plan moves, in this wave or a later one, and is there a balancer that goes on with it? */
 bool balance_moves_has(const struct mirror *mirror, const struct object *guest);
 
 #endif

@@ -68,6 +68,7 @@ unsigned balance_part(json_t *value, unsigned percent)
     put_sums(spec, kept);
     put_summary(spec, moves, all, before, score);
     json_object_set_new(spec, "score_after", json_real(score));
+    json_object_set_new(spec, "frontier", json_array()); /* of the whole, and that is not to be had any more */
     json_object_set_new(spec, "part", json_integer(percent));
     return moves;
 }

@@ -147,7 +147,8 @@ static bool may_apply(struct api_call *call, const struct mirror *m, const struc
     if (!strcmp(balance_mode(m), "off"))
         api_error(call, 409, "balancing-off", NULL, "balancing is off: `drover balance mode advise`");
     else if (current && current != plan && !strcmp(object_spec_text(current, "phase"), "active"))
-        api_error(call, 409, "plan-active", NULL, "plan %s is being carried out: wait until it has ended",
+        api_error(call, 409, "plan-active", NULL,
+                  "plan %s is being carried out: wait until it has ended; `drover balance mode off` ends it",
                   current->name);
     else
         return true;
@@ -235,7 +236,7 @@ static void advised(void *context, const json_t *answer, const struct err *err)
         api_error(w->call, 409, "none-can-sleep", NULL, "%s: `drover balance consolidate` says why",
                   member_text(answer, "summary"));
     else
-        api_error(w->call, 409, "nothing-to-move", NULL, "%s: `drover balance plan --explain` says why",
+        api_error(w->call, 409, "nothing-to-move", NULL, "%s: the same with --explain in place of --apply says why",
                   member_text(answer, "summary"));
     balance_call_free(w);
 }

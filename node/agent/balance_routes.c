@@ -22,7 +22,6 @@
 #include "node/base/err.h"
 #include "node/base/log.h"
 #include "node/base/timestamp.h"
-#include "node/base/uuid.h"
 
 enum { LOSE_MAX = 16 };
 

@@ -174,7 +174,7 @@ static bool may_go(struct drain *d, const struct object *guest)
     const struct mirror *m = cluster_mirror(d->cluster);
     struct sent *s = find(d, guest->id);
     return migration_may_begin(m, guest) && (!s || (!s->starting && clock_ms() >= s->again_ms)) &&
-           !balance_moves_has(m, guest);
+           !(s && s->stays && balance_moves_has(m, guest));
 }
 
 static unsigned under_way(struct drain *d)

@@ -15,7 +15,7 @@ struct err;
 struct loop;
 struct presence;
 
-enum { DRAIN_STAYING_MAX = 64 /* that are named */ };
+enum { DRAIN_STAYING_MAX = 64 /* that are named: the first by their names */ };
 
 /* state: the node's folder; lent. */
 struct drain *drain_new(struct loop *loop, struct cluster *cluster, struct presence *presence, const char *state,

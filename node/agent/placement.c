@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -324,7 +325,7 @@ struct choosing {
     bool loaded;
     const struct object *best, *refused;
     unsigned soft;                  /* rules that the best one breaks */
-    double score;                   /* with it there; less is better */
+    double score, filled;           /* with it there; less is better */
     bool lacks_room;                /* the one refused does; its rules allow it */
     char reason[PLACEMENT_WHY_MAX]; /* why that one is */
 };
@@ -355,10 +356,13 @@ static void look_at(struct choosing *c, const struct placement_choice *how, cons
         return;
     }
     double score = placement_room_after(c->room, &c->load, node);
-    bool better = !c->best || soft < c->soft || (soft == c->soft && score < c->score - SCORE_NOISE);
+    double filled = placement_room_filled(c->room, &c->load, node);
+    bool same = fabs(score - c->score) <= SCORE_NOISE && filled < c->filled - SCORE_NOISE;
+    bool better = !c->best || soft < c->soft || (soft == c->soft && (score < c->score - SCORE_NOISE || same));
     if (better && (!how->takes || how->takes(how->context, node))) {
         c->best = node;
         c->score = score;
+        c->filled = filled;
         c->soft = soft;
     }
 }

@@ -292,3 +292,12 @@ double placement_room_after(const struct placement_room *r, const struct placeme
     return placement_score_if(&l->without, &r->policy, &row, &more) +
            (n->bears[PLACEMENT_MEMORY] > 0 ? 0 : AFTER_ALL_OTHERS);
 }
+
+double placement_room_filled(const struct placement_room *r, const struct placement_load *l, const struct object *node)
+{
+    const struct placement_room_node *n = find(r, node->name);
+    if (!n)
+        return AFTER_ALL_OTHERS;
+    const struct placement_row row = row_without(r, l, n);
+    return with(n, &row, &l->needs, 1).part[PLACEMENT_PROMISED];
+}

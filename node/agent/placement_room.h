@@ -58,5 +58,8 @@ bool placement_room_fits(const struct placement_room *room, const struct placeme
  * do. */
 double placement_room_after(const struct placement_room *room, const struct placement_load *load,
                             const struct object *node);
+/* The part of its memory that would be promised: of nodes with the same score the least one, whatever is weighed. */
+double placement_room_filled(const struct placement_room *room, const struct placement_load *load,
+                             const struct object *node);
 
 #endif

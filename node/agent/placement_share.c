@@ -6,12 +6,12 @@
 #include "node/agent/load_meter.h"
 #include "node/agent/load_storage.h"
 
-static const double HUNDREDTHS = 0.01;
+static const double HUNDREDTHS = 0.01, NUMBER_MAX = 1e15;
 
 static double number(const json_t *object, const char *key)
 {
     double n = json_number_value(json_object_get(object, key));
-    return isfinite(n) && n > 0 ? n : 0;
+    return isfinite(n) && n > 0 ? fmin(n, NUMBER_MAX) : 0;
 }
 
 /* How much more is wanted than used where some, or all, waited. */
@@ -53,5 +53,5 @@ struct placement_share placement_share_of(const json_t *record, const char *gues
 
 double placement_share_storage(const struct placement_share *s, const char *node)
 {
-    return s->storage ? s->storage_unit * number(s->storage, node) : 0;
+    return s->storage ? fmin(s->storage_unit * number(s->storage, node), NUMBER_MAX) : 0;
 }

@@ -87,9 +87,11 @@ static const struct command_column plan_columns[] = {
     {"DOWNTIME", "downtime", COLUMN_TEXT, NULL}, {.title = NULL},
 };
 
-static double number_in(const json_t *object, const char *key)
+/* usual: if it is not said, as an older balancer does not. */
+static double number_in(const json_t *object, const char *key, double usual)
 {
-    return json_number_value(json_object_get(object, key));
+    const json_t *member = json_object_get(object, key);
+    return member ? json_number_value(member) : usual;
 }
 
 /* How many moves bring which part of the gain, and the options by which they are to be had. */
@@ -104,16 +106,16 @@ static void print_frontier(const json_t *frontier, bool header)
     size_t i;
     json_array_foreach (frontier, i, point) {
         char price[32] = "", part[32] = "";
-        if (number_in(point, "price") != 1)
-            snprintf(price, sizeof price, "--price %g ", number_in(point, "price"));
-        if (number_in(point, "part") < 100)
-            snprintf(part, sizeof part, "--part %.0f", number_in(point, "part"));
-        json_array_append_new(points,
-                              json_pack("{s:o, s:O, s:I, s:o, s:o}", "gain",
-                                        json_sprintf("%.0f %%", 100 * number_in(point, "gain")), "moves",
-                                        json_object_get(point, "moves"), "bytes", (json_int_t)number_in(point, "bytes"),
-                                        "seconds", json_sprintf("%.0f", number_in(point, "seconds")), "options",
-                                        json_sprintf("%s%s", price, part)));
+        if (number_in(point, "price", 1) != 1)
+            snprintf(price, sizeof price, "--price %g ", number_in(point, "price", 1));
+        if (number_in(point, "part", 100) < 100)
+            snprintf(part, sizeof part, "--part %.0f", number_in(point, "part", 100));
+        json_array_append_new(points, json_pack("{s:o, s:O, s:I, s:o, s:o}", "gain",
+                                                json_sprintf("%.0f %%", 100 * number_in(point, "gain", 0)), "moves",
+                                                json_object_get(point, "moves"), "bytes",
+                                                (json_int_t)number_in(point, "bytes", 0), "seconds",
+                                                json_sprintf("%.0f", number_in(point, "seconds", 0)), "options",
+                                                json_sprintf("%s%s", price, part)));
     }
     printf("\n");
     table_print(points, columns, header);
@@ -199,7 +201,7 @@ static void print_what_if(const json_t *said, bool header)
     json_t *lines = lines_of(json_object_get(said, "waves")), *reason;
     printf("%s\n\n", json_string_value(json_object_get(said, "summary")));
     table_print(lines, plan_columns, header);
-    if (json_array_size(json_object_get(said, "frontier")) && json_array_size(lines))
+    if (json_array_size(json_object_get(said, "frontier")) > 1 || json_array_size(lines) > 1)
         print_frontier(json_object_get(said, "frontier"), header);
     print_shortcomings(said);
     json_object_foreach (json_object_get(said, "reasons"), guest, reason)
@@ -254,13 +256,19 @@ static void print_applied(const json_t *plan, bool header)
            json_string_value(json_object_get(json_object_get(plan, "spec"), "summary")));
 }
 
+/* As it would be carried out. */
+static void print_would_be(const json_t *plan, bool header)
+{
+    print_plan(plan, false, header);
+}
+
 static int apply_plan(struct client *client, const struct command_common *common, json_t *asked)
 {
     char path[PATH_MAX_BYTES] = "/v1/balance/plan/apply";
     json_object_del(asked, "apply");
     if (common->dry_run)
         client_add_query(path, sizeof path, "dry_run", "true");
-    return post(client, common, path, asked, print_applied);
+    return post(client, common, path, asked, common->dry_run ? print_would_be : print_applied);
 }
 
 /* What belongs together, and what does not. False: it is said what is wrong. */
@@ -273,7 +281,12 @@ static bool check_asked(json_t *asked)
     if (price && (end == price || *end || !(factor > 0)))
         wrong = "--price: a number is needed, such as 4 or 0.25";
     else if (!apply && json_object_get(asked, "part"))
-        wrong = "--part goes with --apply; of a plan that is proposed: `drover balance apply PLAN --part`";
+        wrong = "--part goes with --apply (and --dry-run, to see it only); of a plan that is proposed: "
+                "`drover balance apply PLAN --part`";
+    else if (price && json_object_get(asked, "frontier"))
+        wrong = "--frontier is of plans at several prices: leave out --price";
+    else if (json_object_get(asked, "why") && (json_object_get(asked, "frontier") || json_object_get(asked, "explain")))
+        wrong = "--why is about one guest alone: leave out --frontier and --explain";
     else if (apply &&
              (json_object_get(asked, "frontier") || json_object_get(asked, "explain") || json_object_get(asked, "why")))
         wrong = "--apply carries a plan out: --frontier, --explain and --why are for looking at it first";

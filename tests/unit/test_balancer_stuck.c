@@ -70,18 +70,24 @@ static void test_room_is_made(void **state)
         assert_int_equal(json_array_size(plan_record_moves(plan, wave)), 1);
 }
 
-/* What a node says that is not drained, or of a guest that is off limits, is nothing. */
+/* Whom another node names, one that is not there any more, or a guest that does not run: they are no reason. Who is
+ * fixed because its node drains stays so. */
 static void test_who_is_not_stuck(void **state)
 {
     struct world *w = *state;
     fill(w);
-    drain(w, "'g1':'no node may have it'");
-    put(w, "/drover/node/N1", "{'kind':'node','id':'N1','name':'n1','spec':{'drained':false}}");
+    drain(w, "'g2':'no node may have it','gone':'no node may have it'");
+    put(w, "/drover/state/node/N3",
+        "{'alive':true,'cpus':4,'memory_bytes':17179869184,'staying':{'g1':'no node may have it'}}");
     look(w);
-    assert_null(plan_in(w, "active"));
-    drain(w, "'g1':'no node may have it'");
-    put(w, "/drover/guest/G1",
-        "{'kind':'guest','id':'G1','name':'g1','spec':{'node':'n1','running':false,'memory':12884901888,'vcpus':2}}");
+    const json_t *plan = plan_in(w, "active"); /* g2 goes, for whom there is room */
+    assert_non_null(plan);
+    assert_int_equal(plan_record_waves(plan), 1);
+    assert_string_equal(mover(plan, 0), "g2");
+    json_object_clear(json_object_get(w->objects, "plan"));
+    drain(w, "'g2':'no node may have it'");
+    put(w, "/drover/guest/G2",
+        "{'kind':'guest','id':'G2','name':'g2','spec':{'node':'n1','running':false,'memory':1073741824,'vcpus':2}}");
     w->now.clock_s += 10;
     look(w);
     assert_null(plan_in(w, "active"));

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "balancer/conductor_job.h"
 #include "balancer/plan_record.h"
 #include "balancer/policy.h"
 #include "balancer/snapshot.h"
@@ -81,6 +82,71 @@ static void test_a_wave_waits(void **state)
     assert_string_equal(reason(plan_in(w, "active")), "");
 }
 
+/* What takes longer is planned around. */
+static void test_it_is_given_up(void **state)
+{
+    struct world *w = *state;
+    begin_other(w, "n2", "n3");
+    look(w);
+    apply(w);
+    look(w);
+    w->now.clock_s += CONDUCTOR_TRAFFIC_S;
+    assert_int_equal(look(w), 0);
+    w->now.clock_s += 1;
+    assert_int_equal(look(w), 1);
+    assert_non_null(strstr(reason(plan_in(w, "void")), "given up after 120 s: it waits for other migrations (1)"));
+    /* the next one waits as long again */
+    look(w);
+    apply(w);
+    look(w);
+    w->now.clock_s += CONDUCTOR_TRAFFIC_S;
+    assert_int_equal(look(w), 0);
+    assert_non_null(plan_in(w, "proposed"));
+}
+
+/* A first wave that fits beside them: two at a time, and one at a node. */
+static void test_beside_others(void **state)
+{
+    struct world *w = *state;
+    put_policy(
+        w, "automatic",
+        "{\"cost\": {\"move\": 1}, \"moves\": {\"parallel\": 2, \"per_node\": 2}, \"patience\": {\"cool_down\": 0}}");
+    begin_other(w, "n2", "n3");
+    look(w);
+    const json_t *plan = plan_in(w, "active");
+    assert_non_null(plan);
+    assert_int_equal(json_array_size(plan_record_moves(plan, 0)), 1);
+    assert_true(json_array_size(plan_record_moves(plan, 1)) >= 1);
+}
+
+static struct conductor_job *handed_over;
+
+/* Whether a wave fits was asked before it had to wait: it is asked again. */
+static void test_an_old_check_counts_no_more(void **state)
+{
+    struct world *w = *state;
+    put_policy(w, "advise", eager);
+    look(w);
+    apply(w);
+    w->conductor.hand_over = keep;
+    w->conductor.stop_data = &handed_over;
+    look(w);
+    assert_non_null(handed_over);
+    conductor_job_run(handed_over);
+    conductor_job_done(&w->conductor);
+    handed_over = NULL;
+    begin_other(w, "n2", "n3");
+    look(w);
+    end_other(w);
+    look(w);
+    assert_null(plan_in(w, "active"));
+    assert_non_null(handed_over);
+    conductor_job_run(handed_over);
+    conductor_job_done(&w->conductor);
+    look(w);
+    assert_non_null(plan_in(w, "active"));
+}
+
 /* At nodes that it does not use it may go on, if there may be as many in the cluster; its own moves are no others. */
 static void test_at_a_node(void **state)
 {
@@ -111,6 +177,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_plan_waits, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_wave_waits, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_it_is_given_up, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_beside_others, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_an_old_check_counts_no_more, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_at_a_node, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

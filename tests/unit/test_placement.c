@@ -152,6 +152,9 @@ static void test_the_roomiest(void **state)
     assert_string_equal(best, "n1"); /* rather than one that does not say how much it has */
     allowed(m, "", &best);
     assert_string_equal(best, "n4");
+    put_policy(m, "{\"weights\": {\"cpu\": 0, \"memory\": 0, \"network\": 0, \"reserved\": 0}}");
+    allowed(m, "", &best); /* nothing is weighed: there is room nevertheless */
+    assert_string_equal(best, "n4");
     mirror_free(m);
 }
 
