@@ -486,10 +486,11 @@ class Balance(ThreeNodes):
         """A guest that no node takes, until another one has moved out of its way."""
         for name in GUESTS:
             self.remove(name)
+        until('nobody is left', lambda: not [g for g in self.n1.do('guest', 'list') if g['spec']['running']], 60)
         memory = min(n['state']['memory_bytes'] for n in self.n1.do('node', 'list'))
         room = memory // 10 - memory // 16  # of each node, by the policy
         self.policy(dict(EAGER, limits={'memory': 0.1, 'lose': 0}))
-        sizes = {'big': 0.7, 'left': 0.4, 'right': 0.4}
+        sizes = {'big': 0.7, 'left': 0.35, 'right': 0.35}
         for name, node in zip(sizes, self.nodes):
             self.n1.do('guest', 'create', name, '--memory', '%dM' % (room * sizes[name] // 2 ** 21 * 2), '--node', node.name, '--kernel', 'kernel1',
                        '--initrd', 'ramdisk1', '--cmdline', 'console=ttyS0 quiet panic=-1', '--start', '--wait')
@@ -505,7 +506,7 @@ class Balance(ThreeNodes):
         self.assertEqual(list(staying), ['big'])
         self.assertIn('not enough memory', staying['big'])
         self.n1.do('balance', 'mode', 'advise')
-        plan = until('room is proposed', lambda: self.plans('proposed'), 120)[0]
+        plan = until('room is proposed', lambda: self.plans('proposed'), 240)[0]
         movers = [[m['guest'] for m in wave] for wave in plan['spec']['waves']]
         self.assertEqual((len(movers), movers[1]), (2, ['big']))
         self.assertEqual(node_of('big'), here)
