@@ -29,12 +29,12 @@
 #include "balancer/conductor.h"
 #include "balancer/consolidate_file.h"
 #include "balancer/consolidate_record.h"
+#include "balancer/deadline.h"
 #include "balancer/frontier.h"
 #include "balancer/plan.h"
 #include "balancer/plan_file.h"
 #include "balancer/plan_record.h"
 #include "balancer/rules.h"
-#include "node/base/clock.h"
 #include "node/base/err.h"
 #include "node/base/sandbox.h"
 
@@ -192,29 +192,6 @@ static json_t *answer_cluster(json_t *question, json_t *(*say)(json_t *question,
     return answer ? answer : json_pack("{s:s}", "error", err.text);
 }
 
-static bool time_is_up(void *end_ns)
-{
-    return clock_ns() >= *(const uint64_t *)end_ns;
-}
-
-/* Of a search, and of those of the frontier's other plans, which have as much time together. */
-struct plan_time {
-    uint64_t end_ns, half_end_ns;
-};
-
-static void share_time(void *data, int left)
-{
-    struct plan_time *time = data;
-    uint64_t now = clock_ns();
-    time->end_ns = now + (now < time->half_end_ns ? (time->half_end_ns - now) / (unsigned)left : 0);
-}
-
-/* When half of the time is over, what was found is put into an order. */
-static bool half_is_up(void *end_ns)
-{
-    return clock_ns() + CONSOLIDATE_S * UINT64_C(500000000) >= *(const uint64_t *)end_ns;
-}
-
 static json_t *ids_of(json_t *objects)
 {
     json_t *ids = json_object(), *guest;
@@ -251,9 +228,11 @@ static void put_record(json_t *said, const struct consolidation *c, const struct
 
 static json_t *consolidation_of(json_t *question, const struct model *m, const struct policy *policy, struct err *err)
 {
-    uint64_t end_ns = clock_ns() + CONSOLIDATE_S * UINT64_C(1000000000);
-    const struct consolidate_options limits = {.seed = 1, .stop = time_is_up, .late = half_is_up, .stop_data = &end_ns};
+    struct deadline deadline;
+    const struct consolidate_options limits = {
+        .seed = 1, .stop = deadline_is_over, .late = deadline_is_half_over, .stop_data = &deadline};
     struct consolidation c;
+    deadline_begin(&deadline, CONSOLIDATE_S * UINT64_C(1000000000));
     if (consolidate(m, policy, &limits, &c, err))
         return NULL;
     json_t *said = consolidate_json(&c, policy, false);
@@ -314,18 +293,19 @@ static json_t *say_plan(json_t *question, const struct model *m, const struct po
                         const struct plan_question *asked, struct err *err)
 {
     uint64_t budget_ns = (uint64_t)json_integer_value(json_object_get(question, "budget_ms")) * NS_PER_MS;
-    struct plan_time time = {.end_ns = clock_ns() + budget_ns / (asked->frontier ? 2 : 1)};
-    const struct plan_options how = {.seed = 1, .budget = {.stop = time_is_up, .data = &time}};
+    struct deadline deadline;
+    const struct plan_options how = {.seed = 1, .budget = {.stop = deadline_is_over, .data = &deadline}};
     size_t reasons = json_is_true(json_object_get(question, "explain")) ? PLAN_RECORD_REASONS_MAX : 0;
     struct policy priced = *policy;
     struct frontier frontier;
     struct plan plan;
     json_t *said = NULL;
     policy_price(&priced, asked->price);
+    deadline_begin(&deadline, asked->frontier ? budget_ns / 2 : budget_ns);
     if (plan_make(m, &priced, &how, &plan, err))
         return NULL;
-    time.half_end_ns = clock_ns() + budget_ns / 2;
-    if (!asked->frontier || !frontier_make(m, policy, &how, &plan, share_time, &frontier, err))
+    deadline_begin(&deadline, budget_ns / 2);
+    if (!asked->frontier || !frontier_make(m, policy, &how, &plan, deadline_share, &frontier, err))
         said = plan_json(&plan, m, &priced, asked->frontier ? &frontier : NULL, asked->price, reasons);
     if (said && asked->why >= 0)
         json_object_set_new(said, "reasons", plan_reason_json(&plan, m, &priced, asked->why));

@@ -5,7 +5,7 @@
 
 #include "balancer/command.h"
 #include "balancer/consolidate_file.h"
-#include "node/base/clock.h"
+#include "balancer/deadline.h"
 #include "node/base/err.h"
 #include "node/base/units.h"
 
@@ -16,7 +16,8 @@ struct arguments {
     const char *write_plan;
     struct consolidate_options options;
     bool explain, json;
-    uint64_t budget_ns, end_ns;
+    uint64_t budget_ns;
+    struct deadline deadline;
 };
 
 static const struct argp_option options[] = {
@@ -27,19 +28,6 @@ static const struct argp_option options[] = {
     {"write-plan", KEY_WRITE_PLAN, "FILE", 0, "write what is advised as JSON, with the waves of moves", 0},
     {0},
 };
-
-static bool time_is_up(void *data)
-{
-    const struct arguments *a = data;
-    return clock_ns() >= a->end_ns;
-}
-
-/* What was found is put into an order then. */
-static bool half_is_up(void *data)
-{
-    const struct arguments *a = data;
-    return clock_ns() + a->budget_ns / 2 >= a->end_ns;
-}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -95,10 +83,10 @@ static int act(void *context, const struct command_cluster *cluster, const struc
     struct arguments *a = context;
     struct consolidation c;
     if (a->budget_ns) {
-        a->end_ns = clock_ns() + a->budget_ns;
-        a->options.stop = time_is_up;
-        a->options.late = half_is_up;
-        a->options.stop_data = a;
+        deadline_begin(&a->deadline, a->budget_ns);
+        a->options.stop = deadline_is_over;
+        a->options.late = deadline_is_half_over; /* what was found is put into an order then */
+        a->options.stop_data = &a->deadline;
     }
     int rc = consolidate(cluster->model, policy, &a->options, &c, err);
     if (rc < 0)

@@ -4,10 +4,10 @@
 #include <string.h>
 
 #include "balancer/command.h"
+#include "balancer/deadline.h"
 #include "balancer/plan_file.h"
 #include "balancer/plan_last.h"
 #include "balancer/plan_time.h"
-#include "node/base/clock.h"
 #include "node/base/err.h"
 #include "node/base/units.h"
 
@@ -37,7 +37,8 @@ struct arguments {
     struct plan_options options;
     bool explain, json, frontier;
     double part, price;
-    uint64_t budget_ns, end_ns, half_end_ns; /* half_end_ns: of the frontier's other plans */
+    uint64_t budget_ns; /* 0: none */
+    struct deadline deadline;
 };
 
 static const struct argp_option options[] = {
@@ -59,12 +60,6 @@ static const struct argp_option options[] = {
      0},
     {0},
 };
-
-static bool time_is_up(void *data)
-{
-    const struct arguments *a = data;
-    return clock_ns() >= a->end_ns;
-}
 
 static double price_of(const char *arg, struct argp_state *state)
 {
@@ -183,9 +178,9 @@ static int make(struct arguments *a, const struct command_cluster *c, const stru
     if (name && node < 0)
         return err_set(err, 2, "%s: there is no node '%s'", a->files.cluster, name);
     if (a->budget_ns) {
-        a->end_ns = clock_ns() + a->budget_ns / (a->frontier ? 2 : 1);
-        a->options.budget.stop = time_is_up;
-        a->options.budget.data = a;
+        deadline_begin(&a->deadline, a->frontier ? a->budget_ns / 2 : a->budget_ns);
+        a->options.budget.stop = deadline_is_over;
+        a->options.budget.data = &a->deadline;
     }
     int rc = a->drain  ? plan_drain(c->model, policy, &a->options, node, plan, err)
              : a->lose ? plan_lose(c->model, policy, &a->options, &node, 1, plan, err)
@@ -233,14 +228,6 @@ static int put_out(const struct arguments *a, const struct command_cluster *c, c
     return rc == 0 && a->write_after ? write_after(a, c, plan, err) : rc;
 }
 
-/* Each of those that are left has as much of the rest of the time. */
-static void share_time(void *data, int left)
-{
-    struct arguments *a = data;
-    uint64_t now = clock_ns();
-    a->end_ns = now + (now < a->half_end_ns ? (a->half_end_ns - now) / (unsigned)left : 0);
-}
-
 static int act(void *context, const struct command_cluster *c, const struct policy *policy, struct err *err)
 {
     struct arguments *a = context;
@@ -251,9 +238,9 @@ static int act(void *context, const struct command_cluster *c, const struct poli
     policy_price(&priced, a->price);
     int rc = read_last(a, c, &last, err);
     rc = rc == 0 ? make(a, c, &priced, &plan, err) : rc;
-    a->half_end_ns = clock_ns() + a->budget_ns / 2;
+    deadline_begin(&a->deadline, a->budget_ns / 2);
     if (rc == 0 && a->frontier)
-        rc = frontier_make(c->model, policy, &a->options, &plan, a->budget_ns ? share_time : NULL, &frontier, err);
+        rc = frontier_make(c->model, policy, &a->options, &plan, a->budget_ns ? deadline_share : NULL, &frontier, err);
     rc = rc == 0 ? put_out(a, c, &priced, &plan, a->frontier ? &frontier : NULL, err) : rc;
     plan_fini(&plan);
     plan_last_fini(&last);

@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "balancer/plan_time.h"
 #include "balancer/policy.h"
 
 static const int parts[] = {50, 90, 95, 99, 100};                   /* percent */
@@ -11,23 +12,18 @@ enum { PARTS = sizeof parts / sizeof *parts, PRICES = sizeof prices / sizeof *pr
 
 _Static_assert(PARTS *(PRICES + 1) <= FRONTIER_POINTS_MAX, "a point for each part of each plan");
 
-/* A wave takes as long as its longest move. */
-static void sum_up(const struct plan *plan, struct frontier_point *p)
+/* What the first so many moves of the plan take, and bring of the score. */
+static void measure(const struct plan *plan, struct frontier_point *p)
 {
-    double longest = 0;
-    for (int i = 0; i < p->moves; i++) {
-        const struct plan_move *v = &plan->moves[i];
-        if (i && v->wave != plan->moves[i - 1].wave) {
-            p->seconds += longest;
-            longest = 0;
-        }
-        longest = v->cost.seconds > longest ? v->cost.seconds : longest;
-        p->bytes += v->cost.bytes;
-    }
-    p->seconds += longest;
+    struct plan first = *plan;
+    first.count = p->moves;
+    plan_time_sum(&first);
+    p->seconds = first.seconds;
+    p->bytes = first.bytes;
+    p->gain = p->moves ? plan->before - plan->moves[p->moves - 1].after : 0;
 }
 
-/* Parts that are as many moves are one. gain: of the score, for now. */
+/* Its parts; those that are as many moves are one. compare_with() makes parts of their gains. */
 static void add(struct frontier *f, const struct plan *plan, double price)
 {
     f->rests &= plan->rests;
@@ -36,8 +32,7 @@ static void add(struct frontier *f, const struct plan *plan, double price)
         bool again = i && f->points[f->count - 1].moves == moves;
         struct frontier_point *p = &f->points[again ? f->count - 1 : f->count++];
         *p = (struct frontier_point){.price = price, .part = parts[i], .moves = moves};
-        p->gain = moves ? plan->before - plan->moves[moves - 1].after : 0;
-        sum_up(plan, p);
+        measure(plan, p);
     }
 }
 
