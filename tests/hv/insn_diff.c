@@ -21,7 +21,7 @@
 #include <Zydis/Zydis.h>
 #endif
 
-enum { BATCHES = 2, RFLAGS_COMPARED = 0xcd5, NO_ADDRESS = -1 };
+enum { BATCHES = 2, RFLAGS_COMPARED = 0xcd5, NO_ADDRESS = -1, SKIPPED = 77 };
 
 struct options {
     const char *engine;
@@ -344,6 +344,11 @@ int main(int argc, char **argv)
     bool alive = true;
     r.dice.state = r.options.seed;
     r.native = insn_native_new(BATCHES);
+    if (!insn_native_executes(r.native, r.options.bits / 8)) {
+        printf("skipped: this machine executes no %u-bit code of processes\n", r.options.bits);
+        insn_native_free(r.native);
+        return SKIPPED;
+    }
     r.engine = insn_engine_new(insn_executor_named(r.options.engine));
     clock_gettime(CLOCK_MONOTONIC, &begin);
     start(&r, 0);

@@ -99,6 +99,13 @@ void insn_native_start(struct insn_native *n, unsigned batch, unsigned count)
         die("the child has gone");
 }
 
+bool insn_native_executes(struct insn_native *n, unsigned code_bytes)
+{
+    unsigned at;
+    insn_native_start(n, 0, 0);
+    return insn_native_wait(n, 0, &at) && n->shared->modes & code_bytes;
+}
+
 bool insn_native_wait(struct insn_native *n, unsigned batch, unsigned *at)
 {
     struct insn_order order;

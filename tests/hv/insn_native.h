@@ -15,6 +15,10 @@ struct insn_native;
 struct insn_native *insn_native_new(unsigned batches);
 void insn_native_free(struct insn_native *native);
 
+/* code_bytes: 8, 4 or 2. False: this machine executes no such code of a process (a hypervisor without local descriptor
+ * tables or compatibility mode), or the child does not answer. Before the first batch. */
+bool insn_native_executes(struct insn_native *native, unsigned code_bytes);
+
 struct insn_case *insn_native_cases(struct insn_native *native, unsigned batch);
 const struct insn_outcome *insn_native_outcomes(const struct insn_native *native, unsigned batch);
 /* Starts one; waits for the oldest that was started. False: the process died or hangs at *at of the batch. */

@@ -254,6 +254,16 @@ static void make_segment(unsigned selector, uint32_t base, unsigned contents)
         die("this kernel has no segments for 16-bit code");
 }
 
+/* Some hypervisors take segments from the kernel and never show them to the processor: LAR asks the processor. */
+static bool is_code(uint32_t selector)
+{
+    enum { A_SEGMENT = 1 << 12, OF_CODE = 1 << 11 };
+    uint32_t rights = 0;
+    bool known;
+    __asm__("lar %2, %0\n setz %1" : "+r"(rights), "=q"(known) : "r"(selector) : "cc");
+    return known && rights & A_SEGMENT && rights & OF_CODE;
+}
+
 static struct insn_shared *map_shared(void)
 {
     struct stat status;
@@ -284,6 +294,7 @@ int main(void)
     make_exit(EXIT_16, true);
     make_segment(INSN_CS_16, INSN_CODE, MODIFY_LDT_CONTENTS_CODE);
     make_segment(INSN_DATA_16, INSN_BASE_16, MODIFY_LDT_CONTENTS_DATA);
+    shared->modes = 8 | (is_code(CS_32) ? 4 : 0) | (is_code(INSN_CS_16) ? 2 : 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     syscall(SYS_arch_prctl, ARCH_SET_GS, INSN_GS_BASE);
     catch_signals();

@@ -11,6 +11,7 @@ enum insn_native_fd { INSN_NATIVE_SHARED = 3, INSN_NATIVE_ORDERS, INSN_NATIVE_RE
 
 struct insn_shared { /* the first page; then cases, then outcomes */
     _Atomic unsigned progress;
+    _Atomic unsigned modes; /* bits: the bytes of code that this machine executes, 8, 4 and 2 */
     unsigned batches;
 };
 

@@ -17,7 +17,7 @@
 
 enum { NODES_MOST = 7, GUESTS_MOST = 40, LOSE = 3 };
 
-static int clusters_wanted = 1500;
+static int clusters_wanted = 500;
 
 static uint32_t roll(uint64_t *seed, uint32_t below)
 {

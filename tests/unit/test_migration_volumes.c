@@ -35,7 +35,7 @@ static void put_node(int i)
     snprintf(text, sizeof text, "{'kind':'node','id':'n%d-id','name':'n%d','spec':{'address':'10.0.0.%d'}}", i, i, i);
     put(key, text);
     snprintf(key, sizeof key, "/drover/state/node/n%d-id", i);
-    put(key, "{'alive':true}");
+    put(key, "{'alive':true,'cpus':4,'memory_bytes':17179869184}");
 }
 
 static void put_pool(const char *name, int node, const char *driver, const char *free_bytes)
@@ -219,9 +219,9 @@ static void the_best_node_of_those_that_take_both(void **state)
     (void)state;
     const struct object *guest = mirror_named(m, OBJECT_GUEST, "g");
     assert_string_equal(migration_volumes_node(m, guest, NULL)->name, "n3"); /* n2 is as good, and has no room */
-    put_node_with(3, "p3", "6000000", "4096");
-    put_node_with(4, "p4", "6000000", "2048");
-    put_node_with(5, "p5", "6000000", "1024");
+    put_node_with(3, "p3", "6000000", "4294967296");
+    put_node_with(4, "p4", "6000000", "2147483648");
+    put_node_with(5, "p5", "6000000", "1073741824");
     put_node_with(6, "p6", "0", "0");
     assert_string_equal(migration_volumes_node(m, guest, NULL)->name, "n5");
     put("/drover/guest/g-id", "{'kind':'guest','id':'g-id','name':'g','spec':{'node':'n1','running':true,'disks':["
