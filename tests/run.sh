@@ -11,7 +11,7 @@ sh "$root/node/packages.sh" libcmocka-dev clang libclang-rt-14-dev clang-format 
     nbd-server nbd-client qemu-utils qemu-system-x86 seabios fio gnutls-bin openssl curl jq e2fsprogs iproute2 nftables \
     iputils-ping iperf3 procps util-linux libfuse3-dev fuse3 busybox-static kmod lz4 libzydis-dev etcd-server etcd-client prometheus gdb \
     mmdebstrap grub-pc-bin help2man groff-base lvm2 debhelper lintian ansible-core ansible-lint yamllint python3-apt \
-    ganeti-htools coinor-cbc systemd-container faketime openipmi ipmitool
+    mold ganeti-htools coinor-cbc systemd-container faketime openipmi ipmitool
 
 configure() { # directory, target, cmake arguments
     d=$build/$1 target=$2

@@ -34,6 +34,7 @@ pipelining = true
 gathering = smart
 gather_subset = !all,min
 inject_facts_as_vars = false
+internal_poll_interval = 0.02
 '''
 
 

@@ -82,7 +82,7 @@ class Moves(unittest.TestCase):
         path = self.path('script')
         with open(path, 'w') as f:
             f.write(script)
-        code, text = Lab([PROGRAM, path], 'sh ' + path, disks=[self.path('there'), self.path('back')]).run(600)
+        code, text = Lab([PROGRAM, path], 'sh ' + path, disks=[self.path('there'), self.path('back')]).run(300)
         self.assertEqual(code, 0, text[-4000:])
         self.assertEqual(text.count('lab: saved'), 2, text[-4000:])
         rounds = re.findall(r'^(\d+) [0-9a-f]{32}$', text, re.M)

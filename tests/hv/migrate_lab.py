@@ -70,7 +70,7 @@ class Moves(unittest.TestCase):
                 text = text.replace(name, value)
             with open(script, 'w') as f:
                 f.write(text)
-            code, said = Lab([PROGRAM, script, kernel, ramdisk], 'sh ' + script).run(900)
+            code, said = Lab([PROGRAM, script, kernel, ramdisk], 'sh ' + script).run(300)
         said = said.replace('\0', '')  # a file that was cut, and is written to where it was
         self.assertEqual(code, 0, said[-4000:])
         self.assertEqual(re.findall(r'^lab: moved to (\w+)', said, re.M), ENGINES[1:], said[-4000:])

@@ -22,7 +22,7 @@ from cluster import BUILD, Members, ThreeNodes, seeded_guest_files, sha256, unti
 SLOTS = 512
 STORE_AWAY_S = int(os.environ.get('DROVER_STORE_AWAY', '20'))
 LOAD = ('i=%d; while :; do i=$((i+1)); printf "%%-511s\\n" $i | dd of=/dev/vda bs=512 seek=$((i%%' + str(SLOTS) + ')) '
-        'conv=notrunc,fsync 2>/dev/null && echo "ack $i"; done')
+        'conv=notrunc,fsync 2>/dev/null && echo "ack $i"; sleep 0.03; done')
 
 
 class Load:

@@ -146,7 +146,7 @@ class Pools(unittest.TestCase):
             script = SCRIPT.replace('@build@', BUILD)
             for word, path in files.items():
                 script = script.replace(word, path)
-            code, text = Lab([*PROGRAMS, *LVM, *files.values()], script, disks=paths[1:]).run(900)
+            code, text = Lab([*PROGRAMS, *LVM, *files.values()], script, disks=paths[1:]).run(400)
             self.assertEqual(code, 0, text[-3000:])
             self.assertIn('all as it should be', text)
 
