@@ -103,7 +103,9 @@ bool insn_native_executes(struct insn_native *n, unsigned code_bytes)
 {
     unsigned at;
     insn_native_start(n, 0, 0);
-    return insn_native_wait(n, 0, &at) && n->shared->modes & code_bytes;
+    if (!insn_native_wait(n, 0, &at))
+        die("the child does not answer");
+    return n->shared->modes & code_bytes;
 }
 
 bool insn_native_wait(struct insn_native *n, unsigned batch, unsigned *at)

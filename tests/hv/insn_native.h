@@ -16,7 +16,7 @@ struct insn_native *insn_native_new(unsigned batches);
 void insn_native_free(struct insn_native *native);
 
 /* code_bytes: 8, 4 or 2. False: this machine executes no such code of a process (a hypervisor without local descriptor
- * tables or compatibility mode), or the child does not answer. Before the first batch. */
+ * tables or compatibility mode). Exits with a message if the child does not answer. Before the first batch. */
 bool insn_native_executes(struct insn_native *native, unsigned code_bytes);
 
 struct insn_case *insn_native_cases(struct insn_native *native, unsigned batch);

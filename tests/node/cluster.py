@@ -20,7 +20,8 @@ import lab  # noqa: E402
 BUILD = os.path.abspath(os.environ.get('DROVER_BUILD', 'build/debug'))
 DROVER, DROVERD = os.path.join(BUILD, 'drover'), os.path.join(BUILD, 'droverd')
 PROGRAMS = os.environ.get('DROVER_PROGRAMS')  # what droverd starts, if not what is beside it
-RELEASE_DROVER = os.path.join(os.path.dirname(BUILD), 'release', 'drover')
+RELEASE = os.path.join(os.path.dirname(BUILD), 'release')
+RELEASE_DROVER = os.path.join(RELEASE, 'drover')
 
 
 def until(what, condition, seconds=120):
@@ -46,7 +47,7 @@ class Node:
         self.pool = os.path.join(self.folder, 'pool')
         os.mkdir(self.pool)
         self.store, self.listen, self.log_form, self.process = store, listen, log_form, None
-        self.environment, self.program, self.arguments = {}, DROVERD, ['--programs', PROGRAMS] if PROGRAMS else []
+        self.environment, self.program, self.arguments = {}, DROVERD, []  # more of droverd's
         self.log = os.path.join(self.folder, 'log')
 
     def inside(self, argv):
@@ -66,8 +67,9 @@ class Node:
                               universal_newlines=True)
 
     def start(self):
+        programs = ['--programs', PROGRAMS] if PROGRAMS else []
         with open(self.log, 'a') as log:
-            self.process = subprocess.Popen(self.inside([self.program, '--state', self.state, '--run', self.run, '-v'] + self.arguments),
+            self.process = subprocess.Popen(self.inside([self.program, '--state', self.state, '--run', self.run, '-v'] + programs + self.arguments),
                                             stdin=subprocess.DEVNULL, stderr=log, env=dict(os.environ, DROVER_LOG=self.log_form, **self.environment))
         until('droverd answers', lambda: self.process.poll() is not None or self.cli('cluster', 'status').returncode == 0)
         assert self.process.poll() is None, self.log_text()

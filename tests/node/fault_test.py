@@ -16,11 +16,10 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import failover_test  # noqa: E402
-from cluster import BUILD, DROVERD, Etcd, Namespace, until  # noqa: E402
+from cluster import DROVERD, RELEASE, Etcd, Namespace, until  # noqa: E402
 from failover_test import Load  # noqa: E402
 
 STORE_BYTES = 8 << 20
-RELEASE = os.path.join(os.path.dirname(BUILD), 'release')
 
 
 class Faults(failover_test.Failover):
