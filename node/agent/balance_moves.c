@@ -102,7 +102,9 @@ static void started(void *context, int rc, const struct task_started *what, cons
     if (b) {
         *slot_of(b, s->guest) = NULL;
         b->begun += !rc;
-        if (rc)
+        if (rc == -ESTALE)
+            loop_defer(b->loop, &b->job); /* somebody else was quicker: is there room still? */
+        else if (rc)
             log_limited(&b->limit, LOG_LEVEL_WARN, "guest %s was not moved as planned: %s", s->guest, err->text);
         loop_timer_set(b->loop, &b->timer, clock_ns() + AGAIN_MS * UINT64_C(1000000));
     }

@@ -15,7 +15,7 @@
 #include "node/agent/cluster.h"
 #include "node/agent/kind.h"
 #include "node/agent/member.h"
-#include "node/agent/objects.h"
+#include "node/agent/object_answer.h"
 #include "node/base/err.h"
 #include "node/base/timestamp.h"
 #include "node/base/uuid.h"
@@ -104,11 +104,11 @@ static void applied(void *context, int rc, uint64_t revision, const struct err *
     const struct object *o = mirror_find(cluster_mirror(w->routes->cluster), OBJECT_PLAN, w->plan);
     (void)revision;
     if (rc)
-        objects_refuse(w->call, rc, err);
+        object_refuse(w->call, rc, err);
     else if (!o || !o->value)
         api_error(w->call, 409, "changed-meanwhile", NULL, "the plan is gone again");
     else
-        api_reply(w->call, 200, objects_view(o));
+        api_reply(w->call, 200, object_view(o));
     balance_call_free(w);
 }
 
@@ -157,7 +157,7 @@ static bool may_apply(struct api_call *call, const struct mirror *m, const struc
 
 static void show_part(struct api_call *call, const struct object *plan)
 {
-    json_t *value = part_of(call, plan), *view = objects_view(plan);
+    json_t *value = part_of(call, plan), *view = object_view(plan);
     json_object_set(view, "spec", json_object_get(value, "spec"));
     json_decref(value);
     api_reply(call, 200, view);
@@ -167,7 +167,7 @@ static void apply(void *context, struct api_call *call)
 {
     struct balance_routes *r = context;
     const struct mirror *m = cluster_mirror(r->cluster);
-    const struct object *plan = objects_wanted(call, m);
+    const struct object *plan = object_wanted(call, m);
     if (!plan)
         return;
     const char *phase = object_spec_text(plan, "phase"), *reason = object_spec_text(plan, "reason");

@@ -18,7 +18,7 @@
 #include "node/agent/failover_export.h"
 #include "node/agent/kind.h"
 #include "node/agent/member.h"
-#include "node/agent/objects.h"
+#include "node/agent/object_answer.h"
 #include "node/base/err.h"
 #include "node/base/log.h"
 #include "node/base/timestamp.h"
@@ -92,7 +92,7 @@ static const struct schema status_answer = {"Balance", "What the balancer sees a
 static json_t *policy_view(const struct object *o)
 {
     if (o)
-        return objects_view(o);
+        return object_view(o);
     return json_pack("{s:s, s:s, s:s, s:i, s:{s:s, s:s}}", "kind", "policy", "id", BALANCE_POLICY_ID, "name",
                      BALANCE_POLICY_ID, "revision", 0, "spec", "mode", "off", "text", "{}");
 }
@@ -118,7 +118,7 @@ static void policy_written(void *context, int rc, uint64_t revision, const struc
     char etag[API_ETAG_MAX];
     (void)revision;
     if (rc) {
-        objects_refuse(w->call, rc, err);
+        object_refuse(w->call, rc, err);
     } else {
         etag_of(o, etag);
         log_info("balancing is '%s', as %s wants it", balance_mode(cluster_mirror(w->routes->cluster)),

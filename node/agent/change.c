@@ -21,6 +21,7 @@ struct change {
     struct cluster_waiter waiter;
     change_done *done;
     void *context;
+    int rc;
     bool broken; /* too many, or out of memory: refused as a whole */
 };
 
@@ -161,7 +162,8 @@ static void finish(struct change *c, int rc)
 
 static void seen(struct cluster_waiter *waiter)
 {
-    finish(CONTAINER_OF(waiter, struct change, waiter), 0);
+    struct change *c = CONTAINER_OF(waiter, struct change, waiter);
+    finish(c, c->rc);
 }
 
 static void committed(struct store_commit *commit, int result)
@@ -179,7 +181,8 @@ static void committed(struct store_commit *commit, int result)
         finish(c, -ETIMEDOUT);
         break;
     default:
-        finish(c, result);
+        c->rc = result;
+        cluster_wait(c->cluster, &c->waiter, commit->conflict_revision);
         break;
     }
 }

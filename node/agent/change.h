@@ -15,9 +15,9 @@ struct cluster;
 struct err;
 struct json_t;
 
-/* rc: 0; -ESTALE: something had changed meanwhile, nothing was done; -EHOSTUNREACH: the store is not there, nothing was
- * done; -ETIMEDOUT: it may have been done or not; revision: of everything that was changed. The change is freed
- * afterwards. */
+/* rc: 0; -ESTALE: something had changed meanwhile, nothing was done, and the mirror shows what it was; -EHOSTUNREACH:
+ * the store is not there, nothing was done; -ETIMEDOUT: it may have been done or not; revision: of everything that was
+ * changed. The change is freed afterwards. */
 typedef void change_done(void *context, int rc, uint64_t revision, const struct err *err);
 
 /* NULL: out of memory. */

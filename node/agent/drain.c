@@ -113,7 +113,9 @@ static void started(void *context, int rc, const struct task_started *what, cons
     struct sent *s = context;
     (void)what;
     s->starting = false;
-    if (rc)
+    if (rc == -ESTALE)
+        s->again_ms = 0; /* somebody else was quicker: another choice */
+    else if (rc)
         log_warn("guest %s is to leave this drained node: %s", s->guest, err->text);
     if (s->drain) {
         loop_defer(s->drain->loop, &s->drain->job);

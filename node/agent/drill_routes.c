@@ -15,7 +15,7 @@
 #include "node/agent/drill_kind.h"
 #include "node/agent/kind.h"
 #include "node/agent/member.h"
-#include "node/agent/objects.h"
+#include "node/agent/object_answer.h"
 #include "node/agent/record_name.h"
 #include "node/agent/task.h"
 #include "node/base/err.h"
@@ -43,13 +43,13 @@ static void made(void *context, int rc, uint64_t revision, const struct err *err
     const struct object *o = mirror_find(cluster_mirror(r->cluster), OBJECT_DRILL, r->id);
     (void)revision;
     if (rc) {
-        objects_refuse(r->call, rc, err);
+        object_refuse(r->call, rc, err);
     } else if (!o || !o->value) {
         api_error(r->call, 409, "changed-meanwhile", NULL, "the drill is gone again");
     } else if (r->call->route->flags & ROUTE_CREATES) {
-        objects_reply_created(r->call, o, r->task);
+        object_reply_created(r->call, o, r->task);
     } else {
-        api_reply(r->call, 200, objects_view(o));
+        api_reply(r->call, 200, object_view(o));
     }
     free(r);
 }
@@ -146,7 +146,7 @@ static void run(void *context, struct api_call *call)
 static void abort_drill(void *context, struct api_call *call)
 {
     struct drill_routes *routes = context;
-    const struct object *o = objects_wanted(call, cluster_mirror(routes->cluster));
+    const struct object *o = object_wanted(call, cluster_mirror(routes->cluster));
     if (!o)
         return;
     if (drill_has_ended(o)) {

@@ -8,7 +8,7 @@
 
 #include "node/agent/api.h"
 #include "node/agent/cluster.h"
-#include "node/agent/objects.h"
+#include "node/agent/object_answer.h"
 #include "node/agent/websocket.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
@@ -43,11 +43,11 @@ static void object_changed(struct mirror_listener *listener, const struct object
     struct events *e = CONTAINER_OF(listener, struct events, listener);
     (void)part;
     if (LIST_EMPTY(&e->followers) || object->kind == OBJECT_TOKEN || object->kind == OBJECT_LOAD ||
-        object->kind == OBJECT_HOURS || object->kind == OBJECT_BALANCER)
+        object->kind == OBJECT_HOURS || object->kind == OBJECT_BALANCER || object->kind == OBJECT_ROOM)
         return;
     json_t *event = json_pack("{s:s, s:s, s:s, s:s, s:o?}", "kind", object_kind_name(object->kind), "id", object->id,
                               "name", object->name, "change", object->value ? "put" : "deleted", "object",
-                              object->value ? objects_view(object) : json_null());
+                              object->value ? object_view(object) : json_null());
     char *text = json_dumps(event, JSON_COMPACT);
     if (text)
         send_all(e, text, strlen(text));

@@ -9,7 +9,7 @@
 #include "node/agent/cluster.h"
 #include "node/agent/failover_view.h"
 #include "node/agent/failovers.h"
-#include "node/agent/objects.h"
+#include "node/agent/object_answer.h"
 #include "node/agent/power_watch.h"
 #include "node/agent/tenure.h"
 #include "node/base/clock.h"
@@ -132,7 +132,7 @@ static void switched(void *context, int rc, uint64_t revision, const struct err 
     struct switching *s = context;
     (void)revision;
     if (rc) {
-        objects_refuse(s->call, rc, err);
+        object_refuse(s->call, rc, err);
     } else {
         log_warn("fail-over is %s by %s", s->armed ? "armed" : "disarmed", s->call->who.name);
         api_reply(s->call, 200, status(s->routes));

@@ -14,12 +14,14 @@
 #include "node/agent/migration.h"
 #include "node/agent/migration_volumes.h"
 #include "node/agent/migration_start.h"
-#include "node/agent/objects.h"
+#include "node/agent/object_answer.h"
 #include "node/agent/placement.h"
 #include "node/agent/presence.h"
 #include "node/agent/volume_move.h"
 #include "node/base/err.h"
 #include "node/base/uuid.h"
+
+enum { CHOICES_MAX = 100 };
 
 struct migration_requests {
     struct cluster *cluster;
@@ -30,7 +32,8 @@ struct migration_requests {
 /* One that is on its way to the store. */
 struct request {
     struct api_call *call;
-    struct cluster *cluster;
+    const struct migration_requests *all;
+    unsigned choices; /* made for it before */
 };
 
 /* NULL: answered. */
@@ -83,16 +86,20 @@ static bool can_move(struct api_call *call, const struct mirror *m, const struct
     return false;
 }
 
+static void choose(const struct migration_requests *requests, struct api_call *call, unsigned choices);
+
 static void made(void *context, int rc, const struct task_started *started, const struct err *err)
 {
     struct request *r = context;
-    const struct object *m = mirror_find(cluster_mirror(r->cluster), OBJECT_MIGRATION, started->id);
-    if (rc) {
-        objects_refuse(r->call, rc, err);
+    const struct object *m = mirror_find(cluster_mirror(r->all->cluster), OBJECT_MIGRATION, started->id);
+    if (rc == -ESTALE && r->choices < CHOICES_MAX) {
+        choose(r->all, r->call, r->choices + 1); /* as things are now */
+    } else if (rc) {
+        object_refuse(r->call, rc, err);
     } else if (!m || !m->value) {
         api_error(r->call, 409, "changed-meanwhile", NULL, "the migration is gone again");
     } else {
-        json_t *view = objects_view(m);
+        json_t *view = object_view(m);
         json_object_set_new(view, "task", json_string(started->task));
         api_reply(r->call, 200, view);
     }
@@ -132,7 +139,7 @@ static void show(const struct migration_requests *requests, struct api_call *cal
 }
 
 static void make(const struct migration_requests *requests, struct api_call *call, const struct object *guest,
-                 const char *to, const struct migration_goals *goals)
+                 const char *to, const struct migration_goals *goals, unsigned choices)
 {
     struct err err = {0};
     struct request *r = calloc(1, sizeof *r);
@@ -140,7 +147,7 @@ static void make(const struct migration_requests *requests, struct api_call *cal
         api_error(call, 500, "out-of-memory", NULL, "out of memory");
         return;
     }
-    *r = (struct request){call, requests->cluster};
+    *r = (struct request){call, requests, choices};
     if (!migration_start(requests->cluster, requests->state, guest, to, goals, call->who.name, NULL, made, r, &err))
         return;
     api_error_err(call, "no-migration", &err);
@@ -162,11 +169,10 @@ static bool read_post_copy(struct api_call *call, const struct object *guest, st
     return !goals->post_copy || policy != MIGRATION_POST_COPY_NEVER;
 }
 
-static void migrate(void *context, struct api_call *call)
+static void choose(const struct migration_requests *requests, struct api_call *call, unsigned choices)
 {
-    const struct migration_requests *requests = context;
     const struct mirror *m = cluster_mirror(requests->cluster);
-    const struct object *guest = objects_wanted(call, m);
+    const struct object *guest = object_wanted(call, m);
     const struct object *to = guest && can_move(call, m, guest) ? find_destination(call, m, guest) : NULL;
     if (!to)
         return;
@@ -180,7 +186,12 @@ static void migrate(void *context, struct api_call *call)
     if (call->dry_run)
         show(requests, call, guest, to->name, &goals);
     else
-        make(requests, call, guest, to->name, &goals);
+        make(requests, call, guest, to->name, &goals, choices);
+}
+
+static void migrate(void *context, struct api_call *call)
+{
+    choose(context, call, 0);
 }
 
 static const struct schema_field fields[] = {

@@ -10,6 +10,7 @@
 #include "node/agent/member.h"
 #include "node/agent/migration.h"
 #include "node/agent/migration_volumes.h"
+#include "node/agent/room_claim.h"
 #include "node/agent/volume_key.h"
 #include "node/base/err.h"
 
@@ -45,6 +46,7 @@ static void put_all(struct change *change, const struct mirror *mirror, const st
     json_object_set_new(value, "migration", json_string(member_text(migration, "id")));
     check_volumes(change, mirror, guest, moves);
     migration_volumes_put(change, mirror, moves);
+    room_claim(change, mirror, member_text(spec, "to"), guest->id, json_object_get(value, "spec"));
     change_put(change, OBJECT_MIGRATION, member_text(migration, "id"), migration, 0);
     change_put(change, OBJECT_GUEST, guest->id, value, guest->revision);
 }

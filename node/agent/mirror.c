@@ -32,9 +32,9 @@ struct mirror {
 const char *object_kind_name(enum object_kind kind)
 {
     static const char *const names[OBJECT_KIND_COUNT] = {
-        "node",      "pool",        "image",  "volume", "network",  "guest",       "token",          "task",
-        "migration", "volume-move", "member", "owner",  "failover", "drill",       "drill-schedule", "canary",
-        "policy",    "plan",        "load",   "hours",  "balancer", "removed-node"};
+        "node",      "pool",        "image",  "volume", "network",  "guest", "token",          "task",
+        "migration", "volume-move", "member", "owner",  "failover", "drill", "drill-schedule", "canary",
+        "policy",    "plan",        "load",   "hours",  "balancer", "room",  "removed-node"};
     return names[kind];
 }
 

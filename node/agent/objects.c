@@ -15,8 +15,10 @@
 #include "node/agent/complete_volume.h"
 #include "node/agent/kind.h"
 #include "node/agent/member.h"
+#include "node/agent/object_answer.h"
 #include "node/agent/record_name.h"
 #include "node/agent/refusals.h"
+#include "node/agent/room_claim.h"
 #include "node/agent/task.h"
 #include "node/agent/volume_key.h"
 #include "node/agent/volume_member.h"
@@ -24,7 +26,7 @@
 #include "node/base/timestamp.h"
 #include "node/base/uuid.h"
 
-enum { STORE_RETRY_S = 2 };
+enum { CHOICES_MAX = 100 };
 
 struct objects {
     struct cluster *cluster;
@@ -39,7 +41,10 @@ struct request {
     enum object_kind kind;
     char id[UUID_TEXT_BYTES], task[RECORD_NAME_BYTES]; /* task "": none follows */
     bool created, deleted;
-    json_t *last; /* of one that is to be deleted: how it was when that was asked; NULL: it stays */
+    json_t *last;         /* of one that is to be deleted: how it was when that was asked; NULL: it stays */
+    json_t *wish;         /* of a new guest, who claims room: its spec before a node was chosen */
+    unsigned choices;     /* made for it before */
+    struct objects *made; /* by these */
 };
 
 static struct cluster *cluster_of(void *context)
@@ -52,45 +57,9 @@ static const struct mirror *mirror_of(void *context)
     return cluster_mirror(cluster_of(context));
 }
 
-/* ---- views ---- */
-
-json_t *objects_view(const struct object *object)
-{
-    json_t *view = json_copy(object->value);
-    json_object_del(view, "key"); /* wrapped as it is, nobody needs it */
-    json_object_del(view, "replaced");
-    json_object_del(view, "data"); /* state.path and state.uri have it */
-    json_object_del(view, "started");
-    json_object_del(view, "scrub"); /* state.scrub says what came of it */
-    json_object_set_new(view, "revision", json_integer((json_int_t)object->revision));
-    json_object_set_new(view, "state", object->state ? json_incref(object->state) : json_object());
-    return view;
-}
-
-static void etag_of(const struct object *object, char *etag)
-{
-    snprintf(etag, API_ETAG_MAX, "%" PRIu64, object->revision);
-}
-
 static enum object_kind kind_of_route(const struct api_call *call)
 {
     return (enum object_kind)object_kind_of(call->route->tag);
-}
-
-const struct object *objects_wanted(struct api_call *call, const struct mirror *mirror)
-{
-    enum object_kind kind = kind_of_route(call);
-    const char *name = api_parameter(call, "name");
-    const struct object *o = mirror_named(mirror, kind, name);
-    if (!o)
-        o = mirror_find(mirror, kind, name);
-    if (o && o->value)
-        return o;
-    char code[64];
-    snprintf(code, sizeof code, "%s-not-found", object_kind_name(kind));
-    api_error(call, 404, code, NULL, "there is no %s '%s'; `drover %s list` shows those there are",
-              object_kind_name(kind), name, object_kind_name(kind));
-    return NULL;
 }
 
 /* ---- reading ---- */
@@ -98,7 +67,7 @@ const struct object *objects_wanted(struct api_call *call, const struct mirror *
 /* With what other objects say of it. */
 static json_t *view_among(const struct mirror *mirror, const struct object *object)
 {
-    json_t *view = objects_view(object);
+    json_t *view = object_view(object);
     if (object->kind == OBJECT_IMAGE)
         json_object_set_new(view, "state", boot_image_state(mirror, object));
     return view;
@@ -123,45 +92,32 @@ static void show(void *context, struct api_call *call)
 {
     char etag[API_ETAG_MAX];
     const struct mirror *mirror = mirror_of(context);
-    const struct object *o = objects_wanted(call, mirror);
+    const struct object *o = object_wanted(call, mirror);
     if (!o)
         return;
-    etag_of(o, etag);
+    object_etag(o, etag);
     api_reply_etag(call, 200, view_among(mirror, o), etag);
 }
 
 /* ---- what became of a change ---- */
 
-void objects_refuse(struct api_call *call, int rc, const struct err *err)
+static void free_request(struct request *r)
 {
-    if (rc == -ESTALE)
-        api_error(call, 409, "changed-meanwhile", NULL,
-                  "somebody else changed it at the same time: look again and repeat");
-    else if (rc == -EHOSTUNREACH)
-        api_unavailable(call, STORE_RETRY_S, "store-unreachable", "the store is away, so nothing was changed: %s",
-                        err->text);
-    else if (rc == -ETIMEDOUT)
-        api_unavailable(call, STORE_RETRY_S, "store-silent",
-                        "the store did not answer, so the change may have been made or not: look again (%s)",
-                        err->text);
-    else
-        api_error_err(call, "store-refused", err);
+    json_decref(r->last);
+    json_decref(r->wish);
+    free(r);
 }
 
-static json_t *view_with_task(const struct object *o, const char *task)
-{
-    json_t *view = objects_view(o);
-    if (*task)
-        json_object_set_new(view, "task", json_string(task));
-    return view;
-}
+static void make(struct objects *objects, struct api_call *call, json_t *wish, unsigned choices);
 
-void objects_reply_created(struct api_call *call, const struct object *o, const char *task)
+/* Somebody else was given room in the same moment (room_claim.h). */
+static bool choose_again(struct request *r)
 {
-    char etag[API_ETAG_MAX], location[160];
-    etag_of(o, etag);
-    snprintf(location, sizeof location, "/v1/%s/%s", kind_of(o->kind)->plural, o->name);
-    api_reply_created(call, view_with_task(o, task), etag, location);
+    if (!r->wish || r->choices == CHOICES_MAX)
+        return false;
+    json_object_set_new(r->call->body, "spec", json_deep_copy(r->wish));
+    make(r->made, r->call, json_incref(r->wish), r->choices + 1);
+    return true;
 }
 
 static void changed(void *context, int rc, uint64_t revision, const struct err *err)
@@ -170,23 +126,26 @@ static void changed(void *context, int rc, uint64_t revision, const struct err *
     struct api_call *call = r->call;
     char etag[API_ETAG_MAX];
     const struct object *o = mirror_find(cluster_mirror(r->cluster), r->kind, r->id);
+    if (rc == -ESTALE && choose_again(r)) {
+        free_request(r);
+        return;
+    }
     if (rc) {
-        objects_refuse(call, rc, err);
+        object_refuse(call, rc, err);
     } else if (r->deleted) {
         api_reply_empty(call);
     } else if ((!o || !o->value) && r->last) { /* its node was quicker than the answer */
         const struct object gone = {.kind = r->kind, .value = r->last, .revision = revision};
-        api_reply(call, 200, view_with_task(&gone, r->task));
+        api_reply(call, 200, object_view_with_task(&gone, r->task));
     } else if (!o || !o->value) { /* and deleted by somebody else at once */
         api_error(call, 409, "changed-meanwhile", NULL, "it was made and is gone again: somebody else deleted it");
     } else if (r->created) {
-        objects_reply_created(call, o, r->task);
+        object_reply_created(call, o, r->task);
     } else {
-        etag_of(o, etag);
-        api_reply_etag(call, 200, view_with_task(o, r->task), etag);
+        object_etag(o, etag);
+        api_reply_etag(call, 200, object_view_with_task(o, r->task), etag);
     }
-    json_decref(r->last);
-    free(r);
+    free_request(r);
 }
 
 static struct request *request_for(struct api_call *call, struct cluster *cluster, const char *id)
@@ -286,45 +245,71 @@ static bool may_protect(const struct objects *objects, struct api_call *call)
     return false;
 }
 
-static void create(void *context, struct api_call *call)
+/* spec: complete. wish: of struct request, taken over. */
+static void put_new(struct objects *objects, struct api_call *call, const char *id, json_t *value, json_t *wish,
+                    unsigned choices)
 {
-    struct cluster *cluster = cluster_of(context);
-    struct mirror *mirror = cluster_mirror(cluster);
-    struct complete_error wrong;
+    struct cluster *cluster = objects->cluster;
     enum object_kind kind = kind_of_route(call);
-    const char *name = json_string_value(json_object_get(call->body, "name"));
-    char id[UUID_TEXT_BYTES];
-    if (!may_name_source(call) || !may_protect(context, call) || !name_is_free(call, mirror, name))
-        return;
-    uuid_make(id);
-    json_t *spec = json_object_get(call->body, "spec");
-    if (complete_spec(mirror, kind, id, spec, &wrong)) {
-        api_error(call, wrong.status, wrong.code, wrong.field, "%s", wrong.text);
-        return;
-    }
-    json_t *value =
-        json_pack("{s:s, s:s, s:s, s:O}", "kind", object_kind_name(kind), "id", id, "name", name, "spec", spec);
-    if (call->dry_run) {
-        json_object_set_new(value, "revision", json_integer(0));
-        json_object_set_new(value, "state", json_object());
-        api_reply(call, 200, value);
-        return;
-    }
-    struct request *r = add_key(context, call, id, value) ? request_for(call, cluster, id) : NULL;
+    const json_t *spec = json_object_get(value, "spec");
+    struct request *r = add_key(objects, call, id, value) ? request_for(call, cluster, id) : NULL;
     struct change *change = r ? change_new(cluster) : NULL;
     if (!change) {
-        json_decref(value);
+        json_decref(wish);
         free(r);
         return;
     }
     r->created = true;
+    r->made = objects;
+    r->wish = wish;
+    r->choices = choices;
     change_put(change, kind, id, json_incref(value), 0);
+    if (wish)
+        room_claim(change, cluster_mirror(cluster), member_text(spec, "node"), id, spec);
     if (kind == OBJECT_VOLUME)
         volume_member_add_all(change, value);
     add_task(r, change, has_a_body(kind) ? TASK_CREATE : TASK_VERB_COUNT, value);
-    json_decref(value);
-    change_take_name(change, kind, name, id);
+    change_take_name(change, kind, member_text(value, "name"), id);
     change_commit(change, changed, r);
+}
+
+/* wish, choices: of struct request; wish is taken over. */
+static void make(struct objects *objects, struct api_call *call, json_t *wish, unsigned choices)
+{
+    struct complete_error wrong;
+    enum object_kind kind = kind_of_route(call);
+    const char *name = json_string_value(json_object_get(call->body, "name"));
+    json_t *spec = json_object_get(call->body, "spec");
+    char id[UUID_TEXT_BYTES];
+    uuid_make(id);
+    if (!name_is_free(call, cluster_mirror(objects->cluster), name)) {
+        json_decref(wish);
+        return;
+    }
+    if (complete_spec(cluster_mirror(objects->cluster), kind, id, spec, &wrong)) {
+        api_error(call, wrong.status, wrong.code, wrong.field, "%s", wrong.text);
+        json_decref(wish);
+        return;
+    }
+    json_t *value =
+        json_pack("{s:s, s:s, s:s, s:O}", "kind", object_kind_name(kind), "id", id, "name", name, "spec", spec);
+    if (!call->dry_run) {
+        put_new(objects, call, id, value, wish, choices);
+        json_decref(value);
+        return;
+    }
+    json_object_set_new(value, "revision", json_integer(0));
+    json_object_set_new(value, "state", json_object());
+    api_reply(call, 200, value);
+    json_decref(wish);
+}
+
+static void create(void *context, struct api_call *call)
+{
+    const json_t *spec = json_object_get(call->body, "spec");
+    bool claims = kind_of_route(call) == OBJECT_GUEST;
+    if (may_name_source(call) && may_protect(context, call))
+        make(context, call, claims ? json_deep_copy(spec) : NULL, 0);
 }
 
 /* ---- changing ---- */
@@ -345,7 +330,7 @@ static void put(struct api_call *call, struct cluster *cluster, const struct obj
 {
     if (call->dry_run) {
         const struct object after = {.kind = o->kind, .value = value, .revision = o->revision};
-        api_reply(call, 200, objects_view(&after));
+        api_reply(call, 200, object_view(&after));
         json_decref(value);
         return;
     }
@@ -410,10 +395,10 @@ static void change(void *context, struct api_call *call)
 {
     char etag[API_ETAG_MAX];
     struct complete_error wrong;
-    const struct object *o = objects_wanted(call, mirror_of(context));
+    const struct object *o = object_wanted(call, mirror_of(context));
     if (!o || !may_change(call, o) || !may_protect(context, call))
         return;
-    etag_of(o, etag);
+    object_etag(o, etag);
     if (!api_if_match(call, etag))
         return;
     json_t *value = json_deep_copy(o->value), *spec = json_object_get(value, "spec"), *member;
@@ -437,7 +422,7 @@ static void change(void *context, struct api_call *call)
 
 static void set_running(void *context, struct api_call *call, bool running, bool hurry)
 {
-    const struct object *o = objects_wanted(call, mirror_of(context));
+    const struct object *o = object_wanted(call, mirror_of(context));
     if (!o || !may_change(call, o))
         return;
     json_t *value = json_deep_copy(o->value);
@@ -483,8 +468,10 @@ static void forget(struct api_call *call, struct cluster *cluster, const struct 
     change_delete(gone, o->kind, o->id, o->revision);
     state(gone, o->kind, o->id);
     change_free_name(gone, o->kind, o->name);
-    if (o->kind == OBJECT_NODE)
+    if (o->kind == OBJECT_NODE) {
         refusals_add(gone, o);
+        room_forget(gone, o);
+    }
     change_commit(gone, changed, r);
 }
 
@@ -492,7 +479,7 @@ static void delete (void *context, struct api_call *call)
 {
     struct cluster *cluster = cluster_of(context);
     char user[128];
-    const struct object *o = objects_wanted(call, cluster_mirror(cluster));
+    const struct object *o = object_wanted(call, cluster_mirror(cluster));
     if (!o || !stays(call, o))
         return;
     if (kind_is_used(cluster_mirror(cluster), o, user, sizeof user)) {
@@ -519,7 +506,7 @@ static void remove_node(void *context, struct api_call *call)
 {
     struct cluster *cluster = cluster_of(context);
     char user[128];
-    const struct object *o = objects_wanted(call, cluster_mirror(cluster));
+    const struct object *o = object_wanted(call, cluster_mirror(cluster));
     if (!o)
         return;
     if (o->state) {
@@ -540,7 +527,7 @@ static void remove_node(void *context, struct api_call *call)
 /* The volume of the call, if it has a layout and stays; NULL: answered. */
 static const struct object *layout_wanted(struct api_call *call, const struct mirror *mirror)
 {
-    const struct object *o = objects_wanted(call, mirror);
+    const struct object *o = object_wanted(call, mirror);
     if (!o || !may_change(call, o) || !stays(call, o))
         return NULL;
     if (volume_has_layout(o))
@@ -635,7 +622,7 @@ static void tell_key(void *context, struct api_call *call)
     const struct objects *objects = context;
     char passphrase[VOLUME_KEY_TEXT];
     struct err err = {0};
-    const struct object *o = objects_wanted(call, mirror_of(context));
+    const struct object *o = object_wanted(call, mirror_of(context));
     if (!o)
         return;
     if (!*member_text(o->value, "key")) {

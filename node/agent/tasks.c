@@ -14,7 +14,7 @@
 #include "node/agent/heir.h"
 #include "node/agent/kind.h"
 #include "node/agent/member.h"
-#include "node/agent/objects.h"
+#include "node/agent/object_answer.h"
 #include "node/agent/report.h"
 #include "node/agent/task.h"
 #include "node/agent/volume_move.h"
@@ -212,11 +212,11 @@ static void cancelled(void *context, int rc, uint64_t revision, const struct err
     (void)revision;
     const struct object *o = mirror_find(cluster_mirror(c->cluster), OBJECT_TASK, c->id);
     if (rc)
-        objects_refuse(c->call, rc, err);
+        object_refuse(c->call, rc, err);
     else if (!o || !o->value)
         api_error(c->call, 409, "changed-meanwhile", NULL, "the task is gone");
     else
-        api_reply(c->call, 200, objects_view(o));
+        api_reply(c->call, 200, object_view(o));
     free(c->id);
     free(c);
 }
@@ -225,7 +225,7 @@ static void cancel(void *context, struct api_call *call)
 {
     struct cluster *cluster = context;
     const struct mirror *mirror = cluster_mirror(cluster);
-    const struct object *task = objects_wanted(call, mirror);
+    const struct object *task = object_wanted(call, mirror);
     if (!task)
         return;
     const struct object *object = object_of(mirror, task);

@@ -10,7 +10,7 @@
 #include "node/agent/api.h"
 #include "node/agent/change.h"
 #include "node/agent/cluster.h"
-#include "node/agent/objects.h"
+#include "node/agent/object_answer.h"
 #include "node/agent/token.h"
 #include "node/base/container.h"
 #include "node/base/err.h"
@@ -123,7 +123,7 @@ static void born(void *context, int rc, uint64_t revision, const struct err *err
     if (rc == -ESTALE) {
         api_error(b->call, 409, "name-taken", "name", "there is a token '%s' already", b->token.name);
     } else if (rc) {
-        objects_refuse(b->call, rc, err);
+        object_refuse(b->call, rc, err);
     } else {
         api_reply_created(b->call, b->answer(b->context, &b->token, b->text), NULL, "/v1/tokens");
     }
@@ -181,7 +181,7 @@ static void gone(void *context, int rc, uint64_t revision, const struct err *err
     struct api_call *call = context;
     (void)revision;
     if (rc)
-        objects_refuse(call, rc, err);
+        object_refuse(call, rc, err);
     else
         api_reply_empty(call);
 }
@@ -220,7 +220,7 @@ static void spent(void *context, int rc, uint64_t revision, const struct err *er
     if (rc == -ESTALE)
         refuse_spent(s->call);
     else if (rc)
-        objects_refuse(s->call, rc, err);
+        object_refuse(s->call, rc, err);
     s->done(s->context, rc ? NULL : s->call);
     free(s);
 }

@@ -8,7 +8,7 @@
 #include "node/agent/cluster.h"
 #include "node/agent/kind.h"
 #include "node/agent/member.h"
-#include "node/agent/objects.h"
+#include "node/agent/object_answer.h"
 #include "node/agent/volume_move.h"
 #include "node/agent/volume_move_place.h"
 #include "node/agent/volume_move_start.h"
@@ -26,11 +26,11 @@ static void made(void *context, int rc, const struct task_started *started, cons
     struct request *r = context;
     const struct object *o = mirror_find(cluster_mirror(r->cluster), OBJECT_VOLUME_MOVE, started->id);
     if (rc) {
-        objects_refuse(r->call, rc, err);
+        object_refuse(r->call, rc, err);
     } else if (!o || !o->value) {
         api_error(r->call, 409, "changed-meanwhile", NULL, "the move is gone again");
     } else {
-        json_t *view = objects_view(o);
+        json_t *view = object_view(o);
         json_object_set_new(view, "task", json_string(started->task));
         api_reply(r->call, 200, view);
     }
@@ -62,7 +62,7 @@ static void move_it(void *context, struct api_call *call)
     struct complete_error wrong;
     char id[UUID_TEXT_BYTES], bytes[UUID_TEXT_BYTES];
     struct volume_move_wish wish = {.id = id, .member = bytes, .migration = "", .by = call->who.name};
-    const struct object *volume = objects_wanted(call, m);
+    const struct object *volume = object_wanted(call, m);
     if (!volume)
         return;
     if (volume_move_may_begin(m, volume, true, &wrong) ||

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The balancer in a cluster: three nodes in network namespaces, real guests, some of them busy. Its tests are one story, in
 the order of their names: a guest must run for half a minute before it is measured, so they share theirs."""
+import concurrent.futures
 import json
 import os
 import signal
@@ -518,6 +519,46 @@ class Balance(ThreeNodes):
         ended = until('the plan is through', lambda: self.plans('done', 'void') and not self.plans('active') and self.plans('done', 'void')[-1], 60)
         self.assertEqual(ended['spec']['phase'], 'done', ended['spec']['reason'])
         self.n1.do('balance', 'mode', 'off')
+
+    def test_9_room_one_after_the_other(self):
+        """Whoever asks which agent in the same moment: each node has room for one, and gets one."""
+        self.n1.do('balance', 'mode', 'off')
+        memory = min(n['state']['memory_bytes'] for n in self.n1.do('node', 'list'))
+        self.policy(dict(EAGER, limits={'memory': 0.1, 'lose': 0}))
+        size = '%dM' % ((memory // 10 - memory // 16) * 6 // 10 // 2 ** 21 * 2)
+
+        def create(i):
+            return self.nodes[i % 3].cli('guest', 'create', 'g%d' % i, '--memory', size, '--kernel', 'kernel1', '--initrd', 'ramdisk1',
+                                         '--cmdline', 'console=ttyS0 quiet panic=-1', '--start')
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            made = list(pool.map(create, range(12)))
+        names = ['g%d' % i for i in range(12) if made[i].returncode == 0]
+        for name in names:
+            self.addCleanup(self.remove, name)
+        self.assertEqual(sorted(self.n1.do('guest', 'show', n)['spec']['node'] for n in names), [n.name for n in self.nodes])
+        for refused in made:
+            if refused.returncode:
+                self.assertIn('not enough memory', refused.stderr)
+        until('all run', lambda: all(self.n1.do('guest', 'show', n)['state'].get('phase') == 'running' for n in names))
+        on = {self.n1.do('guest', 'show', n)['spec']['node']: n for n in names}
+        self.remove(on.pop(self.n3.name))
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            moved = list(pool.map(lambda n: self.node(n).cli('guest', 'migrate', on[n], '--wait'), on))
+        self.assertEqual(sorted(m.returncode != 0 for m in moved), [False, True], [m.stderr for m in moved])
+        self.assertIn('not enough memory', [m.stderr for m in moved if m.returncode][0])
+
+    def test_9_same_place_one_after_the_other(self):
+        """Where a group is the first of it decides, and the others, who may not be there, are refused."""
+        def create(i):
+            return self.nodes[i % 3].cli('guest', 'create', 's%d' % i, '--memory', '128M', '--kernel', 'kernel1', '--initrd', 'ramdisk1',
+                                         '--affinity', 'together', '--pin', self.nodes[i % 2].name)
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            made = list(pool.map(create, range(12)))
+        names = ['s%d' % i for i in range(12) if made[i].returncode == 0]
+        for name in names:
+            self.addCleanup(self.remove, name)
+        self.assertEqual(len({self.n1.do('guest', 'show', n)['spec']['node'] for n in names}), 1, names)
+        self.assertEqual(len(names), 6)
 
     def would(self, *words):
         """A plan that takes busy1 away, if there is one yet."""

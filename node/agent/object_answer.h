@@ -1,0 +1,27 @@
+/* What the API answers of an object: how it is shown, and what became of a change of it. Thread: the loop's. */
+#ifndef NODE_AGENT_OBJECT_ANSWER_H
+#define NODE_AGENT_OBJECT_ANSWER_H
+
+struct api_call;
+struct err;
+struct json_t;
+struct mirror;
+struct object;
+
+/* As the API shows it, without its key; new reference. */
+struct json_t *object_view(const struct object *object);
+/* With the task that says what becomes of it; "": none does. */
+struct json_t *object_view_with_task(const struct object *object, const char *task);
+/* etag: API_ETAG_MAX bytes. */
+void object_etag(const struct object *object, char *etag);
+
+/* The object that the call's path names, by name or by id, of the kind its route is tagged with. NULL: answered with
+ * 404. */
+const struct object *object_wanted(struct api_call *call, const struct mirror *mirror);
+
+/* Answers a call that made it; task: as above. */
+void object_reply_created(struct api_call *call, const struct object *object, const char *task);
+/* Answers a call whose change came to nothing; rc and err as change_done() has them. */
+void object_refuse(struct api_call *call, int rc, const struct err *err);
+
+#endif
