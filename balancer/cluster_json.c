@@ -105,14 +105,15 @@ static int read_mode(struct reading *r, json_t *object, enum model_mode *mode)
 static int read_node(struct reading *r, json_t *object)
 {
     static const char *const keys[] = {
-        "name",        "site",       "rack",       "state",     "cpus",         "memory", "memory_own",
-        "memory_free", "disk",       "disk_free",  "disk_rate", "network_rate", "link",   "networks",
-        "pools",       "cpu_models", "vcpu_ratio", "pressure",  "stalled",      "age",    "drained",
-        "stays_on",    "members",    "balance",    "arrived",   "moving",       NULL};
+        "name",       "site",      "rack",      "state",        "cpus",    "memory",   "memory_own", "memory_free",
+        "disk",       "disk_free", "disk_rate", "network_rate", "link",    "networks", "pools",      "cpu_models",
+        "vcpu_ratio", "pressure",  "stalled",   "age",          "drained", "stays_on", "members",    "balance",
+        "arrived",    "moving",    "over_rack", "over_site",    NULL};
     const struct json_text *t = &r->text;
     struct model_node n = {.rack = -1, .site = -1, .speed = 1};
     const char *name = NULL, *state = "ready";
     double age = -1, disk_rate = 0, network_rate = 0, members = 0, arrived = 0, moving = 0;
+    double over_rack = 0, over_site = 0;
     n.memory_free = n.disk_free = -1;
     if (json_text_string(t, object, "name", &name) < 0)
         return -EINVAL;
@@ -140,7 +141,9 @@ static int read_node(struct reading *r, json_t *object)
         json_text_bool(t, object, "stays_on", &n.stays_on) < 0 || read_mode(r, object, &n.mode) < 0 ||
         json_text_number(t, object, "members", 0, MEMBERS_LARGEST, &members) < 0 ||
         json_text_number(t, object, "arrived", 0, MEMBERS_LARGEST, &arrived) < 0 ||
-        json_text_number(t, object, "moving", 0, MEMBERS_LARGEST, &moving) < 0)
+        json_text_number(t, object, "moving", 0, MEMBERS_LARGEST, &moving) < 0 ||
+        json_text_number(t, object, "over_rack", 0, MEMBERS_LARGEST, &over_rack) < 0 ||
+        json_text_number(t, object, "over_site", 0, MEMBERS_LARGEST, &over_site) < 0)
         return -EINVAL;
     bool ready = !strcmp(state, "ready"), drains = !strcmp(state, "draining");
     if (!ready && !drains && strcmp(state, "offline") != 0)
@@ -149,6 +152,8 @@ static int read_node(struct reading *r, json_t *object)
     n.members = (int)ceil(members);
     n.arrived = (int)arrived;
     n.moving = (int)moving;
+    n.over_rack = (int)over_rack;
+    n.over_site = (int)over_site;
     if (ready && n.drained)
         return json_text_refuse(t, "drained",
                                 "a node that is ready is not; draining or offline is needed as its state");

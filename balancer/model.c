@@ -34,6 +34,7 @@ static void free_sums(struct model *m)
     free(m->sum);
     free(m->standing);
     free(m->home);
+    free(m->home_mirror);
     free(m->came);
     free(m->counted);
     free(m->held);
@@ -193,6 +194,7 @@ static int allocate(struct model *m)
     m->sum = calloc(nodes, sizeof *m->sum);
     m->standing = calloc(nodes, sizeof *m->standing);
     m->home = malloc(guests * sizeof *m->home);
+    m->home_mirror = malloc(guests * sizeof *m->home_mirror);
     m->came = calloc(nodes, sizeof *m->came);
     m->counted = calloc(guests, sizeof *m->counted);
     m->held = calloc(nodes, sizeof *m->held);
@@ -208,9 +210,9 @@ static int allocate(struct model *m)
         m->copy = calloc(guests, sizeof *m->copy);
         m->peers = calloc(nodes * nodes, sizeof *m->peers);
     }
-    bool whole = m->at && m->mirror && m->use && m->sum && m->standing && m->home && m->came && m->counted && m->held &&
-                 m->count && m->mirrors && m->reserved && m->first && m->next && m->prev && m->group_start && m->up &&
-                 (!m->has_mirrors || (m->copy && m->peers));
+    bool whole = m->at && m->mirror && m->use && m->sum && m->standing && m->home && m->home_mirror && m->came &&
+                 m->counted && m->held && m->count && m->mirrors && m->reserved && m->first && m->next && m->prev &&
+                 m->group_start && m->up && (!m->has_mirrors || (m->copy && m->peers));
     return whole ? 0 : -ENOMEM;
 }
 
@@ -281,7 +283,7 @@ int model_ready(struct model *m, const int *at, const int *mirror, struct err *e
         return err_set(err, ENOMEM, "no memory for a model of %d nodes and %d guests", m->node_count, m->guest_count);
     for (int g = 0; g < m->guest_count; g++) {
         m->at[g] = m->home[g] = at[g];
-        m->mirror[g] = mirror ? mirror[g] : -1;
+        m->mirror[g] = m->home_mirror[g] = mirror ? mirror[g] : -1;
         fill_use(m, g, m->use[g], m->copy ? m->copy[g] : NULL);
     }
     model_recount(m);

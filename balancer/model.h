@@ -67,11 +67,12 @@ struct model_node {
     bool held;    /* by its mode: model_hold() */
     bool unseen;  /* somebody runs there whom nobody has measured yet: model_shun_unseen() */
     enum model_mode mode;
-    bool drained;  /* somebody emptied it on purpose; offline and empty, it sleeps (consolidate.h) */
-    bool stays_on; /* it may not sleep, whatever it holds */
-    int members;   /* of volumes, and witnesses */
-    int arrived;   /* guests that plans have sent there within the last hour */
-    int moving;    /* migrations that are under way from or to it */
+    bool drained;             /* somebody emptied it on purpose; offline and empty, it sleeps (consolidate.h) */
+    bool stays_on;            /* it may not sleep, whatever it holds */
+    int members;              /* of volumes, and witnesses */
+    int arrived;              /* guests that plans have sent there within the last hour */
+    int moving;               /* migrations that are under way from or to it */
+    int over_rack, over_site; /* of these, out of or into its rack, its site */
     double memory, memory_own, memory_free;
     double disk, disk_free;
     double vcpus, vcpus_own;          /* threads of the machine, and those it keeps for itself */
@@ -120,7 +121,7 @@ struct model {
     double (*copy)[SUM_COUNT];          /* [guests] and where its mirror is; NULL without mirrors */
     double (*sum)[SUM_COUNT];           /* [nodes] */
     double (*standing)[RESOURCE_COUNT]; /* [nodes] of the sum the work of members, which stays whoever goes */
-    int *home;                          /* [guests] where they were in the beginning */
+    int *home, *home_mirror;            /* [guests] where they were in the beginning */
     int *came;                          /* [nodes] guests that have come since then, but for those that had to leave */
     unsigned char *counted;             /* [guests] is it one of those? */
     double (*held)[SUM_COUNT];          /* [nodes] what a wave's departing guests still hold */
@@ -153,8 +154,7 @@ int model_ready(struct model *model, const int *at, const int *mirror, struct er
 /* Puts a guest somewhere else; no rule is asked. */
 void model_place(struct model *model, int guest, int at, int mirror);
 void model_recount(struct model *model);
-/* To be said when a node's `offline` or `outside` has changed. Members of groups there count from now on, or no longer.
- */
+/* To be said when a node's `offline` or `outside` has changed: members of groups there count, or no longer. */
 void model_node_changed(struct model *model, int node);
 void model_set_offline(struct model *model, int node, bool offline);
 /* Holds all whose mode is `from` or stricter where they are; a guest has the stricter one of its own and its node's, or

@@ -29,8 +29,6 @@ static void tear_down(struct search *s)
 {
     score_fini(&s->score);
     free(s->threshold);
-    free(s->home);
-    free(s->home_mirror);
     free(s->stays);
     free(s->gain);
     free(s->heap);
@@ -58,8 +56,6 @@ int search_init(struct search *s, struct model *m, const struct policy *p, uint6
     if (rc < 0)
         return rc;
     s->threshold = calloc(guests, sizeof *s->threshold);
-    s->home = malloc(guests * sizeof *s->home);
-    s->home_mirror = malloc(guests * sizeof *s->home_mirror);
     s->stays = calloc(guests, sizeof *s->stays);
     s->gain = calloc(guests, sizeof *s->gain);
     s->heap = malloc(guests * sizeof *s->heap);
@@ -70,13 +66,11 @@ int search_init(struct search *s, struct model *m, const struct policy *p, uint6
     s->price = malloc(guests * sizeof *s->price);
     s->best_at = malloc(guests * sizeof *s->best_at);
     s->best_mirror = malloc(guests * sizeof *s->best_mirror);
-    if (!s->threshold || !s->home || !s->home_mirror || !s->stays || !s->gain || !s->heap || !s->where || !s->targets ||
-        !s->order || !s->heat || !s->price || !s->best_at || !s->best_mirror) {
+    if (!s->threshold || !s->stays || !s->gain || !s->heap || !s->where || !s->targets || !s->order || !s->heat ||
+        !s->price || !s->best_at || !s->best_mirror) {
         search_fini(s);
         return err_set(err, ENOMEM, "no memory to plan for %d guests", m->guest_count);
     }
-    memcpy(s->home, m->at, (size_t)m->guest_count * sizeof *s->home);
-    memcpy(s->home_mirror, m->mirror, (size_t)m->guest_count * sizeof *s->home_mirror);
     for (int n = 0; n < m->node_count; n++)
         s->links |= m->nodes[n].link_bytes_per_s > 0;
     s->least_gain = m->family == MODEL_GANETI ? 1e-6 : 1e-9;
@@ -119,14 +113,14 @@ bool search_must_move(const struct search *s, int guest)
 bool search_forbidden(const struct search *s, int guest, int at)
 {
     double ago = model_left_ago(&s->model->guests[guest], at);
-    int home = s->home[guest];
+    int home = s->model->home[guest];
     return ago >= 0 && ago < s->policy->return_s && home >= 0 && !s->model->nodes[home].offline;
 }
 
 /* Moves from its home to there: two if it has a mirror and both nodes are new, since one stays in each step. */
 static int steps_to(const struct search *s, int guest, int at, int mirror)
 {
-    int p = s->home[guest], q = s->home_mirror[guest];
+    int p = s->model->home[guest], q = s->model->home_mirror[guest];
     if (at == p && mirror == q)
         return 0;
     return q >= 0 && at != p && at != q && mirror != p && mirror != q ? 2 : 1;
@@ -134,7 +128,7 @@ static int steps_to(const struct search *s, int guest, int at, int mirror)
 
 static double price_to(const struct search *s, int guest, int at, int mirror)
 {
-    int steps = steps_to(s, guest, at, mirror), home = s->home[guest];
+    int steps = steps_to(s, guest, at, mirror), home = s->model->home[guest];
     if (!steps || !s->links || at == home)
         return steps * s->threshold[guest];
     return steps * cost_price(s->model, s->policy, guest, home, at, s->score.up);
@@ -379,7 +373,7 @@ static bool send_home(struct search *s)
     bool any = false;
     const struct model *m = s->model;
     for (int g = 0; g < m->guest_count; g++) {
-        int at = s->home[g], mirror = s->home_mirror[g];
+        int at = s->model->home[g], mirror = s->model->home_mirror[g];
         if ((m->at[g] == at && m->mirror[g] == mirror) || at < 0 || m->nodes[at].offline)
             continue;
         s->evaluations++;

@@ -44,7 +44,6 @@ struct search {
     bool others_stay;  /* nobody makes room for who must move */
     bool links;        /* nodes have links of their own, so that a price depends on where it goes */
     double *threshold; /* [guests] what a move must earn */
-    int *home, *home_mirror;
     bool *stays;       /* [guests] may not be touched */
     double *gain;      /* [guests] the heap's keys */
     int *heap, *where; /* by gain, largest first */

@@ -60,7 +60,7 @@ struct making {
     json_t *last_ended, *last_done;  /* guest's id to its migration's spec and state */
     json_t *left;                    /* guest's id to {node that a plan sent it away from: seconds since then} */
     json_t *arrived;                 /* by a node's name, how many plans have sent there within the hour */
-    json_t *moving;                  /* likewise, how many migrations are under way from or to it */
+    json_t *moving;                  /* likewise, migrations that are under way (traffic.h) */
     json_t *modes;                   /* of groups; lent, NULL: none */
     json_t *left_out;                /* as cluster_json.h reads it: who is not in the snapshot */
     const struct snapshot_time *now;
@@ -372,7 +372,7 @@ static json_t *make_nodes(struct making *m)
         if (json_object_get(m->arrived, name))
             json_object_set(node, "arrived", json_object_get(m->arrived, name));
         if (json_object_get(m->moving, name))
-            json_object_set(node, "moving", json_object_get(m->moving, name));
+            json_object_update(node, json_object_get(m->moving, name));
     }
     return list;
 }

@@ -8,14 +8,50 @@
 #include "balancer/policy.h"
 #include "balancer/snapshot.h"
 
-static void count_at(json_t *nodes, const char *node)
+/* A link that nodes share: the label that says whose it is, and how many go over it. */
+static const struct shared_link {
+    const char *label, *over;
+} shared_links[] = {{"rack", "over_rack"}, {"site", "over_site"}};
+enum { SHARED_LINKS = sizeof shared_links / sizeof *shared_links };
+
+static const char *const ends[] = {"from", "to"};
+
+static int at(const json_t *nodes, const char *node, const char *key)
 {
-    json_object_set_new(nodes, node, json_integer(json_integer_value(json_object_get(nodes, node)) + 1));
+    return (int)json_integer_value(json_object_get(json_object_get(nodes, node), key));
 }
 
-static int at(const json_t *nodes, const char *node)
+static void count_at(json_t *nodes, const char *node, const char *key)
 {
-    return (int)json_integer_value(json_object_get(nodes, node));
+    int count = at(nodes, node, key) + 1;
+    if (!json_object_get(nodes, node))
+        json_object_set_new(nodes, node, json_object());
+    json_object_set_new(json_object_get(nodes, node), key, json_integer(count));
+}
+
+static const char *label_of(const json_t *objects, const char *name, const char *label)
+{
+    const char *id;
+    json_t *node;
+    json_object_foreach (json_object_get(objects, "node"), id, node)
+        if (!strcmp(snapshot_text(json_object_get(node, "value"), "name"), name))
+            return snapshot_text(snapshot_spec(node, "labels"), label);
+    return "";
+}
+
+/* One from here to there. As uplinks.h has it: who has no label is nowhere, and the other one's link is crossed. */
+static void count(json_t *nodes, const json_t *objects, const json_t *move)
+{
+    const char *node[] = {snapshot_text(move, "from"), snapshot_text(move, "to")};
+    for (int e = 0; e < 2; e++)
+        count_at(nodes, node[e], "moving");
+    for (int k = 0; k < SHARED_LINKS; k++) {
+        const char *place[] = {label_of(objects, node[0], shared_links[k].label),
+                               label_of(objects, node[1], shared_links[k].label)};
+        for (int e = 0; e < 2; e++)
+            if (strcmp(place[0], place[1]) != 0 && *place[e])
+                count_at(nodes, node[e], shared_links[k].over);
+    }
 }
 
 json_t *traffic_count(json_t *objects, const char *plan)
@@ -26,10 +62,8 @@ json_t *traffic_count(json_t *objects, const char *plan)
         const char *going = snapshot_text(json_object_get(guest, "value"), "migration");
         const json_t *migration = *going ? json_object_get(json_object_get(objects, "migration"), going) : NULL;
         const json_t *spec = json_object_get(json_object_get(migration, "value"), "spec");
-        if (!spec || (*plan && !strcmp(snapshot_text(spec, "plan"), plan)))
-            continue;
-        count_at(nodes, snapshot_text(spec, "from"));
-        count_at(nodes, snapshot_text(spec, "to"));
+        if (spec && !(*plan && !strcmp(snapshot_text(spec, "plan"), plan)))
+            count(nodes, objects, spec);
     }
     return nodes;
 }
@@ -37,18 +71,55 @@ json_t *traffic_count(json_t *objects, const char *plan)
 /* Each is at two nodes. */
 static int all_of(json_t *nodes)
 {
-    json_t *count;
+    json_t *node;
     const char *name;
-    int ends = 0;
-    json_object_foreach (nodes, name, count)
-        ends += (int)json_integer_value(count);
-    return ends / 2;
+    int count = 0;
+    json_object_foreach (nodes, name, node)
+        count += at(nodes, name, "moving");
+    return count / 2;
+}
+
+static int over(json_t *nodes, const json_t *objects, const struct shared_link *link, const char *place)
+{
+    json_t *node;
+    const char *name;
+    int count = 0;
+    json_object_foreach (nodes, name, node)
+        if (!strcmp(label_of(objects, name, link->label), place))
+            count += at(nodes, name, link->over);
+    return count;
+}
+
+/* Both of them together are too many at that node. */
+static bool is_full(json_t *others, json_t *ours, const char *node, const struct policy *policy, char *why, size_t len)
+{
+    int there = at(others, node, "moving");
+    if (!there || there + at(ours, node, "moving") <= policy->per_node)
+        return false;
+    snprintf(why, len, "waits for other migrations at %.60s (%d)", node, there);
+    return true;
+}
+
+/* ... or out of or into its rack, or site. */
+static bool is_link_full(json_t *others, json_t *ours, const json_t *objects, const char *node,
+                         const struct policy *policy, char *why, size_t len)
+{
+    for (int k = 0; k < SHARED_LINKS && policy->per_link; k++) {
+        const char *place = label_of(objects, node, shared_links[k].label);
+        int mine = *place ? over(ours, objects, &shared_links[k], place) : 0;
+        int there = mine ? over(others, objects, &shared_links[k], place) : 0;
+        if (!there || there + mine <= policy->per_link)
+            continue;
+        snprintf(why, len, "waits for other migrations out of or into %s %.60s (%d)", shared_links[k].label, place,
+                 there);
+        return true;
+    }
+    return false;
 }
 
 bool traffic_forbids(json_t *objects, const json_t *record, int wave, const struct policy *policy, char *why,
                      size_t len)
 {
-    static const char *const ends[] = {"from", "to"};
     json_t *others = traffic_count(objects, snapshot_text(record, "id")), *ours = json_object(),
            *moves = plan_record_moves(record, wave), *move;
     int under_way = all_of(others);
@@ -57,12 +128,12 @@ bool traffic_forbids(json_t *objects, const json_t *record, int wave, const stru
     if (forbids)
         snprintf(why, len, "waits for other migrations (%d)", under_way);
     json_array_foreach (moves, i, move)
-        for (int e = 0; e < 2 && !forbids; e++) {
+        count(ours, objects, move);
+    json_array_foreach (moves, i, move)
+        for (int e = 0; e < 2 && under_way && !forbids; e++) {
             const char *node = snapshot_text(move, ends[e]);
-            count_at(ours, node);
-            forbids = at(others, node) && at(others, node) + at(ours, node) > policy->per_node;
-            if (forbids)
-                snprintf(why, len, "waits for other migrations at %.60s (%d)", node, at(others, node));
+            forbids = is_full(others, ours, node, policy, why, len) ||
+                      is_link_full(others, ours, objects, node, policy, why, len);
         }
     json_decref(others);
     json_decref(ours);

@@ -1,6 +1,6 @@
 /* Migrations that are under way and are not of a plan: people's, and those of drains. They count against what may run
- * at a time, in the cluster and at a node. A plan's first wave is made to fit beside them (waves.h); no wave begins
- * beside as many as there may be. Pure. Threads: any. */
+ * at a time, in the cluster, at a node, and over the link of a rack or site. A plan's first wave is made to fit beside
+ * them (waves.h); no wave begins beside as many as there may be. Pure. Threads: any. */
 #ifndef BALANCER_TRAFFIC_H
 #define BALANCER_TRAFFIC_H
 
@@ -10,7 +10,12 @@
 
 struct policy;
 
-/* How many are under way from or to each node, by its name, without those of this plan (its id); a new reference. */
+/* Those that are under way, without those of this plan (its id), by the names of nodes; a new reference:
+ *
+ *     {NODE: {"moving": N, "over_rack": N, "over_site": N}}    from or to it; of these, out of or into its rack, its
+ * site
+ *
+ * What is 0 is left out. */
 json_t *traffic_count(json_t *objects, const char *plan);
 
 /* What the plan's wave has to wait for, by the cluster's objects (snapshot.h): a sentence into *why (len bytes), or

@@ -19,10 +19,17 @@ int uplinks_init(struct uplinks *u, const struct model *m, int limit)
     *u = (struct uplinks){.model = m, .limit = limit, .places = (size_t)last + 1};
     u->racks = calloc(u->places, sizeof *u->racks);
     u->sites = calloc(u->places, sizeof *u->sites);
-    if (u->racks && u->sites)
-        return 0;
-    uplinks_fini(u);
-    return -ENOMEM;
+    if (!u->racks || !u->sites) {
+        uplinks_fini(u);
+        return -ENOMEM;
+    }
+    for (int n = 0; n < m->node_count; n++) {
+        if (m->nodes[n].rack >= 0)
+            u->racks[m->nodes[n].rack] += m->nodes[n].over_rack;
+        if (m->nodes[n].site >= 0)
+            u->sites[m->nodes[n].site] += m->nodes[n].over_site;
+    }
+    return 0;
 }
 
 void uplinks_fini(struct uplinks *u)

@@ -15,7 +15,7 @@ struct uplinks {
     int *racks, *sites; /* [places] moves over the link of each */
 };
 
-/* -ENOMEM */
+/* With the migrations that are under way already. -ENOMEM */
 int uplinks_init(struct uplinks *uplinks, const struct model *model, int limit);
 void uplinks_fini(struct uplinks *uplinks);
 

@@ -172,6 +172,60 @@ static void test_at_a_node(void **state)
     json_decref(record);
 }
 
+static void put_racks(struct world *w)
+{
+    put_node(w, 1, ",'labels':{'rack':'a'}");
+    put_node(w, 2, ",'labels':{'rack':'a'}");
+    put_node(w, 3, ",'labels':{'rack':'b'}");
+    put_node(w, 4, ",'labels':{'rack':'b'}");
+    put_node(w, 5, "");
+}
+
+/* One at a time out of or into a rack. */
+static void test_over_a_link(void **state)
+{
+    struct world *w = *state;
+    struct policy policy = policy_default();
+    char why[120];
+    json_t *record = json_pack("{s:s, s:{s:[[{s:s, s:s}]]}}", "id", "P", "spec", "waves", "from", "n1", "to", "n3");
+    put_racks(w);
+    policy.parallel = policy.per_node = 8;
+    policy.per_link = 1;
+    begin_other(w, "n2", "n4");
+    assert_true(traffic_forbids(w->objects, record, 0, &policy, why, sizeof why));
+    assert_string_equal(why, "waits for other migrations out of or into rack a (1)");
+    policy.per_link = 0; /* any number */
+    assert_false(traffic_forbids(w->objects, record, 0, &policy, why, sizeof why));
+    policy.per_link = 2;
+    assert_false(traffic_forbids(w->objects, record, 0, &policy, why, sizeof why));
+    policy.per_link = 1;
+    begin_other(w, "n4", "n5"); /* which is in no rack: the link of the other is crossed */
+    assert_true(traffic_forbids(w->objects, record, 0, &policy, why, sizeof why));
+    assert_string_equal(why, "waits for other migrations out of or into rack b (1)");
+    begin_other(w, "n3", "n4"); /* within it */
+    assert_false(traffic_forbids(w->objects, record, 0, &policy, why, sizeof why));
+    json_decref(record);
+}
+
+/* A plan's first wave leaves the link to them, and the next uses it. */
+static void test_a_plan_beside_a_link(void **state)
+{
+    struct world *w = *state;
+    put_racks(w);
+    put_policy(w, "automatic",
+               "{\"cost\": {\"move\": 1}, \"moves\": {\"parallel\": 8, \"per_node\": 8, \"per_link\": 1}, "
+               "\"patience\": {\"cool_down\": 0}}");
+    begin_other(w, "n2", "n4");
+    look(w);
+    const json_t *plan = plan_in(w, "active");
+    assert_non_null(plan);
+    size_t i;
+    json_t *move;
+    json_array_foreach (plan_record_moves(plan, 0), i, move)
+        assert_string_equal(snapshot_text(move, "to"), "n2");
+    assert_true(json_array_size(plan_record_moves(plan, 1)) >= 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +235,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_beside_others, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_an_old_check_counts_no_more, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_at_a_node, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_over_a_link, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_plan_beside_a_link, world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
