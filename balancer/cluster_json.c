@@ -15,7 +15,7 @@
 #include "balancer/sentences.h"
 #include "node/base/err.h"
 
-static const double RATE_LARGEST = 1e15, CORES_LARGEST = 1e6, MEMBERS_LARGEST = 1e6;
+static const double RATE_LARGEST = 1e15, CORES_LARGEST = 1e6, MEMBERS_LARGEST = 1e6, MOVING_LARGEST = 1e4;
 static const char *const resource_names[RESOURCE_COUNT] = {"cpu", "memory", "disk", "network"};
 
 struct reading {
@@ -141,9 +141,9 @@ static int read_node(struct reading *r, json_t *object)
         json_text_bool(t, object, "stays_on", &n.stays_on) < 0 || read_mode(r, object, &n.mode) < 0 ||
         json_text_number(t, object, "members", 0, MEMBERS_LARGEST, &members) < 0 ||
         json_text_number(t, object, "arrived", 0, MEMBERS_LARGEST, &arrived) < 0 ||
-        json_text_number(t, object, "moving", 0, MEMBERS_LARGEST, &moving) < 0 ||
-        json_text_number(t, object, "over_rack", 0, MEMBERS_LARGEST, &over_rack) < 0 ||
-        json_text_number(t, object, "over_site", 0, MEMBERS_LARGEST, &over_site) < 0)
+        json_text_number(t, object, "moving", 0, MOVING_LARGEST, &moving) < 0 ||
+        json_text_number(t, object, "over_rack", 0, MOVING_LARGEST, &over_rack) < 0 ||
+        json_text_number(t, object, "over_site", 0, MOVING_LARGEST, &over_site) < 0)
         return -EINVAL;
     bool ready = !strcmp(state, "ready"), drains = !strcmp(state, "draining");
     if (!ready && !drains && strcmp(state, "offline") != 0)
@@ -154,6 +154,8 @@ static int read_node(struct reading *r, json_t *object)
     n.moving = (int)moving;
     n.over_rack = (int)over_rack;
     n.over_site = (int)over_site;
+    if (n.over_rack > n.moving || n.over_site > n.moving)
+        return json_text_refuse(t, n.over_rack > n.moving ? "over_rack" : "over_site", "these are some of `moving`");
     if (ready && n.drained)
         return json_text_refuse(t, "drained",
                                 "a node that is ready is not; draining or offline is needed as its state");

@@ -153,7 +153,7 @@ static bool must_wait(struct conductor *c, json_t *objects, const json_t *entry,
                       const struct snapshot_time *now, const char *wall, struct conductor_step *step)
 {
     const json_t *record = json_object_get(entry, "value");
-    char why[120], given_up[160];
+    char why[TRAFFIC_WHY_MAX], given_up[TRAFFIC_WHY_MAX + 40];
     if (!traffic_forbids(objects, record, wave, &c->policy, why, sizeof why)) {
         c->traffic_of[0] = 0;
         return false;

@@ -205,7 +205,7 @@ static void wait_for_writes(struct conductor_job *j)
 /* Nor beside other migrations, if those are as many as there may be. */
 static void wait_for_others(struct conductor_job *j)
 {
-    char why[sizeof j->why_not - 2];
+    char why[TRAFFIC_WHY_MAX];
     json_t *spec = json_object_get(j->record, "spec");
     if (!j->record || !j->active || !traffic_forbids(j->objects, j->record, 0, &j->policy, why, sizeof why))
         return;

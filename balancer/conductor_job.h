@@ -18,6 +18,7 @@
 #include "balancer/plan.h"
 #include "balancer/plan_last.h"
 #include "balancer/policy.h"
+#include "balancer/traffic.h"
 #include "node/base/err.h"
 #include "node/base/uuid.h"
 
@@ -51,10 +52,10 @@ struct conductor_job {
     /* of a plan */
     struct plan_last last; /* where the search began */
     struct plan plan;
-    bool active;       /* it is to be carried out at once */
-    char why_not[100]; /* why it is not, or "" */
-    int unseen;        /* guests of the first wave for which it waits */
-    int lately;        /* moves that were begun in the last hour */
+    bool active;                       /* it is to be carried out at once */
+    char why_not[TRAFFIC_WHY_MAX + 2]; /* why it is not, or "" */
+    int unseen;                        /* guests of the first wave for which it waits */
+    int lately;                        /* moves that were begun in the last hour */
     int nodes_to_lose;
     json_t *guest_ids;     /* by name */
     json_t *record;        /* NULL: there is nothing to do */

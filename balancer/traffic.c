@@ -7,12 +7,13 @@
 #include "balancer/plan_record.h"
 #include "balancer/policy.h"
 #include "balancer/snapshot.h"
+#include "node/base/utf8.h"
 
 /* A link that nodes share: the label that says whose it is, and how many go over it. */
 static const struct shared_link {
     const char *label, *over;
 } shared_links[] = {{"rack", "over_rack"}, {"site", "over_site"}};
-enum { SHARED_LINKS = sizeof shared_links / sizeof *shared_links };
+enum { SHARED_LINKS = sizeof shared_links / sizeof *shared_links, PLACE_SHOWN_MAX = 60 };
 
 static const char *const ends[] = {"from", "to"};
 
@@ -106,12 +107,13 @@ static bool is_link_full(json_t *others, json_t *ours, const json_t *objects, co
 {
     for (int k = 0; k < SHARED_LINKS && policy->per_link; k++) {
         const char *place = label_of(objects, node, shared_links[k].label);
+        int shown = (int)utf8_whole(place, strnlen(place, PLACE_SHOWN_MAX));
         int mine = *place ? over(ours, objects, &shared_links[k], place) : 0;
         int there = mine ? over(others, objects, &shared_links[k], place) : 0;
         if (!there || there + mine <= policy->per_link)
             continue;
-        snprintf(why, len, "waits for other migrations out of or into %s %.60s (%d)", shared_links[k].label, place,
-                 there);
+        snprintf(why, len, "waits for other migrations out of or into %s %.*s (%d)", shared_links[k].label, shown,
+                 place, there);
         return true;
     }
     return false;

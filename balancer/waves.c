@@ -32,6 +32,7 @@ struct weaver {
     int *touched; /* nodes that hold something for this wave */
     int touched_count, moving;
     int others;  /* migrations that are under way beside the first wave, and take slots of it */
+    bool beside; /* there are some */
     int *parked; /* [guests] times it waited somewhere */
 };
 
@@ -204,8 +205,10 @@ static bool first_step(const struct weaver *w, int guest, int *to, int *to_mirro
 static void note_others(struct weaver *w)
 {
     for (int n = 0; n < w->model->node_count; n++) {
-        w->busy[n] = w->model->nodes[n].moving;
+        const struct model_node *node = &w->model->nodes[n];
+        w->busy[n] = node->moving;
         w->others += w->busy[n];
+        w->beside |= node->moving || node->over_rack || node->over_site;
     }
     w->others /= 2; /* each is at two nodes */
 }
@@ -213,10 +216,11 @@ static void note_others(struct weaver *w)
 /* ... and are free again when that is over, or if nothing could begin before. */
 static bool forget_others(struct weaver *w)
 {
-    bool were = w->others > 0;
+    bool were = w->beside;
     if (were)
         memset(w->busy, 0, (size_t)w->model->node_count * sizeof *w->busy);
     w->others = 0;
+    w->beside = false;
     return were;
 }
 

@@ -19,10 +19,12 @@
 #include "node/agent/membership.h"
 #include "node/agent/metrics.h"
 #include "node/agent/migration_request.h"
+#include "node/agent/object_create.h"
 #include "node/agent/objects.h"
 #include "node/agent/presence.h"
 #include "node/agent/refusals.h"
 #include "node/agent/renewal.h"
+#include "node/agent/room_turn.h"
 #include "node/agent/tasks.h"
 #include "node/agent/token.h"
 #include "node/agent/tokens.h"
@@ -114,11 +116,14 @@ int agent_api_open(struct agent *a, struct err *err)
     a->consoles = a->events ? consoles_new(a->loop, a->cluster, a->api, err) : NULL;
     a->metrics = a->consoles ? metrics_new(a->cluster, &a->cgroups, a->config->version, a->tls_dir, a->api, err) : NULL;
     a->failover_routes = a->metrics ? failover_routes_new(a->cluster, a->api, err) : NULL;
-    a->objects = a->failover_routes ? objects_new(a->cluster, a->config->state, agent_is_shared(a), a->api, err) : NULL;
+    a->room_turns = a->failover_routes ? room_turns_new() : NULL;
+    const struct object_place place = {a->cluster, a->config->state, a->room_turns};
+    a->objects = a->room_turns ? objects_new(&place, agent_is_shared(a), a->api, err) : NULL;
     a->drill_routes = a->objects ? drill_routes_new(a->cluster, a->node.store, a->api, err) : NULL;
     a->forecasts = a->drill_routes ? forecasts_new(a->loop, a->cluster, a->has_tls ? a->tls_dir : NULL, err) : NULL;
     a->migration_requests =
-        a->forecasts ? migration_requests_new(a->cluster, a->forecasts, a->config->state, a->api, err) : NULL;
+        a->forecasts ? migration_requests_new(a->cluster, a->forecasts, a->config->state, a->room_turns, a->api, err)
+                     : NULL;
     a->balance_routes = a->migration_requests ? balance_routes_new(a->cluster, &a->balance_place, a->api, err) : NULL;
     if (!a->balance_routes || tasks_add_routes(a->api, a->cluster, err) ||
         volume_move_request_add(a->cluster, a->api, err))

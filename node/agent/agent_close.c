@@ -38,6 +38,7 @@
 #include "node/agent/presence.h"
 #include "node/agent/refusals.h"
 #include "node/agent/renewal.h"
+#include "node/agent/room_turn.h"
 #include "node/agent/report.h"
 #include "node/agent/service.h"
 #include "node/agent/tasks.h"
@@ -226,6 +227,7 @@ void agent_close(struct agent *a)
     if (!drills_busy(a->drills))
         drills_free(a->drills);
     objects_free(a->objects);
+    room_turns_free(a->room_turns);
     failover_routes_free(a->failover_routes);
     if (!give_aways_busy(a->give_aways))
         give_aways_free(a->give_aways);

@@ -60,6 +60,7 @@ struct presence;
 struct refusals;
 struct renewal;
 struct report;
+struct room_turns;
 struct store;
 struct tasks;
 struct tls_context;
@@ -136,6 +137,7 @@ struct agent {
     struct consoles *consoles;
     struct metrics *metrics;
     struct objects *objects;
+    struct room_turns *room_turns;
     struct forecasts *forecasts;
     bool forecasts_closed;
     struct migration_requests *migration_requests;

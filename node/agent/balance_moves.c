@@ -27,7 +27,7 @@ enum { MAX_DOWNTIME_MS = 300, WITHIN_S = 3600, AT_ONCE = 8, AGAIN_MS = 2000 };
 /* One on its way to the store; moves NULL: the agent ends. */
 struct starting {
     struct balance_moves *moves;
-    char guest[UUID_TEXT_BYTES];
+    char guest[UUID_TEXT_BYTES], what[240];
 };
 
 struct balance_moves {
@@ -102,9 +102,9 @@ static void started(void *context, int rc, const struct task_started *what, cons
     if (b) {
         *slot_of(b, s->guest) = NULL;
         b->begun += !rc;
-        if (rc == -ESTALE)
-            loop_defer(b->loop, &b->job); /* somebody else was quicker: is there room still? */
-        else if (rc)
+        if (!rc)
+            log_info("%s", s->what);
+        else if (rc != -ESTALE) /* else somebody was quicker: is there room still? */
             log_limited(&b->limit, LOG_LEVEL_WARN, "guest %s was not moved as planned: %s", s->guest, err->text);
         loop_timer_set(b->loop, &b->timer, clock_ns() + AGAIN_MS * UINT64_C(1000000));
     }
@@ -130,10 +130,10 @@ static void begin(struct balance_moves *b, const struct object *plan, const stru
     snprintf(s->guest, sizeof s->guest, "%s", guest->id);
     snprintf(by, sizeof by, "balancer:%.60s", plan->name);
     *slot = s;
-    if (!migration_start(b->cluster, b->state, guest, member_text(move, "to"), &goals, by, &origin, started, s, &err)) {
-        log_info("guest %s moves to node %s, as plan %s has it", guest->name, member_text(move, "to"), plan->name);
+    snprintf(s->what, sizeof s->what, "guest %s moves to node %s, as plan %s has it", guest->name,
+             member_text(move, "to"), plan->name);
+    if (!migration_start(b->cluster, b->state, guest, member_text(move, "to"), &goals, by, &origin, started, s, &err))
         return;
-    }
     *slot = NULL;
     free(s);
     log_limited(&b->limit, LOG_LEVEL_WARN, "guest %s was not moved as planned: %s", guest->name, err.text);

@@ -22,6 +22,7 @@ struct change {
     change_done *done;
     void *context;
     int rc;
+    bool awaits; /* the mirror, also if it is refused */
     bool broken; /* too many, or out of memory: refused as a whole */
 };
 
@@ -152,6 +153,11 @@ void change_free_name(struct change *c, enum object_kind kind, const char *name)
     add(c, key_of("/drover/name/%s/%s", object_kind_name(kind), name), NULL, STORE_ANY, 0);
 }
 
+void change_await(struct change *c)
+{
+    c->awaits = true;
+}
+
 /* ---- committing ---- */
 
 static void finish(struct change *c, int rc)
@@ -182,7 +188,10 @@ static void committed(struct store_commit *commit, int result)
         break;
     default:
         c->rc = result;
-        cluster_wait(c->cluster, &c->waiter, commit->conflict_revision);
+        if (c->awaits && !cluster_shows(c->cluster, commit->conflict_revision))
+            cluster_wait(c->cluster, &c->waiter, commit->conflict_revision);
+        else
+            finish(c, result);
         break;
     }
 }

@@ -15,9 +15,9 @@ struct cluster;
 struct err;
 struct json_t;
 
-/* rc: 0; -ESTALE: something had changed meanwhile, nothing was done, and the mirror shows what it was; -EHOSTUNREACH:
- * the store is not there, nothing was done; -ETIMEDOUT: it may have been done or not; revision: of everything that was
- * changed. The change is freed afterwards. */
+/* rc: 0; -ESTALE: something had changed meanwhile, nothing was done; -EHOSTUNREACH: the store is not there, nothing was
+ * done; -ETIMEDOUT: it may have been done or not; revision: of everything that was changed. The change is freed
+ * afterwards. */
 typedef void change_done(void *context, int rc, uint64_t revision, const struct err *err);
 
 /* NULL: out of memory. */
@@ -45,6 +45,10 @@ void change_delete_state_seen(struct change *change, enum object_kind kind, cons
 /* The name must be free, and is taken; or is given back. */
 void change_take_name(struct change *change, enum object_kind kind, const char *name, const char *id);
 void change_free_name(struct change *change, enum object_kind kind, const char *name);
+
+/* Of who looks again and repeats it: -ESTALE is told when the mirror shows what has changed (but for what has been
+ * deleted). */
+void change_await(struct change *change);
 
 /* done() once, later. */
 void change_commit(struct change *change, change_done *done, void *context);

@@ -59,6 +59,11 @@ static void tell_seen(struct loop_job *job)
     }
 }
 
+bool cluster_shows(const struct cluster *c, int64_t revision)
+{
+    return c->revision >= revision;
+}
+
 void cluster_wait(struct cluster *c, struct cluster_waiter *w, int64_t revision)
 {
     w->revision = revision;

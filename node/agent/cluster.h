@@ -32,6 +32,8 @@ struct cluster_waiter {
     int64_t revision;
     STAILQ_ENTRY(cluster_waiter) link;
 };
+/* Does the mirror show it already? Of a cluster that is closing it shows all that it ever will. */
+bool cluster_shows(const struct cluster *cluster, int64_t revision);
 void cluster_wait(struct cluster *cluster, struct cluster_waiter *waiter, int64_t revision);
 
 /* Ends the watch; closed() comes from the loop, once nothing is in flight. Then cluster_free(). */

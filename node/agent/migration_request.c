@@ -17,23 +17,24 @@
 #include "node/agent/object_answer.h"
 #include "node/agent/placement.h"
 #include "node/agent/presence.h"
+#include "node/agent/room_turn.h"
 #include "node/agent/volume_move.h"
+#include "node/base/container.h"
 #include "node/base/err.h"
 #include "node/base/uuid.h"
-
-enum { CHOICES_MAX = 100 };
 
 struct migration_requests {
     struct cluster *cluster;
     struct forecasts *forecasts;
     const char *state; /* folder */
+    struct room_turns *turns;
 };
 
-/* One that is on its way to the store. */
+/* One that waits for its turn, or is on its way to the store. */
 struct request {
+    struct room_turn turn;
     struct api_call *call;
     const struct migration_requests *all;
-    unsigned choices; /* made for it before */
 };
 
 /* NULL: answered. */
@@ -86,14 +87,36 @@ static bool can_move(struct api_call *call, const struct mirror *m, const struct
     return false;
 }
 
-static void choose(const struct migration_requests *requests, struct api_call *call, unsigned choices);
+static bool choose(const struct migration_requests *requests, struct api_call *call, struct request *r);
+
+static void finish(struct request *r)
+{
+    struct room_turns *turns = r->all->turns;
+    free(r);
+    room_turns_done(turns);
+}
+
+static void choose_for(struct request *r)
+{
+    if (!choose(r->all, r->call, r))
+        finish(r);
+}
+
+static void begin(struct room_turn *turn)
+{
+    choose_for(CONTAINER_OF(turn, struct request, turn));
+}
 
 static void made(void *context, int rc, const struct task_started *started, const struct err *err)
 {
     struct request *r = context;
     const struct object *m = mirror_find(cluster_mirror(r->all->cluster), OBJECT_MIGRATION, started->id);
-    if (rc == -ESTALE && r->choices < CHOICES_MAX) {
-        choose(r->all, r->call, r->choices + 1); /* as things are now */
+    if (rc == -ESTALE && room_turn_may_choose_again(&r->turn)) {
+        choose_for(r); /* as things are now */
+        return;
+    }
+    if (rc == -ESTALE) {
+        object_crowded(r->call);
     } else if (rc) {
         object_refuse(r->call, rc, err);
     } else if (!m || !m->value) {
@@ -103,7 +126,7 @@ static void made(void *context, int rc, const struct task_started *started, cons
         json_object_set_new(view, "task", json_string(started->task));
         api_reply(r->call, 200, view);
     }
-    free(r);
+    finish(r);
 }
 
 /* What of its volumes is to go with it can. */
@@ -138,20 +161,14 @@ static void show(const struct migration_requests *requests, struct api_call *cal
     forecasts_answer(requests->forecasts, call, guest, migration, goals);
 }
 
-static void make(const struct migration_requests *requests, struct api_call *call, const struct object *guest,
-                 const char *to, const struct migration_goals *goals, unsigned choices)
+/* False: answered; else made() comes. */
+static bool make(const struct object *guest, const char *to, const struct migration_goals *goals, struct request *r)
 {
     struct err err = {0};
-    struct request *r = calloc(1, sizeof *r);
-    if (!r) {
-        api_error(call, 500, "out-of-memory", NULL, "out of memory");
-        return;
-    }
-    *r = (struct request){call, requests, choices};
-    if (!migration_start(requests->cluster, requests->state, guest, to, goals, call->who.name, NULL, made, r, &err))
-        return;
-    api_error_err(call, "no-migration", &err);
-    free(r);
+    if (!migration_start(r->all->cluster, r->all->state, guest, to, goals, r->call->who.name, NULL, made, r, &err))
+        return true;
+    api_error_err(r->call, "no-migration", &err);
+    return false;
 }
 
 /* What was wished; else as the guest's policy has it. False: answered. */
@@ -169,29 +186,39 @@ static bool read_post_copy(struct api_call *call, const struct object *guest, st
     return !goals->post_copy || policy != MIGRATION_POST_COPY_NEVER;
 }
 
-static void choose(const struct migration_requests *requests, struct api_call *call, unsigned choices)
+/* r: NULL of what is only to be shown. False: answered; else made() comes. */
+static bool choose(const struct migration_requests *requests, struct api_call *call, struct request *r)
 {
     const struct mirror *m = cluster_mirror(requests->cluster);
     const struct object *guest = object_wanted(call, m);
     const struct object *to = guest && can_move(call, m, guest) ? find_destination(call, m, guest) : NULL;
     if (!to)
-        return;
+        return false;
     struct migration_goals goals = {
         .with_volumes = json_is_true(json_object_get(call->body, "with_volumes")),
         .max_downtime_ms = (uint64_t)json_integer_value(json_object_get(call->body, "max_downtime_ms")),
         .within_s = (uint64_t)json_integer_value(json_object_get(call->body, "within_s")),
     };
     if (!read_post_copy(call, guest, &goals) || !may_move_along(requests, call, guest, to->name, &goals))
-        return;
-    if (call->dry_run)
-        show(requests, call, guest, to->name, &goals);
-    else
-        make(requests, call, guest, to->name, &goals, choices);
+        return false;
+    if (r)
+        return make(guest, to->name, &goals, r);
+    show(requests, call, guest, to->name, &goals);
+    return false;
 }
 
 static void migrate(void *context, struct api_call *call)
 {
-    choose(context, call, 0);
+    struct migration_requests *requests = context;
+    struct request *r = call->dry_run ? NULL : calloc(1, sizeof *r);
+    if (call->dry_run) {
+        choose(requests, call, NULL);
+    } else if (!r) {
+        api_error(call, 500, "out-of-memory", NULL, "out of memory");
+    } else {
+        *r = (struct request){.turn.begin = begin, .call = call, .all = requests};
+        room_turns_wait(requests->turns, &r->turn);
+    }
 }
 
 static const struct schema_field fields[] = {
@@ -225,7 +252,8 @@ static const struct schema_field fields[] = {
 static const struct schema wish = {"Migrate", "Where a guest is to move, and what that may cost.", fields};
 
 struct migration_requests *migration_requests_new(struct cluster *cluster, struct forecasts *forecasts,
-                                                  const char *state, struct api *api, struct err *err)
+                                                  const char *state, struct room_turns *turns, struct api *api,
+                                                  struct err *err)
 {
     static struct route route = {
         .method = HTTP_POST,
@@ -243,7 +271,7 @@ struct migration_requests *migration_requests_new(struct cluster *cluster, struc
         err_set(err, ENOMEM, "out of memory");
         return NULL;
     }
-    *r = (struct migration_requests){cluster, forecasts, state};
+    *r = (struct migration_requests){cluster, forecasts, state, turns};
     route.response = kind_of(OBJECT_MIGRATION)->answer;
     if (api_add_routes(api, &route, 1, r, err)) {
         free(r);

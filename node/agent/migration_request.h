@@ -13,10 +13,12 @@ struct cluster;
 struct err;
 struct forecasts;
 struct migration_requests;
+struct room_turns;
 
-/* state: the node's folder, where the cluster's volume key is; lent. */
+/* state: the node's folder, where the cluster's volume key is. All are lent. */
 struct migration_requests *migration_requests_new(struct cluster *cluster, struct forecasts *forecasts,
-                                                  const char *state, struct api *api, struct err *err);
+                                                  const char *state, struct room_turns *turns, struct api *api,
+                                                  struct err *err);
 void migration_requests_free(struct migration_requests *requests);
 
 #endif

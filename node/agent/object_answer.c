@@ -29,9 +29,14 @@ void object_etag(const struct object *object, char *etag)
     snprintf(etag, API_ETAG_MAX, "%" PRIu64, object->revision);
 }
 
+enum object_kind object_kind_wanted(const struct api_call *call)
+{
+    return (enum object_kind)object_kind_of(call->route->tag);
+}
+
 const struct object *object_wanted(struct api_call *call, const struct mirror *mirror)
 {
-    enum object_kind kind = (enum object_kind)object_kind_of(call->route->tag);
+    enum object_kind kind = object_kind_wanted(call);
     const char *name = api_parameter(call, "name");
     const struct object *o = mirror_named(mirror, kind, name);
     if (!o)
@@ -75,4 +80,10 @@ void object_reply_created(struct api_call *call, const struct object *o, const c
     object_etag(o, etag);
     snprintf(location, sizeof location, "/v1/%s/%s", kind_of(o->kind)->plural, o->name);
     api_reply_created(call, object_view_with_task(o, task), etag, location);
+}
+
+void object_crowded(struct api_call *call)
+{
+    api_unavailable(call, STORE_RETRY_S, "crowded",
+                    "others were given room all the time, so nothing was changed: repeat it");
 }

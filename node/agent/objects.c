@@ -1,9 +1,7 @@
 #include "node/agent/objects.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +14,8 @@
 #include "node/agent/kind.h"
 #include "node/agent/member.h"
 #include "node/agent/object_answer.h"
-#include "node/agent/record_name.h"
+#include "node/agent/object_create.h"
+#include "node/agent/object_request.h"
 #include "node/agent/refusals.h"
 #include "node/agent/room_claim.h"
 #include "node/agent/task.h"
@@ -26,40 +25,19 @@
 #include "node/base/timestamp.h"
 #include "node/base/uuid.h"
 
-enum { CHOICES_MAX = 100 };
-
 struct objects {
-    struct cluster *cluster;
-    const char *state; /* folder */
+    struct object_place place;
     bool shared;
-};
-
-/* A change that is on its way to the store for somebody. */
-struct request {
-    struct api_call *call;
-    struct cluster *cluster;
-    enum object_kind kind;
-    char id[UUID_TEXT_BYTES], task[RECORD_NAME_BYTES]; /* task "": none follows */
-    bool created, deleted;
-    json_t *last;         /* of one that is to be deleted: how it was when that was asked; NULL: it stays */
-    json_t *wish;         /* of a new guest, who claims room: its spec before a node was chosen */
-    unsigned choices;     /* made for it before */
-    struct objects *made; /* by these */
 };
 
 static struct cluster *cluster_of(void *context)
 {
-    return ((struct objects *)context)->cluster;
+    return ((struct objects *)context)->place.cluster;
 }
 
 static const struct mirror *mirror_of(void *context)
 {
     return cluster_mirror(cluster_of(context));
-}
-
-static enum object_kind kind_of_route(const struct api_call *call)
-{
-    return (enum object_kind)object_kind_of(call->route->tag);
 }
 
 /* ---- reading ---- */
@@ -76,7 +54,7 @@ static json_t *view_among(const struct mirror *mirror, const struct object *obje
 static void list(void *context, struct api_call *call)
 {
     const struct mirror *mirror = mirror_of(context);
-    enum object_kind kind = kind_of_route(call);
+    enum object_kind kind = object_kind_wanted(call);
     json_t *items = json_array();
     const struct object *o = mirror_next(mirror, kind, call->after);
     const char *last = NULL;
@@ -99,112 +77,7 @@ static void show(void *context, struct api_call *call)
     api_reply_etag(call, 200, view_among(mirror, o), etag);
 }
 
-/* ---- what became of a change ---- */
-
-static void free_request(struct request *r)
-{
-    json_decref(r->last);
-    json_decref(r->wish);
-    free(r);
-}
-
-static void make(struct objects *objects, struct api_call *call, json_t *wish, unsigned choices);
-
-/* Somebody else was given room in the same moment (room_claim.h). */
-static bool choose_again(struct request *r)
-{
-    if (!r->wish || r->choices == CHOICES_MAX)
-        return false;
-    json_object_set_new(r->call->body, "spec", json_deep_copy(r->wish));
-    make(r->made, r->call, json_incref(r->wish), r->choices + 1);
-    return true;
-}
-
-static void changed(void *context, int rc, uint64_t revision, const struct err *err)
-{
-    struct request *r = context;
-    struct api_call *call = r->call;
-    char etag[API_ETAG_MAX];
-    const struct object *o = mirror_find(cluster_mirror(r->cluster), r->kind, r->id);
-    if (rc == -ESTALE && choose_again(r)) {
-        free_request(r);
-        return;
-    }
-    if (rc) {
-        object_refuse(call, rc, err);
-    } else if (r->deleted) {
-        api_reply_empty(call);
-    } else if ((!o || !o->value) && r->last) { /* its node was quicker than the answer */
-        const struct object gone = {.kind = r->kind, .value = r->last, .revision = revision};
-        api_reply(call, 200, object_view_with_task(&gone, r->task));
-    } else if (!o || !o->value) { /* and deleted by somebody else at once */
-        api_error(call, 409, "changed-meanwhile", NULL, "it was made and is gone again: somebody else deleted it");
-    } else if (r->created) {
-        object_reply_created(call, o, r->task);
-    } else {
-        object_etag(o, etag);
-        api_reply_etag(call, 200, object_view_with_task(o, r->task), etag);
-    }
-    free_request(r);
-}
-
-static struct request *request_for(struct api_call *call, struct cluster *cluster, const char *id)
-{
-    struct request *r = calloc(1, sizeof *r);
-    if (!r) {
-        api_error(call, 500, "out-of-memory", NULL, "out of memory");
-        return NULL;
-    }
-    r->call = call;
-    r->cluster = cluster;
-    r->kind = kind_of_route(call);
-    snprintf(r->id, sizeof r->id, "%s", id);
-    return r;
-}
-
-/* ---- tasks ---- */
-
-/* Whoever has bytes or a process somewhere: what becomes of it takes its time, and its node deletes it. */
-static bool has_a_body(enum object_kind kind)
-{
-    return kind == OBJECT_GUEST || kind == OBJECT_VOLUME || kind == OBJECT_IMAGE;
-}
-
-static const char *node_of(const struct mirror *mirror, enum object_kind kind, const json_t *spec)
-{
-    if (kind == OBJECT_GUEST)
-        return member_text(spec, "node");
-    const char *first = json_string_value(json_array_get(json_object_get(spec, "pools"), 0));
-    const struct object *pool = mirror_named(mirror, OBJECT_POOL, first ? first : member_text(spec, "pool"));
-    return pool ? object_spec_text(pool, "node") : "";
-}
-
-/* value: the object as it is wanted from now on. */
-static void add_task(struct request *r, struct change *change, enum task_verb verb, const json_t *value)
-{
-    if (verb == TASK_VERB_COUNT)
-        return;
-    const struct mirror *mirror = cluster_mirror(r->cluster);
-    const struct object *volume = r->kind == OBJECT_VOLUME ? mirror_find(mirror, r->kind, r->id) : NULL;
-    const char *node = volume && volume_has_layout(volume) ? volume_home(mirror, volume)
-                                                           : node_of(mirror, r->kind, json_object_get(value, "spec"));
-    json_t *task = task_make(verb, value, node, r->call->who.name);
-    if (!task)
-        return; /* what was asked for is done all the same */
-    snprintf(r->task, sizeof r->task, "%s", member_text(task, "name"));
-    change_put(change, OBJECT_TASK, member_text(task, "id"), task, 0);
-}
-
 /* ---- creating ---- */
-
-static bool name_is_free(struct api_call *call, const struct mirror *mirror, const char *name)
-{
-    enum object_kind kind = kind_of_route(call);
-    if (!mirror_named(mirror, kind, name))
-        return true;
-    api_error(call, 409, "name-taken", "name", "there is a %s '%s' already", object_kind_name(kind), name);
-    return false;
-}
 
 /* A path is read with the agent's rights: whoever may name one may read every file of the node. */
 static bool may_name_source(struct api_call *call)
@@ -217,26 +90,10 @@ static bool may_name_source(struct api_call *call)
     return false;
 }
 
-/* An encrypted volume's key is made with the volume. False: answered. */
-static bool add_key(const struct objects *objects, struct api_call *call, const char *id, json_t *value)
-{
-    char wrapped[VOLUME_KEY_WRAPPED_TEXT];
-    struct err err = {0};
-    if (kind_of_route(call) != OBJECT_VOLUME ||
-        !json_is_true(json_object_get(json_object_get(value, "spec"), "encrypted")))
-        return true;
-    if (volume_key_new(objects->state, id, wrapped, &err)) {
-        api_error(call, 409, "no-volume-key", "spec.encrypted", "%s", err.text);
-        return false;
-    }
-    json_object_set_new(value, "key", json_string(wrapped));
-    return true;
-}
-
 /* False: answered. */
 static bool may_protect(const struct objects *objects, struct api_call *call)
 {
-    if (objects->shared || kind_of_route(call) != OBJECT_GUEST ||
+    if (objects->shared || object_kind_wanted(call) != OBJECT_GUEST ||
         !json_is_true(json_object_get(json_object_get(call->body, "spec"), "ha")))
         return true;
     api_error(
@@ -245,83 +102,26 @@ static bool may_protect(const struct objects *objects, struct api_call *call)
     return false;
 }
 
-/* spec: complete. wish: of struct request, taken over. */
-static void put_new(struct objects *objects, struct api_call *call, const char *id, json_t *value, json_t *wish,
-                    unsigned choices)
-{
-    struct cluster *cluster = objects->cluster;
-    enum object_kind kind = kind_of_route(call);
-    const json_t *spec = json_object_get(value, "spec");
-    struct request *r = add_key(objects, call, id, value) ? request_for(call, cluster, id) : NULL;
-    struct change *change = r ? change_new(cluster) : NULL;
-    if (!change) {
-        json_decref(wish);
-        free(r);
-        return;
-    }
-    r->created = true;
-    r->made = objects;
-    r->wish = wish;
-    r->choices = choices;
-    change_put(change, kind, id, json_incref(value), 0);
-    if (wish)
-        room_claim(change, cluster_mirror(cluster), member_text(spec, "node"), id, spec);
-    if (kind == OBJECT_VOLUME)
-        volume_member_add_all(change, value);
-    add_task(r, change, has_a_body(kind) ? TASK_CREATE : TASK_VERB_COUNT, value);
-    change_take_name(change, kind, member_text(value, "name"), id);
-    change_commit(change, changed, r);
-}
-
-/* wish, choices: of struct request; wish is taken over. */
-static void make(struct objects *objects, struct api_call *call, json_t *wish, unsigned choices)
-{
-    struct complete_error wrong;
-    enum object_kind kind = kind_of_route(call);
-    const char *name = json_string_value(json_object_get(call->body, "name"));
-    json_t *spec = json_object_get(call->body, "spec");
-    char id[UUID_TEXT_BYTES];
-    uuid_make(id);
-    if (!name_is_free(call, cluster_mirror(objects->cluster), name)) {
-        json_decref(wish);
-        return;
-    }
-    if (complete_spec(cluster_mirror(objects->cluster), kind, id, spec, &wrong)) {
-        api_error(call, wrong.status, wrong.code, wrong.field, "%s", wrong.text);
-        json_decref(wish);
-        return;
-    }
-    json_t *value =
-        json_pack("{s:s, s:s, s:s, s:O}", "kind", object_kind_name(kind), "id", id, "name", name, "spec", spec);
-    if (!call->dry_run) {
-        put_new(objects, call, id, value, wish, choices);
-        json_decref(value);
-        return;
-    }
-    json_object_set_new(value, "revision", json_integer(0));
-    json_object_set_new(value, "state", json_object());
-    api_reply(call, 200, value);
-    json_decref(wish);
-}
-
 static void create(void *context, struct api_call *call)
 {
-    const json_t *spec = json_object_get(call->body, "spec");
-    bool claims = kind_of_route(call) == OBJECT_GUEST;
-    if (may_name_source(call) && may_protect(context, call))
-        make(context, call, claims ? json_deep_copy(spec) : NULL, 0);
+    const struct objects *objects = context;
+    if (may_name_source(call) && may_protect(objects, call))
+        object_create(&objects->place, call);
 }
 
 /* ---- changing ---- */
 
 /* A guest that leaves a node which is away: it must still be away, or it runs there as soon as it runs here. */
-static void check_old_node(const struct mirror *mirror, struct change *change, const struct object *o,
-                           const json_t *value)
+static void check_nodes(const struct mirror *mirror, struct change *change, const struct object *o, const json_t *value)
 {
     const struct object *from = mirror_named(mirror, OBJECT_NODE, object_spec_text(o, "node"));
-    const char *to = member_text(json_object_get(value, "spec"), "node");
-    if (from && !from->state && strcmp(from->name, to) != 0)
+    const json_t *spec = json_object_get(value, "spec");
+    const char *to = member_text(spec, "node");
+    if (!strcmp(object_spec_text(o, "node"), to))
+        return;
+    if (from && !from->state)
         change_check_no_state(change, OBJECT_NODE, from->id);
+    room_claim(change, mirror, to, o->id, spec);
 }
 
 /* verb: of the task that follows; TASK_VERB_COUNT: none. */
@@ -334,7 +134,7 @@ static void put(struct api_call *call, struct cluster *cluster, const struct obj
         json_decref(value);
         return;
     }
-    struct request *r = request_for(call, cluster, o->id);
+    struct object_request *r = object_request_new(call, cluster, o->id);
     struct change *change = r ? change_new(cluster) : NULL;
     if (!change) {
         json_decref(value);
@@ -343,18 +143,18 @@ static void put(struct api_call *call, struct cluster *cluster, const struct obj
     }
     change_put(change, o->kind, o->id, json_incref(value), o->revision);
     if (o->kind == OBJECT_GUEST)
-        check_old_node(cluster_mirror(cluster), change, o, value);
+        check_nodes(cluster_mirror(cluster), change, o, value);
     if (o->kind == OBJECT_VOLUME && verb == TASK_DELETE)
         volume_member_drop_all(cluster_mirror(cluster), change, o->id);
     if (o->kind == OBJECT_VOLUME && verb == TASK_RESIZE && volume_has_layout(o))
         volume_member_resize(cluster_mirror(cluster), change, value);
     if (verb == TASK_REPLACE)
         volume_member_replace(cluster_mirror(cluster), change, value);
-    add_task(r, change, verb, value);
+    object_request_task(r, change, verb, value);
     if (verb == TASK_DELETE)
         r->last = json_incref(value);
     json_decref(value);
-    change_commit(change, changed, r);
+    change_commit(change, object_request_done, r);
 }
 
 static bool may_change(struct api_call *call, const struct object *o)
@@ -458,7 +258,7 @@ static void forget(struct api_call *call, struct cluster *cluster, const struct 
         api_reply_empty(call);
         return;
     }
-    struct request *r = request_for(call, cluster, o->id);
+    struct object_request *r = object_request_new(call, cluster, o->id);
     struct change *gone = r ? change_new(cluster) : NULL;
     if (!gone) {
         free(r);
@@ -472,7 +272,7 @@ static void forget(struct api_call *call, struct cluster *cluster, const struct 
         refusals_add(gone, o);
         room_forget(gone, o);
     }
-    change_commit(gone, changed, r);
+    change_commit(gone, object_request_done, r);
 }
 
 static void delete (void *context, struct api_call *call)
@@ -487,7 +287,7 @@ static void delete (void *context, struct api_call *call)
                   o->name, user);
         return;
     }
-    if (has_a_body(o->kind)) {
+    if (object_has_body(o->kind)) {
         json_t *value = json_deep_copy(o->value);
         json_object_set_new(value, "deleting", json_true());
         if (o->kind == OBJECT_GUEST)
@@ -629,7 +429,7 @@ static void tell_key(void *context, struct api_call *call)
         api_error(call, 409, "not-encrypted", NULL, "volume %s is not encrypted", o->name);
         return;
     }
-    if (volume_key_unwrap(objects->state, o->id, member_text(o->value, "key"), passphrase, &err)) {
+    if (volume_key_unwrap(objects->place.state, o->id, member_text(o->value, "key"), passphrase, &err)) {
         api_error_err(call, "no-volume-key", &err);
         return;
     }
@@ -757,14 +557,14 @@ static unsigned fill_routes(void)
     return sizeof all / sizeof *all;
 }
 
-struct objects *objects_new(struct cluster *cluster, const char *state, bool shared, struct api *api, struct err *err)
+struct objects *objects_new(const struct object_place *place, bool shared, struct api *api, struct err *err)
 {
     struct objects *objects = calloc(1, sizeof *objects);
     if (!objects) {
         err_set(err, ENOMEM, "out of memory");
         return NULL;
     }
-    *objects = (struct objects){cluster, state, shared};
+    *objects = (struct objects){*place, shared};
     if (api_add_routes(api, routes, fill_routes(), objects, err)) {
         free(objects);
         return NULL;

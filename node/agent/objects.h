@@ -9,13 +9,12 @@
 #include <stdbool.h>
 
 struct api;
-struct cluster;
 struct err;
+struct object_place;
 struct objects;
 
-/* state: the node's folder, where the cluster's volume key is. shared: the store is one for several nodes, so that
- * guests can be taken over. */
-struct objects *objects_new(struct cluster *cluster, const char *state, bool shared, struct api *api, struct err *err);
+/* place: is copied. shared: the store is one for several nodes, so that guests can be taken over. */
+struct objects *objects_new(const struct object_place *place, bool shared, struct api *api, struct err *err);
 void objects_free(struct objects *objects);
 
 #endif

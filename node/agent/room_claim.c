@@ -16,6 +16,7 @@ void room_claim(struct change *change, const struct mirror *mirror, const char *
                 const json_t *spec)
 {
     const struct object *n = mirror_named(mirror, OBJECT_NODE, node);
+    change_await(change);
     if (n)
         claim(change, mirror, n->id, guest);
     if (json_array_size(json_object_get(spec, "affinity")) || json_array_size(json_object_get(spec, "anti_affinity")))

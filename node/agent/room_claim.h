@@ -5,8 +5,8 @@
  *
  *     state of a room, by its node's id, or "groups"    {"guest": ID}    who was sent there last
  *
- * Guests that are made and migrations claim it; a start, which nobody is asked about, and a take-over, which asks the
- * node's own memory, do not. Thread: the mirror's. */
+ * Guests that are made or given another node and migrations claim it; a start, which nobody is asked about, and a
+ * take-over, which asks the node's own memory, do not. Thread: the mirror's. */
 #ifndef NODE_AGENT_ROOM_CLAIM_H
 #define NODE_AGENT_ROOM_CLAIM_H
 

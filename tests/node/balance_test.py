@@ -542,6 +542,8 @@ class Balance(ThreeNodes):
         until('all run', lambda: all(self.n1.do('guest', 'show', n)['state'].get('phase') == 'running' for n in names))
         on = {self.n1.do('guest', 'show', n)['spec']['node']: n for n in names}
         self.remove(on.pop(self.n3.name))
+        for node in on:  # so that what the first one leaves behind is no room for the second
+            self.n1.do('guest', 'set', on[node], *[w for other in on if other != node for w in ('--avoid', other)])
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             moved = list(pool.map(lambda n: self.node(n).cli('guest', 'migrate', on[n], '--wait'), on))
         self.assertEqual(sorted(m.returncode != 0 for m in moved), [False, True], [m.stderr for m in moved])
@@ -559,6 +561,17 @@ class Balance(ThreeNodes):
             self.addCleanup(self.remove, name)
         self.assertEqual(len({self.n1.do('guest', 'show', n)['spec']['node'] for n in names}), 1, names)
         self.assertEqual(len(names), 6)
+
+    def test_9_apart_one_after_the_other(self):
+        """Two that are sent to one node, and may not be there together: one is."""
+        for i in range(2):
+            self.n1.do('guest', 'create', 'a%d' % i, '--memory', '128M', '--kernel', 'kernel1', '--initrd', 'ramdisk1', '--anti-affinity',
+                       'apart', '--node', self.nodes[i].name)
+            self.addCleanup(self.remove, 'a%d' % i)
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            sent = list(pool.map(lambda i: self.nodes[i].cli('guest', 'set', 'a%d' % i, '--node', self.n3.name), range(2)))
+        self.assertEqual(sorted(s.returncode != 0 for s in sent), [False, True], [s.stderr for s in sent])
+        self.assertEqual([self.n1.do('guest', 'show', 'a%d' % i)['spec']['node'] for i in range(2)].count(self.n3.name), 1)
 
     def would(self, *words):
         """A plan that takes busy1 away, if there is one yet."""

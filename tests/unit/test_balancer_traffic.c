@@ -204,6 +204,17 @@ static void test_over_a_link(void **state)
     assert_string_equal(why, "waits for other migrations out of or into rack b (1)");
     begin_other(w, "n3", "n4"); /* within it */
     assert_false(traffic_forbids(w->objects, record, 0, &policy, why, sizeof why));
+    char label[100] = "", more[160];
+    for (int i = 0; i < 59; i++)
+        label[i] = 'r';
+    strcpy(label + 59, "\u00e4\u00e4"); /* is not cut within a character */
+    snprintf(more, sizeof more, ",'labels':{'rack':'%s'}", label);
+    put_node(w, 1, more);
+    begin_other(w, "n1", "n5");
+    assert_true(traffic_forbids(w->objects, record, 0, &policy, why, sizeof why));
+    label[59] = 0;
+    snprintf(more, sizeof more, "waits for other migrations out of or into rack %s (1)", label);
+    assert_string_equal(why, more);
     json_decref(record);
 }
 

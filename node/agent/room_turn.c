@@ -1,0 +1,58 @@
+#include "node/agent/room_turn.h"
+
+#include <stdlib.h>
+
+#include "node/base/clock.h"
+
+enum { CHOOSE_MS = 10000 };
+
+struct room_turns {
+    STAILQ_HEAD(, room_turn) waiting;
+    bool taken, giving;
+};
+
+/* One that is done at once is no call within a call. */
+static void give(struct room_turns *t)
+{
+    if (t->giving)
+        return;
+    t->giving = true;
+    while (!t->taken && !STAILQ_EMPTY(&t->waiting)) {
+        struct room_turn *turn = STAILQ_FIRST(&t->waiting);
+        STAILQ_REMOVE_HEAD(&t->waiting, link);
+        t->taken = true;
+        turn->began_ms = clock_ms();
+        turn->begin(turn);
+    }
+    t->giving = false;
+}
+
+void room_turns_wait(struct room_turns *t, struct room_turn *turn)
+{
+    STAILQ_INSERT_TAIL(&t->waiting, turn, link);
+    give(t);
+}
+
+void room_turns_done(struct room_turns *t)
+{
+    t->taken = false;
+    give(t);
+}
+
+bool room_turn_may_choose_again(const struct room_turn *turn)
+{
+    return clock_ms() - turn->began_ms < CHOOSE_MS;
+}
+
+struct room_turns *room_turns_new(void)
+{
+    struct room_turns *t = calloc(1, sizeof *t);
+    if (t)
+        STAILQ_INIT(&t->waiting);
+    return t;
+}
+
+void room_turns_free(struct room_turns *t)
+{
+    free(t);
+}

@@ -1,0 +1,32 @@
+/* Calls of this agent that choose a node, one after the other in the order in which they came: a hundred at once would
+ * refuse each other in the store (room_claim.h), and each would look at all guests again each time. Other agents are
+ * met there all the same, and who has the turn chooses again for a while.
+ *
+ * Thread: the loop's. */
+#ifndef NODE_AGENT_ROOM_TURN_H
+#define NODE_AGENT_ROOM_TURN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+struct room_turns;
+
+struct room_turn {
+    void (*begin)(struct room_turn *turn);
+    uint64_t began_ms; /* filled in */
+    STAILQ_ENTRY(room_turn) link;
+};
+
+struct room_turns *room_turns_new(void);        /* NULL: out of memory */
+void room_turns_free(struct room_turns *turns); /* NULL is fine */
+
+/* begin() now, or when all who came before are done. */
+void room_turns_wait(struct room_turns *turns, struct room_turn *turn);
+/* By whose turn it is, once; the next one begins. */
+void room_turns_done(struct room_turns *turns);
+
+/* Somebody at another agent was quicker: may it choose again, or has it tried long enough? */
+bool room_turn_may_choose_again(const struct room_turn *turn);
+
+#endif
