@@ -164,6 +164,8 @@ static void close_parts(struct agent *a)
     if (a->http)
         http_server_close(a->http, http_was_closed, a);
     turn_until(a, api_is_quiet);
+    if (a->room_turns)
+        room_turns_end(a->room_turns);
     if (a->forecasts)
         forecasts_close(a->forecasts, forecasts_were_closed, a);
     turn_until(a, has_foretold);

@@ -104,7 +104,7 @@ static void started(void *context, int rc, const struct task_started *what, cons
         b->begun += !rc;
         if (!rc)
             log_info("%s", s->what);
-        else if (rc != -ESTALE) /* else somebody was quicker: is there room still? */
+        else if (rc != -EAGAIN && rc != -ESTALE) /* else somebody was quicker: is there room still? */
             log_limited(&b->limit, LOG_LEVEL_WARN, "guest %s was not moved as planned: %s", s->guest, err->text);
         loop_timer_set(b->loop, &b->timer, clock_ns() + AGAIN_MS * UINT64_C(1000000));
     }

@@ -22,8 +22,8 @@ struct change {
     change_done *done;
     void *context;
     int rc;
-    bool awaits; /* the mirror, also if it is refused */
-    bool broken; /* too many, or out of memory: refused as a whole */
+    uint32_t first_claim, claims; /* of the changes */
+    bool broken;                  /* too many, or out of memory: refused as a whole */
 };
 
 struct change *change_new(struct cluster *cluster)
@@ -119,6 +119,12 @@ void change_put_state(struct change *c, enum object_kind kind, const char *id, j
     put_state(c, kind, id, state, expect, 0);
 }
 
+void change_claim(struct change *c, enum object_kind kind, const char *id, json_t *state, int64_t expect)
+{
+    c->first_claim = c->claims++ ? c->first_claim : c->commit.count;
+    put_state(c, kind, id, state, expect, 0);
+}
+
 void change_check_no_state(struct change *c, enum object_kind kind, const char *id)
 {
     add(c, key_of("/drover/state/%s/%s", object_kind_name(kind), id), NULL, STORE_ABSENT, 0);
@@ -153,11 +159,6 @@ void change_free_name(struct change *c, enum object_kind kind, const char *name)
     add(c, key_of("/drover/name/%s/%s", object_kind_name(kind), name), NULL, STORE_ANY, 0);
 }
 
-void change_await(struct change *c)
-{
-    c->awaits = true;
-}
-
 /* ---- committing ---- */
 
 static void finish(struct change *c, int rc)
@@ -170,6 +171,17 @@ static void seen(struct cluster_waiter *waiter)
 {
     struct change *c = CONTAINER_OF(waiter, struct change, waiter);
     finish(c, c->rc);
+}
+
+static void refused(struct change *c, int result)
+{
+    const struct store_commit *commit = &c->commit;
+    bool second = result == -ESTALE && commit->conflict - c->first_claim < c->claims;
+    c->rc = second ? -EAGAIN : result;
+    if (second && !cluster_shows(c->cluster, commit->conflict_revision))
+        cluster_wait(c->cluster, &c->waiter, commit->conflict_revision);
+    else
+        finish(c, c->rc);
 }
 
 static void committed(struct store_commit *commit, int result)
@@ -187,11 +199,7 @@ static void committed(struct store_commit *commit, int result)
         finish(c, -ETIMEDOUT);
         break;
     default:
-        c->rc = result;
-        if (c->awaits && !cluster_shows(c->cluster, commit->conflict_revision))
-            cluster_wait(c->cluster, &c->waiter, commit->conflict_revision);
-        else
-            finish(c, result);
+        refused(c, result);
         break;
     }
 }

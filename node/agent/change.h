@@ -15,7 +15,8 @@ struct cluster;
 struct err;
 struct json_t;
 
-/* rc: 0; -ESTALE: something had changed meanwhile, nothing was done; -EHOSTUNREACH: the store is not there, nothing was
+/* rc: 0; -ESTALE: something had changed meanwhile, nothing was done; -EAGAIN: only that somebody else had claimed the
+ * same first, whom the mirror shows by now; -EHOSTUNREACH: the store is not there, nothing was
  * done; -ETIMEDOUT: it may have been done or not; revision: of everything that was changed. The change is freed
  * afterwards. */
 typedef void change_done(void *context, int rc, uint64_t revision, const struct err *err);
@@ -37,6 +38,9 @@ void change_put_state_leased(struct change *change, enum object_kind kind, const
                              int64_t expect, int64_t lease);
 /* Its state must still be of that revision. */
 void change_check_state(struct change *change, enum object_kind kind, const char *id, uint64_t expect);
+/* Over the state of that revision, as change_put_state(), by who has looked at what it stands for; those of one change
+ * one after the other. */
+void change_claim(struct change *change, enum object_kind kind, const char *id, struct json_t *state, int64_t expect);
 /* It must have no state. */
 void change_check_no_state(struct change *change, enum object_kind kind, const char *id);
 void change_delete_state(struct change *change, enum object_kind kind, const char *id);
@@ -45,10 +49,6 @@ void change_delete_state_seen(struct change *change, enum object_kind kind, cons
 /* The name must be free, and is taken; or is given back. */
 void change_take_name(struct change *change, enum object_kind kind, const char *name, const char *id);
 void change_free_name(struct change *change, enum object_kind kind, const char *name);
-
-/* Of who looks again and repeats it: -ESTALE is told when the mirror shows what has changed (but for what has been
- * deleted). */
-void change_await(struct change *change);
 
 /* done() once, later. */
 void change_commit(struct change *change, change_done *done, void *context);

@@ -113,7 +113,7 @@ static void started(void *context, int rc, const struct task_started *what, cons
     struct sent *s = context;
     (void)what;
     s->starting = false;
-    if (rc == -ESTALE)
+    if (rc == -EAGAIN || rc == -ESTALE)
         s->again_ms = clock_ms() + LOOK_MS; /* somebody else was quicker: another choice */
     else if (rc)
         log_warn("guest %s is to leave this drained node: %s", s->guest, err->text);

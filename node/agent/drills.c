@@ -221,7 +221,7 @@ static void sent(void *context, int rc, const struct task_started *started, cons
     struct drills *d = context;
     (void)started;
     d->changes--;
-    if (rc == -ESTALE)
+    if (rc == -EAGAIN || rc == -ESTALE)
         d->is_sent = false; /* something has changed in the same moment: it is looked at again */
     else if (rc)
         log_warn("the canary of a drill is not sent on its way: %s", err->text);

@@ -104,18 +104,24 @@ static void choose_for(struct request *r)
 
 static void begin(struct room_turn *turn)
 {
-    choose_for(CONTAINER_OF(turn, struct request, turn));
+    struct request *r = CONTAINER_OF(turn, struct request, turn);
+    if (room_turn_may_choose(turn)) {
+        choose_for(r);
+    } else {
+        object_crowded(r->call);
+        finish(r);
+    }
 }
 
 static void made(void *context, int rc, const struct task_started *started, const struct err *err)
 {
     struct request *r = context;
     const struct object *m = mirror_find(cluster_mirror(r->all->cluster), OBJECT_MIGRATION, started->id);
-    if (rc == -ESTALE && room_turn_may_choose_again(&r->turn)) {
+    if (rc == -EAGAIN && room_turn_may_choose(&r->turn)) {
         choose_for(r); /* as things are now */
         return;
     }
-    if (rc == -ESTALE) {
+    if (rc == -EAGAIN) {
         object_crowded(r->call);
     } else if (rc) {
         object_refuse(r->call, rc, err);

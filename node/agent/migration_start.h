@@ -19,9 +19,9 @@ struct migration_origin {
     int move;
 };
 
-/* done() once, later, unless this fails; -ESTALE: the guest, a volume, the plan or the room of the node where it goes
- * (room_claim.h) is not what the mirror said. state: the node's folder, where the cluster's volume key is. origin: NULL
- * if no plan asks for it. Errors: -errno with a text. */
+/* done() once, later, unless this fails; -ESTALE: the guest, a volume or the plan is not what the mirror said, -EAGAIN:
+ * somebody else was given room where it goes (room_claim.h). state: the node's folder, where the cluster's volume key
+ * is. origin: NULL if no plan asks for it. Errors: -errno with a text. */
 int migration_start(struct cluster *cluster, const char *state, const struct object *guest, const char *to,
                     const struct migration_goals *goals, const char *by, const struct migration_origin *origin,
                     task_start_done *done, void *context, struct err *err);

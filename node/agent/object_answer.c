@@ -52,7 +52,7 @@ const struct object *object_wanted(struct api_call *call, const struct mirror *m
 
 void object_refuse(struct api_call *call, int rc, const struct err *err)
 {
-    if (rc == -ESTALE)
+    if (rc == -ESTALE || rc == -EAGAIN)
         api_error(call, 409, "changed-meanwhile", NULL,
                   "somebody else changed it at the same time: look again and repeat");
     else if (rc == -EHOSTUNREACH)
@@ -84,6 +84,5 @@ void object_reply_created(struct api_call *call, const struct object *o, const c
 
 void object_crowded(struct api_call *call)
 {
-    api_unavailable(call, STORE_RETRY_S, "crowded",
-                    "others were given room all the time, so nothing was changed: repeat it");
+    api_unavailable(call, STORE_RETRY_S, "crowded", "others are given room before, so nothing was changed: repeat it");
 }

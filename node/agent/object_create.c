@@ -138,12 +138,12 @@ static void made(void *context, int rc, uint64_t revision, const struct err *err
 {
     struct object_request *r = context;
     struct making *making = r->context;
-    if (rc == -ESTALE && room_turn_may_choose_again(&making->turn)) {
+    if (rc == -EAGAIN && room_turn_may_choose(&making->turn)) {
         object_request_free(r);
         choose(making);
         return;
     }
-    if (rc == -ESTALE) {
+    if (rc == -EAGAIN) {
         object_crowded(making->call);
         object_request_free(r);
     } else {
@@ -154,7 +154,13 @@ static void made(void *context, int rc, uint64_t revision, const struct err *err
 
 static void begin(struct room_turn *turn)
 {
-    choose(CONTAINER_OF(turn, struct making, turn));
+    struct making *making = CONTAINER_OF(turn, struct making, turn);
+    if (room_turn_may_choose(turn)) {
+        choose(making);
+    } else {
+        object_crowded(making->call);
+        finish(making);
+    }
 }
 
 void object_create(const struct object_place *place, struct api_call *call)

@@ -124,6 +124,15 @@ static void check_nodes(const struct mirror *mirror, struct change *change, cons
     room_claim(change, mirror, to, o->id, spec);
 }
 
+/* There was no memory for its change; NULL: nor for itself, which was answered. */
+static void give_up(struct object_request *r)
+{
+    if (!r)
+        return;
+    api_error(r->call, 500, "out-of-memory", NULL, "out of memory");
+    object_request_free(r);
+}
+
 /* verb: of the task that follows; TASK_VERB_COUNT: none. */
 static void put(struct api_call *call, struct cluster *cluster, const struct object *o, json_t *value,
                 enum task_verb verb)
@@ -137,8 +146,8 @@ static void put(struct api_call *call, struct cluster *cluster, const struct obj
     struct object_request *r = object_request_new(call, cluster, o->id);
     struct change *change = r ? change_new(cluster) : NULL;
     if (!change) {
+        give_up(r);
         json_decref(value);
-        free(r);
         return;
     }
     change_put(change, o->kind, o->id, json_incref(value), o->revision);
@@ -261,7 +270,7 @@ static void forget(struct api_call *call, struct cluster *cluster, const struct 
     struct object_request *r = object_request_new(call, cluster, o->id);
     struct change *gone = r ? change_new(cluster) : NULL;
     if (!gone) {
-        free(r);
+        give_up(r);
         return;
     }
     r->deleted = true;

@@ -1,7 +1,7 @@
-/* The room of a node, for one guest after the other. Who sends a guest there claims that room in the same change. Of
- * two who chose by the same view of the cluster the store takes one, and the other is told -ESTALE (change.h): he
- * chooses anew, and sees the first one's guest. Guests that have rules of groups (placement.h) claim all groups'
- * places, too: where one of them may be depends on where the others are.
+/* The room of a node, for one guest after the other. Who sends a guest there that is to run claims that room in the
+ * same change. Of two who chose by the same view of the cluster the store takes one, and the other is told -EAGAIN
+ * (change.h): he chooses anew, and sees the first one's guest. Guests that have rules of groups (placement.h) claim all
+ * groups' places, too: where one of them may be depends on where the others are.
  *
  *     state of a room, by its node's id, or "groups"    {"guest": ID}    who was sent there last
  *

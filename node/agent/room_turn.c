@@ -4,11 +4,11 @@
 
 #include "node/base/clock.h"
 
-enum { CHOOSE_MS = 10000 };
+enum { WAIT_MS = 30000, CHOOSE_MS = 10000 };
 
 struct room_turns {
     STAILQ_HEAD(, room_turn) waiting;
-    bool taken, giving;
+    bool taken, giving, ended;
 };
 
 /* One that is done at once is no call within a call. */
@@ -29,6 +29,8 @@ static void give(struct room_turns *t)
 
 void room_turns_wait(struct room_turns *t, struct room_turn *turn)
 {
+    turn->all = t;
+    turn->came_ms = clock_ms();
     STAILQ_INSERT_TAIL(&t->waiting, turn, link);
     give(t);
 }
@@ -39,9 +41,14 @@ void room_turns_done(struct room_turns *t)
     give(t);
 }
 
-bool room_turn_may_choose_again(const struct room_turn *turn)
+void room_turns_end(struct room_turns *t)
 {
-    return clock_ms() - turn->began_ms < CHOOSE_MS;
+    t->ended = true;
+}
+
+bool room_turn_may_choose(const struct room_turn *turn)
+{
+    return !turn->all->ended && turn->began_ms - turn->came_ms < WAIT_MS && clock_ms() - turn->began_ms < CHOOSE_MS;
 }
 
 struct room_turns *room_turns_new(void)

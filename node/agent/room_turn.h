@@ -14,7 +14,8 @@ struct room_turns;
 
 struct room_turn {
     void (*begin)(struct room_turn *turn);
-    uint64_t began_ms; /* filled in */
+    struct room_turns *all; /* this, and when it came and began, is filled in */
+    uint64_t came_ms, began_ms;
     STAILQ_ENTRY(room_turn) link;
 };
 
@@ -26,7 +27,11 @@ void room_turns_wait(struct room_turns *turns, struct room_turn *turn);
 /* By whose turn it is, once; the next one begins. */
 void room_turns_done(struct room_turns *turns);
 
-/* Somebody at another agent was quicker: may it choose again, or has it tried long enough? */
-bool room_turn_may_choose_again(const struct room_turn *turn);
+/* From now on nobody may choose: the agent ends. */
+void room_turns_end(struct room_turns *turns);
+
+/* Asked when it begins, and whenever somebody at another agent was quicker: may it choose, or has it waited or tried
+ * long enough? */
+bool room_turn_may_choose(const struct room_turn *turn);
 
 #endif

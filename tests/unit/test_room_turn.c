@@ -63,10 +63,13 @@ static void the_next_begins_when_one_is_done(void **state)
     assert_ptr_equal(begun[0], &a);
     assert_ptr_equal(begun[1], &b);
     assert_ptr_equal(begun[2], &c);
-    assert_true(room_turn_may_choose_again(&c.turn));
+    assert_true(room_turn_may_choose(&c.turn));
     room_turns_done(turns);
     room_turns_wait(turns, &a.turn); /* nobody is before it */
     assert_int_equal(count, 4);
+    assert_true(room_turn_may_choose(&a.turn));
+    room_turns_end(turns);
+    assert_false(room_turn_may_choose(&a.turn));
 }
 
 static void who_is_done_at_once_holds_up_nobody(void **state)
