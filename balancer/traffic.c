@@ -30,25 +30,26 @@ static void count_at(json_t *nodes, const char *node, const char *key)
     json_object_set_new(json_object_get(nodes, node), key, json_integer(count));
 }
 
-static const char *label_of(const json_t *objects, const char *name, const char *label)
+static const json_t *labels_of(const json_t *objects, const char *name)
 {
     const char *id;
     json_t *node;
     json_object_foreach (json_object_get(objects, "node"), id, node)
         if (!strcmp(snapshot_text(json_object_get(node, "value"), "name"), name))
-            return snapshot_text(snapshot_spec(node, "labels"), label);
-    return "";
+            return snapshot_spec(node, "labels");
+    return NULL;
 }
 
 /* One from here to there. As uplinks.h has it: who has no label is nowhere, and the other one's link is crossed. */
 static void count(json_t *nodes, const json_t *objects, const json_t *move)
 {
     const char *node[] = {snapshot_text(move, "from"), snapshot_text(move, "to")};
+    const json_t *labels[] = {labels_of(objects, node[0]), labels_of(objects, node[1])};
     for (int e = 0; e < 2; e++)
         count_at(nodes, node[e], "moving");
     for (int k = 0; k < SHARED_LINKS; k++) {
-        const char *place[] = {label_of(objects, node[0], shared_links[k].label),
-                               label_of(objects, node[1], shared_links[k].label)};
+        const char *place[] = {snapshot_text(labels[0], shared_links[k].label),
+                               snapshot_text(labels[1], shared_links[k].label)};
         for (int e = 0; e < 2; e++)
             if (strcmp(place[0], place[1]) != 0 && *place[e])
                 count_at(nodes, node[e], shared_links[k].over);
@@ -86,7 +87,7 @@ static int over(json_t *nodes, const json_t *objects, const struct shared_link *
     const char *name;
     int count = 0;
     json_object_foreach (nodes, name, node)
-        if (!strcmp(label_of(objects, name, link->label), place))
+        if (!strcmp(snapshot_text(labels_of(objects, name), link->label), place))
             count += at(nodes, name, link->over);
     return count;
 }
@@ -105,8 +106,9 @@ static bool is_full(json_t *others, json_t *ours, const char *node, const struct
 static bool is_link_full(json_t *others, json_t *ours, const json_t *objects, const char *node,
                          const struct policy *policy, char *why, size_t len)
 {
+    const json_t *labels = policy->per_link ? labels_of(objects, node) : NULL;
     for (int k = 0; k < SHARED_LINKS && policy->per_link; k++) {
-        const char *place = label_of(objects, node, shared_links[k].label);
+        const char *place = snapshot_text(labels, shared_links[k].label);
         int shown = (int)utf8_whole(place, strnlen(place, PLACE_SHOWN_MAX));
         int mine = *place ? over(ours, objects, &shared_links[k], place) : 0;
         int there = mine ? over(others, objects, &shared_links[k], place) : 0;
@@ -129,7 +131,7 @@ bool traffic_forbids(json_t *objects, const json_t *record, int wave, const stru
     size_t i;
     if (forbids)
         snprintf(why, len, "waits for other migrations (%d)", under_way);
-    json_array_foreach (moves, i, move)
+    json_array_foreach (under_way ? moves : NULL, i, move)
         count(ours, objects, move);
     json_array_foreach (moves, i, move)
         for (int e = 0; e < 2 && under_way && !forbids; e++) {

@@ -14,15 +14,14 @@ enum { TRAFFIC_WHY_MAX = 140 };
 
 /* Those that are under way, without those of this plan (its id), by the names of nodes; a new reference:
  *
- *     {NODE: {"moving": N, "over_rack": N, "over_site": N}}    from or to it; of these, out of or into its rack, its
- * site
+ *     {NODE: {"moving": N, "over_rack": N, "over_site": N}}    from or to it; of these, over its rack's, its site's
+ * link
  *
  * What is 0 is left out. */
 json_t *traffic_count(json_t *objects, const char *plan);
 
 /* What the plan's wave has to wait for, by the cluster's objects (snapshot.h): a sentence into *why (len bytes,
- * TRAFFIC_WHY_MAX are enough), or
- * false: nothing. */
+ * TRAFFIC_WHY_MAX are enough), or false: nothing. */
 bool traffic_forbids(json_t *objects, const json_t *record, int wave, const struct policy *policy, char *why,
                      size_t len);
 

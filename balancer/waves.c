@@ -31,8 +31,7 @@ struct weaver {
     struct uplinks uplinks;
     int *touched; /* nodes that hold something for this wave */
     int touched_count, moving;
-    int others;  /* migrations that are under way beside the first wave, and take slots of it */
-    bool beside; /* there are some */
+    int others;  /* ends, two each, of migrations that are under way beside the first wave, and take slots of it */
     int *parked; /* [guests] times it waited somewhere */
 };
 
@@ -58,7 +57,7 @@ static bool has_slot(const struct weaver *w, int guest, int to, int to_mirror)
 {
     const struct model *m = w->model;
     int from = m->at[guest], ends[] = {from, to, to_mirror != m->mirror[guest] ? to_mirror : -1};
-    if (w->moving + w->others >= w->policy->parallel || w->leaving[guest] >= 0)
+    if (w->moving + w->others / 2 >= w->policy->parallel || w->leaving[guest] >= 0)
         return false;
     for (int i = 0; i < 3; i++)
         if (ends[i] >= 0 && w->busy[ends[i]] >= (m->mirror[guest] >= 0 ? 1 : w->policy->per_node))
@@ -205,22 +204,18 @@ static bool first_step(const struct weaver *w, int guest, int *to, int *to_mirro
 static void note_others(struct weaver *w)
 {
     for (int n = 0; n < w->model->node_count; n++) {
-        const struct model_node *node = &w->model->nodes[n];
-        w->busy[n] = node->moving;
+        w->busy[n] = w->model->nodes[n].moving;
         w->others += w->busy[n];
-        w->beside |= node->moving || node->over_rack || node->over_site;
     }
-    w->others /= 2; /* each is at two nodes */
 }
 
 /* ... and are free again when that is over, or if nothing could begin before. */
 static bool forget_others(struct weaver *w)
 {
-    bool were = w->beside;
+    bool were = w->others > 0;
     if (were)
         memset(w->busy, 0, (size_t)w->model->node_count * sizeof *w->busy);
     w->others = 0;
-    w->beside = false;
     return were;
 }
 
@@ -230,7 +225,7 @@ static int fill_wave(struct weaver *w)
     int kept = 0, taken = 0;
     for (int i = 0; i < w->left_count; i++) {
         int g = w->left[i].guest, to, to_mirror;
-        bool full = w->moving + w->others >= w->policy->parallel || w->plan->count >= w->policy->moves_max;
+        bool full = w->moving + w->others / 2 >= w->policy->parallel || w->plan->count >= w->policy->moves_max;
         if (!full && first_step(w, g, &to, &to_mirror) && may_join(w, g, to, to_mirror)) {
             if (add_move(w, g, to, to_mirror, false) < 0)
                 return -ENOMEM;

@@ -97,17 +97,12 @@ static json_t *policy_view(const struct object *o)
                      BALANCE_POLICY_ID, "revision", 0, "spec", "mode", "off", "text", "{}");
 }
 
-static void etag_of(const struct object *o, char etag[API_ETAG_MAX])
-{
-    snprintf(etag, API_ETAG_MAX, "%" PRIu64, o ? o->revision : 0);
-}
-
 static void show_policy(void *context, struct api_call *call)
 {
     const struct balance_routes *r = context;
     const struct object *o = balance_policy(cluster_mirror(r->cluster));
     char etag[API_ETAG_MAX];
-    etag_of(o, etag);
+    object_etag(o, etag);
     api_reply_etag(call, 200, policy_view(o), etag);
 }
 
@@ -120,7 +115,7 @@ static void policy_written(void *context, int rc, uint64_t revision, const struc
     if (rc) {
         object_refuse(w->call, rc, err);
     } else {
-        etag_of(o, etag);
+        object_etag(o, etag);
         log_info("balancing is '%s', as %s wants it", balance_mode(cluster_mirror(w->routes->cluster)),
                  w->call->who.name);
         api_reply_etag(w->call, 200, policy_view(o), etag);
@@ -171,7 +166,7 @@ static void change_policy(void *context, struct api_call *call)
     const json_t *shadow = json_object_get(wanted, "shadow");
     char etag[API_ETAG_MAX], at[TIMESTAMP_BYTES];
     struct err err = {0};
-    etag_of(o, etag);
+    object_etag(o, etag);
     if (!api_if_match(call, etag))
         return;
     struct balance_call *w = balance_call_new(r, call);

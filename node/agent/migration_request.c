@@ -96,41 +96,34 @@ static void finish(struct request *r)
     room_turns_done(turns);
 }
 
-static void choose_for(struct request *r)
+static void begin(struct room_turn *turn)
 {
+    struct request *r = CONTAINER_OF(turn, struct request, turn);
     if (!choose(r->all, r->call, r))
         finish(r);
 }
 
-static void begin(struct room_turn *turn)
+static void crowded(struct room_turn *turn)
 {
     struct request *r = CONTAINER_OF(turn, struct request, turn);
-    if (room_turn_may_choose(turn)) {
-        choose_for(r);
-    } else {
-        object_crowded(r->call);
-        finish(r);
-    }
+    object_crowded(r->call);
+    finish(r);
 }
 
 static void made(void *context, int rc, const struct task_started *started, const struct err *err)
 {
     struct request *r = context;
     const struct object *m = mirror_find(cluster_mirror(r->all->cluster), OBJECT_MIGRATION, started->id);
-    if (rc == -EAGAIN && room_turn_may_choose(&r->turn)) {
-        choose_for(r); /* as things are now */
+    if (rc == -EAGAIN) {
+        room_turn_again(&r->turn); /* as things are now */
         return;
     }
-    if (rc == -EAGAIN) {
-        object_crowded(r->call);
-    } else if (rc) {
+    if (rc) {
         object_refuse(r->call, rc, err);
     } else if (!m || !m->value) {
         api_error(r->call, 409, "changed-meanwhile", NULL, "the migration is gone again");
     } else {
-        json_t *view = object_view(m);
-        json_object_set_new(view, "task", json_string(started->task));
-        api_reply(r->call, 200, view);
+        api_reply(r->call, 200, object_view_with_task(m, started->task));
     }
     finish(r);
 }
@@ -222,7 +215,7 @@ static void migrate(void *context, struct api_call *call)
     } else if (!r) {
         api_error(call, 500, "out-of-memory", NULL, "out of memory");
     } else {
-        *r = (struct request){.turn.begin = begin, .call = call, .all = requests};
+        *r = (struct request){.turn = {.begin = begin, .crowded = crowded}, .call = call, .all = requests};
         room_turns_wait(requests->turns, &r->turn);
     }
 }

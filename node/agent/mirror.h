@@ -38,7 +38,7 @@ enum object_kind {
     OBJECT_LOAD,         /* state only, of a node by its id: what its guests used lately */
     OBJECT_HOURS,        /* state only, of guests by how their ids begin: what they used on other days */
     OBJECT_BALANCER,     /* state only: "leader", who is elected, and "status", what it sees */
-    OBJECT_ROOM,         /* state only, of a node by its id: who was sent there last (room_claim.h) */
+    OBJECT_ROOM,         /* state only, of a node by its id, and "groups": who was sent there last (room_claim.h) */
     OBJECT_REMOVED_NODE, /* by its former id: whose key is refused */
     OBJECT_KIND_COUNT,
 };

@@ -26,7 +26,7 @@ json_t *object_view(const struct object *object)
 
 void object_etag(const struct object *object, char *etag)
 {
-    snprintf(etag, API_ETAG_MAX, "%" PRIu64, object->revision);
+    snprintf(etag, API_ETAG_MAX, "%" PRIu64, object ? object->revision : 0);
 }
 
 enum object_kind object_kind_wanted(const struct api_call *call)

@@ -12,7 +12,7 @@ struct json_t;
 struct json_t *object_view(const struct object *object);
 /* With the task that says what becomes of it; "": none does. */
 struct json_t *object_view_with_task(const struct object *object, const char *task);
-/* etag: API_ETAG_MAX bytes. */
+/* etag: API_ETAG_MAX bytes. object: NULL: there is none yet. */
 void object_etag(const struct object *object, char *etag);
 
 /* What the route is tagged with. */

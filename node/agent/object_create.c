@@ -53,11 +53,6 @@ static bool add_key(const struct object_place *place, struct api_call *call, con
     return true;
 }
 
-static void out_of_memory(struct api_call *call)
-{
-    api_error(call, 500, "out-of-memory", NULL, "out of memory");
-}
-
 /* value: complete. making: as below. */
 static bool put(const struct object_place *place, struct api_call *call, const char *id, json_t *value,
                 struct making *making, change_done *done)
@@ -67,12 +62,7 @@ static bool put(const struct object_place *place, struct api_call *call, const c
     struct object_request *r = add_key(place, call, id, value) ? object_request_new(call, place->cluster, id) : NULL;
     if (!r)
         return false;
-    struct change *change = change_new(place->cluster);
-    if (!change) {
-        out_of_memory(call);
-        object_request_free(r);
-        return false;
-    }
+    struct change *change = r->change;
     r->created = true;
     r->context = making;
     change_put(change, kind, id, json_incref(value), 0);
@@ -80,7 +70,7 @@ static bool put(const struct object_place *place, struct api_call *call, const c
         room_claim(change, cluster_mirror(place->cluster), member_text(spec, "node"), id, spec);
     if (kind == OBJECT_VOLUME)
         volume_member_add_all(change, value);
-    object_request_task(r, change, object_has_body(kind) ? TASK_CREATE : TASK_VERB_COUNT, value);
+    object_request_task(r, object_has_body(kind) ? TASK_CREATE : TASK_VERB_COUNT, value);
     change_take_name(change, kind, member_text(value, "name"), id);
     change_commit(change, done, r);
     return true;
@@ -127,8 +117,9 @@ static void finish(struct making *making)
     room_turns_done(turns);
 }
 
-static void choose(struct making *making)
+static void begin(struct room_turn *turn)
 {
+    struct making *making = CONTAINER_OF(turn, struct making, turn);
     json_object_set_new(making->call->body, "spec", json_deep_copy(making->wish));
     if (!make(making->place, making->call, making, made))
         finish(making);
@@ -138,29 +129,20 @@ static void made(void *context, int rc, uint64_t revision, const struct err *err
 {
     struct object_request *r = context;
     struct making *making = r->context;
-    if (rc == -EAGAIN && room_turn_may_choose(&making->turn)) {
+    if (rc == -EAGAIN) {
         object_request_free(r);
-        choose(making);
+        room_turn_again(&making->turn);
         return;
     }
-    if (rc == -EAGAIN) {
-        object_crowded(making->call);
-        object_request_free(r);
-    } else {
-        object_request_done(r, rc, revision, err);
-    }
+    object_request_done(r, rc, revision, err);
     finish(making);
 }
 
-static void begin(struct room_turn *turn)
+static void crowded(struct room_turn *turn)
 {
     struct making *making = CONTAINER_OF(turn, struct making, turn);
-    if (room_turn_may_choose(turn)) {
-        choose(making);
-    } else {
-        object_crowded(making->call);
-        finish(making);
-    }
+    object_crowded(making->call);
+    finish(making);
 }
 
 void object_create(const struct object_place *place, struct api_call *call)
@@ -171,10 +153,11 @@ void object_create(const struct object_place *place, struct api_call *call)
     }
     struct making *making = calloc(1, sizeof *making);
     if (!making) {
-        out_of_memory(call);
+        api_error(call, 500, "out-of-memory", NULL, "out of memory");
         return;
     }
     making->turn.begin = begin;
+    making->turn.crowded = crowded;
     making->place = place;
     making->call = call;
     making->wish = json_deep_copy(json_object_get(call->body, "spec"));

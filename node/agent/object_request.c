@@ -15,12 +15,15 @@
 struct object_request *object_request_new(struct api_call *call, struct cluster *cluster, const char *id)
 {
     struct object_request *r = calloc(1, sizeof *r);
-    if (!r) {
+    struct change *change = r ? change_new(cluster) : NULL;
+    if (!change) {
+        free(r);
         api_error(call, 500, "out-of-memory", NULL, "out of memory");
         return NULL;
     }
     r->call = call;
     r->cluster = cluster;
+    r->change = change;
     r->kind = object_kind_wanted(call);
     snprintf(r->id, sizeof r->id, "%s", id);
     return r;
@@ -72,7 +75,7 @@ static const char *node_of(const struct mirror *mirror, enum object_kind kind, c
     return pool ? object_spec_text(pool, "node") : "";
 }
 
-void object_request_task(struct object_request *r, struct change *change, enum task_verb verb, const json_t *value)
+void object_request_task(struct object_request *r, enum task_verb verb, const json_t *value)
 {
     if (verb == TASK_VERB_COUNT)
         return;
@@ -84,5 +87,5 @@ void object_request_task(struct object_request *r, struct change *change, enum t
     if (!task)
         return; /* what was asked for is done all the same */
     snprintf(r->task, sizeof r->task, "%s", member_text(task, "name"));
-    change_put(change, OBJECT_TASK, member_text(task, "id"), task, 0);
+    change_put(r->change, OBJECT_TASK, member_text(task, "id"), task, 0);
 }

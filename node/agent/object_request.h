@@ -19,6 +19,7 @@ struct json_t;
 struct object_request {
     struct api_call *call;
     struct cluster *cluster;
+    struct change *change;                             /* for it, to be committed in any case */
     enum object_kind kind;                             /* of the call's route */
     char id[UUID_TEXT_BYTES], task[RECORD_NAME_BYTES]; /* task "": none follows */
     bool created, deleted;
@@ -31,8 +32,7 @@ struct object_request *object_request_new(struct api_call *call, struct cluster 
 void object_request_free(struct object_request *request);
 
 /* A task that follows it, in the same change; TASK_VERB_COUNT: none. value: the object as it is wanted from now on. */
-void object_request_task(struct object_request *request, struct change *change, enum task_verb verb,
-                         const struct json_t *value);
+void object_request_task(struct object_request *request, enum task_verb verb, const struct json_t *value);
 
 /* A change_done(): answers the call and frees the request, its context. */
 void object_request_done(void *context, int rc, uint64_t revision, const struct err *err);

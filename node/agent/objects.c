@@ -111,7 +111,8 @@ static void create(void *context, struct api_call *call)
 
 /* ---- changing ---- */
 
-/* A guest that leaves a node which is away: it must still be away, or it runs there as soon as it runs here. */
+/* A guest that is given another node: one that is away must still be, or it runs there as soon as it runs here; and it
+ * takes room on the other. */
 static void check_nodes(const struct mirror *mirror, struct change *change, const struct object *o, const json_t *value)
 {
     const struct object *from = mirror_named(mirror, OBJECT_NODE, object_spec_text(o, "node"));
@@ -122,15 +123,6 @@ static void check_nodes(const struct mirror *mirror, struct change *change, cons
     if (from && !from->state)
         change_check_no_state(change, OBJECT_NODE, from->id);
     room_claim(change, mirror, to, o->id, spec);
-}
-
-/* There was no memory for its change; NULL: nor for itself, which was answered. */
-static void give_up(struct object_request *r)
-{
-    if (!r)
-        return;
-    api_error(r->call, 500, "out-of-memory", NULL, "out of memory");
-    object_request_free(r);
 }
 
 /* verb: of the task that follows; TASK_VERB_COUNT: none. */
@@ -144,12 +136,11 @@ static void put(struct api_call *call, struct cluster *cluster, const struct obj
         return;
     }
     struct object_request *r = object_request_new(call, cluster, o->id);
-    struct change *change = r ? change_new(cluster) : NULL;
-    if (!change) {
-        give_up(r);
+    if (!r) {
         json_decref(value);
         return;
     }
+    struct change *change = r->change;
     change_put(change, o->kind, o->id, json_incref(value), o->revision);
     if (o->kind == OBJECT_GUEST)
         check_nodes(cluster_mirror(cluster), change, o, value);
@@ -159,7 +150,7 @@ static void put(struct api_call *call, struct cluster *cluster, const struct obj
         volume_member_resize(cluster_mirror(cluster), change, value);
     if (verb == TASK_REPLACE)
         volume_member_replace(cluster_mirror(cluster), change, value);
-    object_request_task(r, change, verb, value);
+    object_request_task(r, verb, value);
     if (verb == TASK_DELETE)
         r->last = json_incref(value);
     json_decref(value);
@@ -268,11 +259,9 @@ static void forget(struct api_call *call, struct cluster *cluster, const struct 
         return;
     }
     struct object_request *r = object_request_new(call, cluster, o->id);
-    struct change *gone = r ? change_new(cluster) : NULL;
-    if (!gone) {
-        give_up(r);
+    if (!r)
         return;
-    }
+    struct change *gone = r->change;
     r->deleted = true;
     change_delete(gone, o->kind, o->id, o->revision);
     state(gone, o->kind, o->id);

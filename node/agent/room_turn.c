@@ -11,6 +11,19 @@ struct room_turns {
     bool taken, giving, ended;
 };
 
+bool room_turn_may_choose(const struct room_turn *turn)
+{
+    return !turn->all->ended && turn->began_ms - turn->came_ms < WAIT_MS && clock_ms() - turn->began_ms < CHOOSE_MS;
+}
+
+void room_turn_again(struct room_turn *turn)
+{
+    if (room_turn_may_choose(turn))
+        turn->begin(turn);
+    else
+        turn->crowded(turn);
+}
+
 /* One that is done at once is no call within a call. */
 static void give(struct room_turns *t)
 {
@@ -22,7 +35,7 @@ static void give(struct room_turns *t)
         STAILQ_REMOVE_HEAD(&t->waiting, link);
         t->taken = true;
         turn->began_ms = clock_ms();
-        turn->begin(turn);
+        room_turn_again(turn);
     }
     t->giving = false;
 }
@@ -44,11 +57,6 @@ void room_turns_done(struct room_turns *t)
 void room_turns_end(struct room_turns *t)
 {
     t->ended = true;
-}
-
-bool room_turn_may_choose(const struct room_turn *turn)
-{
-    return !turn->all->ended && turn->began_ms - turn->came_ms < WAIT_MS && clock_ms() - turn->began_ms < CHOOSE_MS;
 }
 
 struct room_turns *room_turns_new(void)

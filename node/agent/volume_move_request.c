@@ -30,9 +30,7 @@ static void made(void *context, int rc, const struct task_started *started, cons
     } else if (!o || !o->value) {
         api_error(r->call, 409, "changed-meanwhile", NULL, "the move is gone again");
     } else {
-        json_t *view = object_view(o);
-        json_object_set_new(view, "task", json_string(started->task));
-        api_reply(r->call, 200, view);
+        api_reply(r->call, 200, object_view_with_task(o, started->task));
     }
     free(r);
 }
